@@ -1,0 +1,201 @@
+"""A dataset as it lies on the disk: a folder with a card and two Arrow files, and back.
+
+    NAME/card.json        what it is: shape, unit, days, split, gaps, graph, sources
+    NAME/readings.arrow   one column ``readings``: a fixed-size list of N float32 per row, NaN = gap
+    NAME/graph.arrow      one column ``adjacency``: likewise [N, N], zero diagonal
+
+Both Arrow files are uncompressed, so opening them maps memory and copies nothing: trials of one
+machine share the pages. Interpolation and scaling come later (``core.preprocessing``).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from core.errors import DatasetError, UnknownNameError
+from core.files import check_name, fingerprint, folder_written_aside, sha256_of_file, write_json
+
+DayKind = Literal["weekdays", "consecutive"]
+Readings = NDArray[np.float32]
+CARD_VERSION = 1
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """What a dataset is; written once at import, never changed."""
+
+    name: str
+    unit: str
+    """Of the readings, e.g. ``mph``."""
+    interval_minutes: int
+    day_kind: DayKind
+    """``weekdays``: a midnight separates days that need not be neighbours; no window crosses it."""
+    split: tuple[int, int, int]
+    """Days for training, validation and test, in this order from the first row on."""
+    num_steps: int
+    sensor_ids: tuple[str, ...]
+    missing_share: float
+    minimum: float
+    maximum: float
+    mean: float
+    graph: str
+    """How the adjacency came about, e.g. ``distances in metres, sigma^2 = 10 km^2, epsilon = 0.5``."""
+    edges: int
+    """Off-diagonal entries of the adjacency that are not zero."""
+    sources: dict[str, str]
+    """File name -> SHA-256 of what was imported."""
+    files: dict[str, str]
+    """File name -> SHA-256 of the two Arrow files beside this card."""
+
+    def __post_init__(self) -> None:
+        """Check what later steps rely on."""
+        if 1440 % self.interval_minutes:
+            raise DatasetError(
+                f"the interval must divide a day of 1440 minutes, got {self.interval_minutes}"
+            )
+        if self.day_kind not in get_args(DayKind):
+            raise DatasetError(f"days must be weekdays or consecutive, got {self.day_kind!r}")
+        if min(self.split) < 1:
+            raise DatasetError(
+                f"each part of the split needs at least one day, got {self.split_text}"
+            )
+        if sum(self.split) * self.steps_per_day != self.num_steps:
+            raise DatasetError(
+                f"split {self.split_text} needs {sum(self.split)} days of {self.steps_per_day} rows, "
+                f"got {self.num_steps} rows = {self.num_steps / self.steps_per_day:g} days; "
+                "change --split or --interval"
+            )
+
+    @property
+    def steps_per_day(self) -> int:
+        """Rows of one day."""
+        return 1440 // self.interval_minutes
+
+    @property
+    def num_sensors(self) -> int:
+        """N."""
+        return len(self.sensor_ids)
+
+    @property
+    def split_text(self) -> str:
+        """The split as a user types it: ``22/4/4``."""
+        return "/".join(map(str, self.split))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Readings and graph, mapped read-only from the disk."""
+
+    card: DatasetCard
+    readings: Readings
+    """[num_steps, N] in the card's unit, NaN where nothing was measured."""
+    adjacency: NDArray[np.float32]
+    """[N, N], zero diagonal."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies everything that training depends on: values, graph, days and split."""
+        card = self.card
+        return fingerprint([card.files, card.interval_minutes, card.day_kind, card.split])
+
+
+def save_dataset(
+    folder: Path, card_fields: dict[str, Any], readings: Readings, adjacency: NDArray[np.float32]
+) -> DatasetCard:
+    """Write a dataset folder, whole or not at all.
+
+    Args:
+        folder: where it goes; its last part is the dataset's name.
+        card_fields: the card's fields except those computed here from the values.
+        readings: [T, N].
+        adjacency: [N, N].
+    """
+    with folder_written_aside(folder) as aside:
+        _write_matrix(aside / "readings.arrow", "readings", readings)
+        _write_matrix(aside / "graph.arrow", "adjacency", adjacency)
+        card = DatasetCard(
+            name=folder.name,
+            num_steps=len(readings),
+            missing_share=float(np.isnan(readings).mean()),
+            minimum=float(np.nanmin(readings)),
+            maximum=float(np.nanmax(readings)),
+            mean=float(np.nanmean(readings, dtype=np.float64)),
+            edges=int(np.count_nonzero(adjacency)),
+            files={
+                name: sha256_of_file(aside / name) for name in ("readings.arrow", "graph.arrow")
+            },
+            **card_fields,
+        )
+        write_json(aside / "card.json", {"version": CARD_VERSION, **asdict(card)})
+    return card
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Map the dataset in ``folder`` into memory.
+
+    Raises:
+        DatasetError: the card is unreadable, of another version, or does not fit its files.
+    """
+    card = read_card(folder)
+    readings = _map_matrix(folder / "readings.arrow", "readings")
+    adjacency = _map_matrix(folder / "graph.arrow", "adjacency")
+    if readings.shape != (card.num_steps, card.num_sensors):
+        raise DatasetError(
+            f"{folder} holds readings of shape {list(readings.shape)}, but its card says "
+            f"[{card.num_steps}, {card.num_sensors}]; import it again"
+        )
+    return Dataset(card, readings, adjacency)
+
+
+def read_card(folder: Path) -> DatasetCard:
+    """Read and check the card of the dataset in ``folder``."""
+    try:
+        fields = json.loads((folder / "card.json").read_text())
+        if fields.pop("version") != CARD_VERSION:
+            raise DatasetError(f"{folder} was written by another version; import it again")
+        fields["split"] = tuple(fields["split"])
+        fields["sensor_ids"] = tuple(fields["sensor_ids"])
+        return DatasetCard(**fields)
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise DatasetError(
+            f"{folder}/card.json must be a dataset card: {error}; import it again"
+        ) from error
+
+
+def dataset_names(data_folder: Path) -> list[str]:
+    """Return the names of the datasets below ``data_folder``."""
+    return sorted(card.parent.name for card in data_folder.glob("[!.]*/card.json"))
+
+
+def find_dataset(data_folder: Path, name: str) -> Path:
+    """Return the folder of dataset ``name``, or raise with the nearest known name."""
+    folder = data_folder / check_name("dataset", name)
+    if not (folder / "card.json").is_file():
+        raise UnknownNameError("dataset", name, {*dataset_names(data_folder), "synthetic"})
+    return folder
+
+
+def _write_matrix(path: Path, column: str, matrix: NDArray[np.float32]) -> None:
+    values = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1))
+    table = pa.table({column: pa.FixedSizeListArray.from_arrays(values, matrix.shape[1])})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        # One batch, so that reading maps the whole matrix as one piece.
+        writer.write_table(table.combine_chunks(), max_chunksize=len(matrix))
+
+
+def _map_matrix(path: Path, column: str) -> NDArray[np.float32]:
+    try:
+        rows = pa.ipc.open_file(pa.memory_map(str(path))).read_all().column(column).chunk(0)
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        raise DatasetError(
+            f"{path} must be an Arrow file with a column {column!r}: {error}; import it again"
+        ) from error
+    matrix: NDArray[np.float32] = rows.flatten().to_numpy(zero_copy_only=True)
+    return matrix.reshape(len(rows), rows.type.list_size)

@@ -1,0 +1,22 @@
+"""Where tensors live: a device's name in, a torch device that exists out."""
+
+from __future__ import annotations
+
+import torch
+
+from core.errors import ConfigError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device called ``name``; ``auto`` takes a GPU if there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"the device must be auto, cpu, cuda or cuda:INDEX, got {name!r}"
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {name!r} needs a GPU that torch can see; use --device cpu")
+    return device

@@ -1,0 +1,106 @@
+"""Files that are whole or absent, and fingerprints of what they hold.
+
+Turns bytes into a file by writing aside and renaming, names into safe path parts, and values into
+short content fingerprints. Knows nothing of what the files mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from core.errors import ConfigError, StorageError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return ``name`` if it is safe as one part of a path, else raise ``ConfigError``."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"a {kind} name must start with a letter or digit and hold at most 80 letters, digits, "
+            f"'.', '_' or '-', got {name!r}; choose another"
+        )
+    return name
+
+
+def writable_folder(path: Path) -> Path:
+    """Create ``path`` if need be and prove that it can be written, else raise ``StorageError``."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise StorageError(
+            f"the folder {path} must be writable, but {error.strerror or error}; "
+            "choose another with --storage or --data, or mend its permissions"
+        ) from error
+    return path
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` aside, flush it to the disk and rename it to ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes files private; what others may read follows the process's umask instead.
+        os.chmod(aside, 0o666 & ~_umask())
+        os.replace(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as readable JSON, whole or not at all; NaN is refused."""
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+@contextmanager
+def folder_written_aside(path: Path) -> Iterator[Path]:
+    """Yield a fresh folder that becomes ``path`` when the block ends well, else vanishes.
+
+    An existing ``path`` is replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield aside
+        os.chmod(aside, 0o777 & ~_umask())
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(aside, path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """Return 16 hexadecimal digits that identify a JSON-able ``value``, whatever its key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _umask() -> int:
+    # The umask can only be read by setting it.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,32 @@
+"""Readings with gaps in, readings without out: linear interpolation along time, per sensor.
+
+Errors are never scored on filled values (``core.metrics`` skips them); they only feed the network.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import DatasetError
+
+
+def interpolate_gaps(readings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``readings`` [T, N] with each NaN replaced along time; at the ends by the nearest value.
+
+    Raises:
+        DatasetError: a sensor has no reading at all.
+    """
+    missing = np.isnan(readings)
+    if not missing.any():
+        return readings
+    filled = np.array(readings)
+    steps = np.arange(len(readings))
+    for sensor in np.flatnonzero(missing.any(axis=0)):
+        known = ~missing[:, sensor]
+        if not known.any():
+            raise DatasetError(
+                f"every sensor needs at least one reading, but column {sensor} has none; drop it"
+            )
+        filled[~known, sensor] = np.interp(steps[~known], steps[known], readings[known, sensor])
+    return filled

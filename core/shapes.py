@@ -1,0 +1,25 @@
+"""The axis letters of the project and the array types written with them.
+
+``B`` windows in a batch, ``C`` channels, ``T`` time steps, ``N`` sensors, ``K`` Chebyshev order.
+Signals are ``B C T N``. The annotations cost nothing in production; the tests check them.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Signal = Float[Tensor, "B C T N"]
+"""What flows between layers."""
+
+WindowValues = Float[Tensor, "B N"]
+"""One value per window and sensor: a prediction or its target."""
+
+GraphKernel = Float[Tensor, "K N N"]
+"""Chebyshev polynomials T_0 .. T_{K-1} of the scaled Laplacian."""
+
+Scalar = Float[Tensor, ""]
+"""A loss."""
+
+Rows = Int[Tensor, " W"]
+"""First row indices of windows: the only key that joins windows and teacher targets."""
