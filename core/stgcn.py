@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -64,9 +64,10 @@ class STGCNConfig:
                 f"got {self.channels}"
             )
         if self.output_kernel_size < 1:
+            consumed = self.history_steps - self.output_kernel_size
             raise ConfigError(
-                f"history_steps must exceed {2 * len(self.channels) * (self.temporal_kernel_size - 1)}"
-                f" so that a time step is left for the output block, got {self.history_steps}"
+                f"history_steps must exceed {consumed} so that a time step is left for the output "
+                f"block, got {self.history_steps}"
             )
 
     @property
@@ -95,7 +96,7 @@ class Features:
     """After the graph convolution of each block."""
 
 
-Tails = Sequence[Tensor]
+Tails = Sequence[Signal]
 """Per temporal layer the last kernel_size - 1 input columns [B, C, kernel_size - 1, N]."""
 
 
@@ -121,7 +122,7 @@ class TemporalConvolution(nn.Module):
 
     def forward(self, signal: Signal) -> Signal:
         """Map [B, C, T, N] to [B, C', T - kernel_size + 1, N]."""
-        mixed = self.convolution(signal)
+        mixed: Tensor = self.convolution(signal)
         if self.gate == "sigmoid":
             return torch.sigmoid(mixed)
         residual = self._residual(signal[:, :, self.kernel_size - 1 :])
@@ -251,41 +252,54 @@ class STGCN(nn.Module):
 
     def stream(
         self, columns: Signal, tails: Tails | None
-    ) -> tuple[Float[Tensor, "B T2 N"], Features, list[Tensor]]:
+    ) -> tuple[Float[Tensor, "B T2 N"], Features, list[Signal]]:
         """Go on in time: like ``forward`` on all columns so far, computing only the new ones.
 
         Args:
             columns: new scaled readings [B, 1, T, N].
-            tails: what the last call returned, or None at the start.
+            tails: per layer of ``temporal_kernel_sizes`` its last kernel_size - 1 input columns,
+                as ``last_tails`` cuts them from an earlier call's inputs; None at the start.
 
         Returns:
-            Predictions after each new column that completes a window, the features of the new
-            columns, and the tails for the next call.
+            Predictions after each column that completes a window, the features of the new columns,
+            and every temporal layer's input, tail included.
         """
-        temporal, spatial, next_tails = [], [], []
-        layers = iter(tails if tails is not None else [None] * self.num_tails)
+        temporal, spatial, inputs = [], [], []
+        layers = iter(tails if tails is not None else [None] * len(self.temporal_kernel_sizes))
 
-        def convolve(layer: TemporalConvolution, signal: Tensor) -> Tensor:
+        def convolve(layer: nn.Module, signal: Tensor) -> Tensor:
             tail = next(layers)
-            if tail is not None:
-                signal = torch.cat([tail, signal], dim=2)
-            next_tails.append(signal[:, :, signal.shape[2] - layer.kernel_size + 1 :])
-            convolved: Tensor = layer(signal)
+            inputs.append(signal if tail is None else torch.cat([tail, signal], dim=2))
+            convolved: Tensor = layer(inputs[-1])
             return convolved
 
         signal = columns
-        for block in self.blocks:
+        for block in self.st_blocks:
             temporal.append(convolve(block.first, signal))
             spatial.append(block.spatial(temporal[-1], self.graph_kernel))
             temporal.append(convolve(block.second, spatial[-1]))
             signal = block.norm(temporal[-1])
         prediction = self.output.head(convolve(self.output.first, signal))
-        return prediction, Features(temporal, spatial), next_tails
+        return prediction, Features(temporal, spatial), inputs
 
     @property
-    def num_tails(self) -> int:
-        """Temporal layers that look back: two per block and the output block's first."""
-        return 2 * len(self.blocks) + 1
+    def st_blocks(self) -> list[STBlock]:
+        """The ST blocks in order."""
+        return cast("list[STBlock]", list(self.blocks))
+
+    @property
+    def temporal_kernel_sizes(self) -> list[int]:
+        """Of the temporal layers that look back: two per block and the output block's first."""
+        inner = [self.config.temporal_kernel_size] * (2 * len(self.blocks))
+        return [*inner, self.config.output_kernel_size]
+
+    def last_tails(self, inputs: Sequence[Signal]) -> list[Signal]:
+        """Cut from the inputs that ``stream`` returned what its next call needs."""
+        sizes = self.temporal_kernel_sizes
+        return [
+            signal[:, :, signal.shape[2] - size + 1 :]
+            for signal, size in zip(inputs, sizes, strict=True)
+        ]
 
     def _initialise(self) -> None:
         """Glorot-uniform weights and zero biases, as the STGCN authors start."""

@@ -46,7 +46,7 @@ class DatasetCard:
     maximum: float
     mean: float
     graph: str
-    """How the adjacency came about, e.g. ``distances in metres, sigma^2 = 10 km^2, epsilon = 0.5``."""
+    """How the adjacency came about, e.g. ``distances, sigma^2 = 10 km^2, epsilon = 0.5``."""
     edges: int
     """Off-diagonal entries of the adjacency that are not zero."""
     sources: dict[str, str]
@@ -68,8 +68,8 @@ class DatasetCard:
             )
         if sum(self.split) * self.steps_per_day != self.num_steps:
             raise DatasetError(
-                f"split {self.split_text} needs {sum(self.split)} days of {self.steps_per_day} rows, "
-                f"got {self.num_steps} rows = {self.num_steps / self.steps_per_day:g} days; "
+                f"split {self.split_text} needs {sum(self.split)} days of {self.steps_per_day} "
+                f"rows, got {self.num_steps} rows = {self.num_steps / self.steps_per_day:g} days; "
                 "change --split or --interval"
             )
 

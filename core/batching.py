@@ -1,0 +1,44 @@
+"""Rows of readings into batches of windows, and features of segments into features of windows.
+
+A segment is a run of consecutive windows computed in one pass, since they share most of their
+convolutions. Which segments make a batch is decided by the training loop.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from core.shapes import Rows, Signal, WindowValues
+from core.stgcn import Features
+
+
+def cut_batch(
+    readings: Tensor, first_rows: Rows, history_steps: int, windows_per_segment: int
+) -> tuple[Signal, WindowValues, Rows]:
+    """Gather segments from the readings [T, N].
+
+    Returns:
+        history [S, 1, history_steps + windows_per_segment - 1, N], and per window its target
+        [S * windows_per_segment, N] and first row.
+    """
+    columns = history_steps + windows_per_segment
+    steps = torch.arange(columns, device=first_rows.device)
+    block = readings[first_rows[:, None] + steps]
+    rows = (first_rows[:, None] + steps[:windows_per_segment]).flatten()
+    return block[:, None, :-1], block[:, history_steps:].flatten(0, 1), rows
+
+
+def windows_of(features: Features, windows_per_segment: int) -> Features:
+    """Cut features of segments [S, C, T + W - 1, N] into those of their windows [S W, C, T, N]."""
+    if windows_per_segment == 1:
+        return features
+
+    def cut(signal: Signal) -> Signal:
+        length = signal.shape[2] - windows_per_segment + 1
+        runs = signal.unfold(2, length, 1)  # [S, C, W, N, T]
+        return runs.permute(0, 2, 1, 4, 3).flatten(0, 1)
+
+    return Features(
+        [cut(signal) for signal in features.temporal], [cut(signal) for signal in features.spatial]
+    )

@@ -1,0 +1,118 @@
+"""Models and training states as safetensors files, and back; nothing needs pickle.
+
+A model file holds weights and, as its metadata, the STGCN config and whatever its writer adds. A
+checkpoint's name carries the hash of its bytes, so a damaged one is known as such and the one
+before it is used. Knows nothing of optimisers or of training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from core.errors import CheckpointError
+from core.files import write_bytes
+from core.shapes import GraphKernel
+from core.stgcn import STGCN, STGCNConfig
+
+Tensors = dict[str, Tensor]
+Metadata = dict[str, Any]
+
+
+def save_model(path: Path, model: STGCN, metadata: Metadata) -> None:
+    """Write weights, config and ``metadata`` (JSON values) to ``path``, whole or not at all."""
+    save_file(path, model.state_dict(), {"config": model.config.to_json(), **metadata})
+
+
+def load_model(path: Path, graph_kernel: GraphKernel) -> tuple[STGCN, Metadata]:
+    """Read a model written by ``save_model`` and give it its graph.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or its weights do not fit its config.
+    """
+    tensors, metadata = load_file(path)
+    try:
+        model = STGCN(STGCNConfig.from_json(metadata.pop("config")), graph_kernel)
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} must hold an STGCN that fits its own config: {error}"
+        ) from error
+    return model, metadata
+
+
+def save_file(path: Path, tensors: Tensors, metadata: Metadata) -> None:
+    """Write named tensors and JSON metadata as one safetensors file."""
+    write_bytes(path, _encode(tensors, metadata))
+
+
+def load_file(path: Path) -> tuple[Tensors, Metadata]:
+    """Map a file written by ``save_file`` into memory: pages are shared, writes stay private."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads(file.metadata()["json"])
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except (OSError, SafetensorError, TypeError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{path} must be a whole safetensors file of this project: {error}; make it again"
+        ) from error
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """The newest states of one run: ``epoch-0007-<hash>.safetensors``, a few of them."""
+
+    folder: Path
+    keep: int = 2
+    """How many to keep; with two, one damaged file costs one epoch."""
+
+    def save(self, epoch: int, tensors: Tensors, metadata: Metadata) -> None:
+        """Write the state after ``epoch`` epochs, then delete those no longer kept."""
+        content = _encode(tensors, metadata)
+        write_bytes(self.folder / f"epoch-{epoch:05d}-{_digest(content)}.safetensors", content)
+        for old in self._newest_first()[self.keep :]:
+            old.unlink(missing_ok=True)
+
+    def newest(self) -> tuple[Tensors, Metadata] | None:
+        """Return the newest whole state, or None if there is none."""
+        for path in self._newest_first():
+            content = path.read_bytes()
+            if path.stem.rsplit("-", 1)[1] == _digest(content):
+                return load_tensors(content), _metadata_of(path)
+        return None
+
+    def clear(self) -> None:
+        """Delete all states: the run is over."""
+        for path in self._newest_first():
+            path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _newest_first(self) -> list[Path]:
+        pattern = re.compile(r"epoch-\d{5,}-[0-9a-f]{16}\.safetensors")
+        found = [path for path in self.folder.glob("epoch-*") if pattern.fullmatch(path.name)]
+        return sorted(found, key=lambda path: int(path.stem.split("-")[1]), reverse=True)
+
+
+def _encode(tensors: Tensors, metadata: Metadata) -> bytes:
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save_tensors(whole, {"json": json.dumps(metadata, allow_nan=False)})
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _metadata_of(path: Path) -> Metadata:
+    with safe_open(path, framework="pt") as file:
+        metadata: Metadata = json.loads(file.metadata()["json"])
+    return metadata

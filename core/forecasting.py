@@ -1,0 +1,103 @@
+"""A network and readings in, forecasts of several steps out, and how good they are.
+
+Steps are forecast autoregressively (paper, Fig. 2): each prediction is appended and the oldest
+reading dropped. The network is equivariant in time, so the first step of all windows of a stretch
+is one pass over it, and each further step computes only the newest column of every layer. The
+result equals rolling out every window by itself. Nothing here trains.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from core.metrics import ForecastErrors
+from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData, steps_of
+from core.preprocessing.windows import Part, Stretch
+from core.shapes import Signal
+from core.stgcn import STGCN
+
+WINDOWS_PER_PASS = 288
+"""Bounds memory: a teacher keeps about 0.6 MB of layer columns per window at 228 sensors."""
+
+
+@torch.inference_mode()
+def roll_out(model: STGCN, readings: Float[Tensor, "T N"], steps: int) -> Float[Tensor, "W H N"]:
+    """Forecast ``steps`` readings after every window of an uninterrupted stretch.
+
+    Args:
+        model: in evaluation mode or not, it has no layer that minds.
+        readings: scaled [T, N], T >= history_steps.
+        steps: H.
+
+    Returns:
+        Scaled forecasts [T - history_steps + 1, H, N]; window w has seen rows w .. w +
+        history_steps - 1.
+    """
+    first, _, inputs = model.stream(readings[None, None], None)
+    forecasts = [first[0]]
+    tails = _tails_of_windows(model, inputs, windows=len(forecasts[0]))
+    for _ in range(steps - 1):
+        newest, _, inputs = model.stream(forecasts[-1][:, None, None], tails)
+        tails = model.last_tails(inputs)
+        forecasts.append(newest[:, 0])
+    return torch.stack(forecasts, dim=1)
+
+
+def evaluate(model: STGCN, data: PreparedData, part: Part) -> dict[str, float]:
+    """Return the errors of ``model`` on all windows of one part of the split.
+
+    Returns:
+        Names like ``mae_15``, values in original units (``core.metrics``).
+    """
+    errors = new_errors(data)
+    for stretch in data.stretches(part):
+        add_stretch(errors, model, data, stretch)
+    return errors.summary()
+
+
+def add_stretch(errors: ForecastErrors, model: STGCN, data: PreparedData, stretch: Stretch) -> None:
+    """Add the forecasts of all windows of ``stretch`` to ``errors``."""
+    last_window = stretch.stop - data.window_steps
+    for start in range(stretch.start, last_window + 1, WINDOWS_PER_PASS):
+        count = min(WINDOWS_PER_PASS, last_window + 1 - start)
+        seen = data.readings[start : start + count + data.history_steps - 1]
+        forecast = data.scaler.unscale(roll_out(model, seen, data.horizon_steps))
+        errors.add(forecast, _truth_after(data, start, count))
+
+
+def repeat_last(data: PreparedData, part: Part) -> dict[str, float]:
+    """Return the errors of forecasting that nothing changes: the bar every student must pass."""
+    errors = new_errors(data)
+    for stretch in data.stretches(part):
+        count = max(0, stretch.stop - stretch.start - data.window_steps + 1)
+        last_seen = stretch.start + data.history_steps - 1
+        last = data.scaler.unscale(data.readings[last_seen : last_seen + count])
+        forecast = last[:, None].expand(-1, data.horizon_steps, -1)
+        errors.add(forecast, _truth_after(data, stretch.start, count))
+    return errors.summary()
+
+
+def new_errors(data: PreparedData) -> ForecastErrors:
+    """Return an empty account of errors at 15, 30 and 45 minutes."""
+    interval = data.card.interval_minutes
+    return ForecastErrors(HORIZON_MINUTES, [steps_of(at, interval) for at in HORIZON_MINUTES])
+
+
+def _truth_after(data: PreparedData, start: int, count: int) -> Float[Tensor, "W H N"]:
+    first = start + data.history_steps
+    ahead = data.truth[first : first + count + data.horizon_steps - 1]
+    return ahead.unfold(0, data.horizon_steps, 1).transpose(1, 2)
+
+
+def _tails_of_windows(model: STGCN, inputs: list[Signal], windows: int) -> list[Signal]:
+    """Cut, from one pass over a stretch, each window's own tails as a batch [W, C, size - 1, N]."""
+    tails = []
+    for signal, size in zip(inputs, model.temporal_kernel_sizes, strict=True):
+        if size == 1:
+            tails.append(signal.new_empty(windows, signal.shape[1], 0, signal.shape[3]))
+            continue
+        runs = signal[0].unfold(1, size - 1, 1)[:, -windows:]  # [C, W, N, size - 1]
+        tails.append(runs.permute(1, 0, 3, 2))
+    return tails

@@ -1,0 +1,312 @@
+"""One loop that trains teachers and students alike: it takes an objective.
+
+Prepared data, a model and an objective in; the weights of the best validation epoch out. After
+every epoch it reports errors and, if asked, writes a checkpoint from which a killed run goes on
+with the same numbers. What the objective compares, and where models are kept, is not its business.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol, get_args
+
+import torch
+from torch import Tensor, nn
+
+from core.batching import cut_batch, windows_of
+from core.checkpoint import CheckpointFolder
+from core.errors import ConfigError, TrainingDivergedError
+from core.forecasting import evaluate
+from core.preprocessing.prepare import PreparedData
+from core.preprocessing.windows import segment_rows
+from core.seeding import derived_seed, generator
+from core.shapes import Rows, WindowValues
+from core.stgcn import STGCN, Features
+
+OptimizerName = Literal["rmsprop", "adam"]
+ScheduleName = Literal["step", "cosine"]
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "rmsprop": torch.optim.RMSprop,
+    "adam": torch.optim.Adam,
+}
+SCHEDULES: dict[str, Callable[[int, int], float]] = {
+    # Epoch (from 0) and epochs in all -> factor of the learning rate.
+    "step": lambda epoch, _: 0.7 ** (epoch // 5),
+    "cosine": lambda epoch, epochs: 0.5 * (1.0 + math.cos(math.pi * epoch / epochs)),
+}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How one network is trained; the defaults are the paper's recipe."""
+
+    epochs: int = 50
+    batch_size: int = 50
+    """Windows per step."""
+    learning_rate: float = 1e-3
+    optimizer: OptimizerName = "rmsprop"
+    schedule: ScheduleName = "step"
+    """``step``: x0.7 every 5 epochs; ``cosine``: to zero at the end."""
+    windows_per_segment: int = 1
+    """Consecutive windows that are computed together: they share most of their convolutions."""
+    patience: int | None = None
+    """Stop after so many epochs without a better validation error; None: never."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot train."""
+        whole = {"epochs": self.epochs, "batch_size": self.batch_size}
+        whole["windows_per_segment"] = self.windows_per_segment
+        if self.patience is not None:
+            whole["patience"] = self.patience
+        for name, value in whole.items():
+            if value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.optimizer not in get_args(OptimizerName):
+            raise ConfigError(f"optimizer must be rmsprop or adam, got {self.optimizer!r}")
+        if self.schedule not in get_args(ScheduleName):
+            raise ConfigError(f"schedule must be step or cosine, got {self.schedule!r}")
+        if self.windows_per_segment > self.batch_size:
+            raise ConfigError(
+                f"windows_per_segment must not exceed batch_size = {self.batch_size}, "
+                f"got {self.windows_per_segment}"
+            )
+
+
+class ObjectiveValue(Protocol):
+    """What an objective says of one batch."""
+
+    @property
+    def total(self) -> Tensor:
+        """The scalar that is minimised."""
+
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        """Detached scalars worth reporting beside it."""
+
+    def backward(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Add gradients to ``parameters``."""
+
+
+class Objective(Protocol):
+    """Judges the predictions of one batch of windows."""
+
+    def __call__(
+        self, prediction: WindowValues, features: Features, target: WindowValues, rows: Rows
+    ) -> ObjectiveValue:
+        """Take predictions [B, N], hidden features, targets [B, N] and first rows [B]."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What is known after an epoch."""
+
+    epoch: int
+    """From 1."""
+    epochs: int
+    metrics: dict[str, float]
+    """``val_mae_15`` … ``val_rmse``, ``train_loss`` and the objective's parts as ``train_…``."""
+    best_epoch: int
+    seconds: float
+    """Spent training and validating so far, over all resumptions."""
+
+    @property
+    def is_best(self) -> bool:
+        """Whether this epoch has the lowest validation MAE so far."""
+        return self.epoch == self.best_epoch
+
+
+@dataclass
+class _Run:
+    """The part of a run's state that is not a tensor on the network or the optimiser."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Trains one model; ``run`` does all."""
+
+    def __init__(
+        self,
+        model: STGCN,
+        data: PreparedData,
+        objective: Objective,
+        config: TrainingConfig,
+        checkpoints: CheckpointFolder | None = None,
+    ) -> None:
+        """Take up the newest whole checkpoint, if there is one.
+
+        Args:
+            model: on the same device as ``data``; left with the best weights after ``run``.
+            data: prepared for the model's history.
+            objective: see ``Objective``.
+            config: how to train.
+            checkpoints: where to keep states of this very run, or None.
+        """
+        self.model, self.data, self.objective, self.config = model, data, objective, config
+        self.checkpoints = checkpoints
+        self.parameters = list(model.parameters())
+        self.optimizer = OPTIMIZERS[config.optimizer](
+            self.parameters,
+            lr=config.learning_rate,  # type: ignore[call-arg]
+        )
+        self.best = _copied(model.state_dict())
+        self.state = _Run()
+        self._check_batch()
+        self._resume()
+
+    def run(
+        self,
+        on_epoch: Callable[[EpochReport], None],
+        on_step: Callable[[int, int, int], None] | None = None,
+    ) -> dict[str, float]:
+        """Train to the end and return the metrics of the best epoch.
+
+        Args:
+            on_epoch: called after every epoch, its checkpoint already written.
+            on_step: called with epoch (from 1), steps done and steps of this epoch.
+
+        Raises:
+            TrainingDivergedError: the loss or the validation error is no longer finite.
+        """
+        while self.state.epoch < self.config.epochs and not self._out_of_patience():
+            started = time.perf_counter()
+            train = self._train_epoch(on_step)
+            validation = evaluate(self.model, self.data, "validation")
+            metrics = {f"val_{name}": value for name, value in validation.items()} | train
+            self._close_epoch(metrics, time.perf_counter() - started)
+            on_epoch(
+                EpochReport(
+                    self.state.epoch,
+                    self.config.epochs,
+                    metrics,
+                    self.state.best_epoch,
+                    self.state.seconds,
+                )
+            )
+        self.model.load_state_dict(self.best)
+        return self.state.best_metrics
+
+    def _train_epoch(self, on_step: Callable[[int, int, int], None] | None) -> dict[str, float]:
+        factor = SCHEDULES[self.config.schedule](self.state.epoch, self.config.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * factor
+        batches = list(self._batches(self.state.epoch))
+        sums: dict[str, Tensor] = {}
+        for step, rows in enumerate(batches, start=1):
+            for name, value in self._step(rows).items():
+                # Sums stay on the device: reading them every step would stall a GPU.
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+            if on_step is not None:
+                on_step(self.state.epoch + 1, step, len(batches))
+        means = {f"train_{name}": float(value) / len(batches) for name, value in sums.items()}
+        self._refuse_divergence("training loss", means["train_loss"])
+        return means
+
+    def _step(self, first_rows: Rows) -> dict[str, Tensor]:
+        history, target, rows = cut_batch(
+            self.data.readings, first_rows, self.data.history_steps, self.config.windows_per_segment
+        )
+        prediction, features = self.model(history)
+        value = self.objective(
+            prediction.flatten(0, 1),
+            windows_of(features, self.config.windows_per_segment),
+            target,
+            rows,
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        value.backward(self.parameters)
+        self.optimizer.step()
+        return {"loss": value.total.detach(), **value.parts}
+
+    def _batches(self, epoch: int) -> Iterator[Rows]:
+        """Yield the first rows of segments, shuffled anew for ``epoch``, batch by batch."""
+        size = self.config.windows_per_segment
+        rows, _ = segment_rows(
+            self.data.stretches("train"),
+            self.data.window_steps,
+            size,
+            offset=derived_seed(self.config.seed, "offset", epoch) % size,
+        )
+        order = torch.randperm(len(rows), generator=generator(self.config.seed, "order", epoch))
+        shuffled = rows[order].to(self.data.readings.device)
+        yield from torch.split(shuffled, max(1, self.config.batch_size // size))
+
+    def _close_epoch(self, metrics: dict[str, float], seconds: float) -> None:
+        self._refuse_divergence("validation error", metrics["val_mae"])
+        state = self.state
+        state.epoch += 1
+        state.seconds += seconds
+        if not state.best_metrics or metrics["val_mae"] < state.best_metrics["val_mae"]:
+            state.best_epoch, state.best_metrics = state.epoch, metrics
+            self.best = _copied(self.model.state_dict())
+        if self.checkpoints is not None:
+            self.checkpoints.save(state.epoch, self._tensors(), asdict(state))
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.patience
+        return patience is not None and self.state.epoch - self.state.best_epoch >= patience
+
+    def _refuse_divergence(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise TrainingDivergedError(
+                f"the {what} must stay finite, got {value} in epoch {self.state.epoch + 1}; "
+                f"lower the learning rate of {self.config.learning_rate:g}"
+            )
+
+    def _check_batch(self) -> None:
+        rows, _ = segment_rows(
+            self.data.stretches("train"),
+            self.data.window_steps,
+            self.config.windows_per_segment,
+            self.config.windows_per_segment - 1,
+        )
+        windows = len(rows) * self.config.windows_per_segment
+        if self.config.batch_size > windows:
+            raise ConfigError(
+                f"batch_size must not exceed the {windows} training windows of "
+                f"{self.data.card.name}, got {self.config.batch_size}; choose a smaller one"
+            )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+        return tensors
+
+    def _resume(self) -> None:
+        newest = self.checkpoints.newest() if self.checkpoints is not None else None
+        if newest is None:
+            return
+        tensors, metadata = newest
+        self.state = _Run(**metadata)
+        self.model.load_state_dict(_below("model.", tensors))
+        self.best = _copied(_below("best.", tensors), like=self.best)
+        slots: dict[int, dict[str, Any]] = {}
+        for name, value in _below("optimizer.", tensors).items():
+            index, slot = name.split(".", 1)
+            slots.setdefault(int(index), {})[slot] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+
+
+def _copied(tensors: dict[str, Tensor], like: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    device = {name: (like or tensors)[name].device for name in tensors}
+    return {name: value.detach().to(device[name], copy=True) for name, value in tensors.items()}
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
