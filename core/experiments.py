@@ -1,0 +1,149 @@
+"""What a teacher run and a trial do from beginning to end, without any search around them.
+
+Prepared data and settings in, a trained network and its validation errors out. Test days are not
+looked at here. A run that is killed goes on from its checkpoints with the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from core.checkpoint import CheckpointFolder, save_model
+from core.distillation.losses import Loss, LossValue, make_loss
+from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
+from core.errors import ConfigError
+from core.files import exclusive_lock
+from core.preprocessing.prepare import PreparedData
+from core.seeding import derived_seed
+from core.shapes import GraphKernel, Rows, WindowValues
+from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, Features, STGCNConfig
+from core.teachers import Teacher, TeacherConfig, open_teacher, teacher_folder
+from core.training import EpochReport, Trainer, TrainingConfig
+
+OnEpoch = Callable[[EpochReport], None]
+OnStep = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """A student, the loss that teaches it and its training."""
+
+    method: str
+    """A name in ``LOSSES``."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """The loss's hyperparameters: alpha1, alpha2, alpha3, alpha, beta as the method has them."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    channels: tuple[BlockChannels, ...] = STUDENT_CHANNELS
+
+
+@dataclass(frozen=True)
+class TrainedStudent:
+    """A student with the weights of its best validation epoch."""
+
+    model: STGCN
+    metrics: dict[str, float]
+    """Of that epoch."""
+    best_epoch: int
+    epochs: int
+    """Trained, at most those configured."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class DistillationObjective:
+    """Joins a loss with the teacher's targets for the windows of each batch."""
+
+    loss: Loss
+    targets: TeacherTargets | None
+
+    def __call__(
+        self, prediction: WindowValues, features: Features, target: WindowValues, rows: Rows
+    ) -> LossValue:
+        """Judge one batch (``core.training.Objective``)."""
+        teacher = None if self.targets is None else self.targets.of(rows, self.loss.needs)
+        return self.loss(prediction, features, target, teacher)
+
+
+def new_network(config: STGCNConfig, graph_kernel: GraphKernel, seed: int) -> STGCN:
+    """Return a network whose fresh weights depend on ``seed`` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(seed, "weights"))
+        return STGCN(config, graph_kernel.cpu()).to(graph_kernel.device)
+
+
+def train_teacher(
+    data: PreparedData,
+    config: TeacherConfig,
+    storage: Path,
+    on_epoch: OnEpoch,
+    on_step: OnStep | None = None,
+) -> Teacher:
+    """Train the teacher that ``config`` describes, or return it if it is there.
+
+    Args:
+        data: on the device to train on.
+        config: shape and training.
+        storage: teachers lie below it (``core.teachers``).
+        on_epoch: see ``Trainer.run``.
+        on_step: see ``Trainer.run``.
+    """
+    folder = teacher_folder(storage, config.fingerprint_for(data))
+    with exclusive_lock(folder / "training.lock"):
+        if (folder / "teacher.safetensors").exists():
+            return open_teacher(folder)
+        checkpoints = CheckpointFolder(folder / "checkpoints")
+        objective = DistillationObjective(make_loss("none", {}), targets=None)
+        shape = STGCNConfig(data.card.num_sensors, config.channels, data.history_steps)
+        model = new_network(shape, data.graph_kernel, config.training.seed)
+        trainer = Trainer(model, data, objective, config.training, checkpoints)
+        metrics = trainer.run(on_epoch, on_step)
+        metadata = {
+            "dataset_fingerprint": data.fingerprint,
+            "settings": asdict(config),
+            "metrics": metrics,
+            "seconds": trainer.state.seconds,
+        }
+        save_model(folder / "teacher.safetensors", model, metadata)
+        checkpoints.clear()
+    return open_teacher(folder)
+
+
+def distill_student(
+    data: PreparedData,
+    teacher: Teacher | None,
+    config: StudentConfig,
+    checkpoints: CheckpointFolder | None,
+    on_epoch: OnEpoch,
+) -> TrainedStudent:
+    """Train one student with one loss.
+
+    Args:
+        data: on the device to train on.
+        teacher: may be None if the method needs none.
+        config: the trial's settings.
+        checkpoints: where this very run keeps its states, or None.
+        on_epoch: called after every epoch.
+
+    Raises:
+        TrainingDivergedError: the numbers left the finite ones.
+    """
+    loss = make_loss(config.method, config.weights)
+    targets = None
+    if loss.needs:
+        if teacher is None:
+            raise ConfigError(f"method {config.method} needs a teacher; train one first")
+        targets = load_teacher_targets(
+            teacher.targets_file, teacher.load(data), teacher.fingerprint, data
+        )
+    shape = STGCNConfig(data.card.num_sensors, config.channels, data.history_steps)
+    model = new_network(shape, data.graph_kernel, config.training.seed)
+    trainer = Trainer(
+        model, data, DistillationObjective(loss, targets), config.training, checkpoints
+    )
+    metrics = trainer.run(on_epoch)
+    state = trainer.state
+    return TrainedStudent(model, metrics, state.best_epoch, state.epoch, state.seconds)

@@ -1,0 +1,110 @@
+"""Teachers on the disk, found by what they were trained on and how.
+
+    STORAGE/teachers/FINGERPRINT/teacher.safetensors   weights, config, settings, metrics
+    STORAGE/teachers/FINGERPRINT/targets.safetensors   what students imitate (TeacherTargets)
+    STORAGE/teachers/FINGERPRINT/checkpoints/          while it trains
+
+The fingerprint covers data and settings, so asking for the same teacher again finds it. Training
+is in ``core.experiments``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.checkpoint import load_file, load_model
+from core.errors import CheckpointError, UnknownNameError
+from core.files import fingerprint
+from core.preprocessing.prepare import PreparedData
+from core.stgcn import STGCN, TEACHER_CHANNELS, BlockChannels
+from core.training import TrainingConfig
+
+DEFAULT_TRAINING = TrainingConfig(
+    epochs=18,
+    learning_rate=2e-3,
+    optimizer="adam",
+    schedule="cosine",
+    windows_per_segment=5,
+    patience=6,
+)
+"""Measured on 22 days of PeMSD7(M): as accurate as window by window, at 2/5 of the time."""
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """A teacher's shape and training."""
+
+    channels: tuple[BlockChannels, ...] = TEACHER_CHANNELS
+    training: TrainingConfig = field(default=DEFAULT_TRAINING)
+
+    def fingerprint_for(self, data: PreparedData) -> str:
+        """Identify the teacher that this config gives on ``data``."""
+        return fingerprint([data.fingerprint, data.history_steps, asdict(self)])
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained teacher."""
+
+    folder: Path
+    dataset_fingerprint: str
+    settings: dict[str, Any]
+    metrics: dict[str, float]
+    """Of its best epoch, ``val_mae`` and the like."""
+    seconds: float
+    """Spent training."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its data and settings."""
+        return self.folder.name
+
+    def load(self, data: PreparedData) -> STGCN:
+        """Read the network and put it on the device of ``data``."""
+        model, _ = load_model(self.folder / "teacher.safetensors", data.graph_kernel)
+        return model.to(data.readings.device).requires_grad_(False)
+
+    @property
+    def targets_file(self) -> Path:
+        """Where its targets lie or will lie."""
+        return self.folder / "targets.safetensors"
+
+
+def teacher_folder(storage: Path, teacher_fingerprint: str) -> Path:
+    """Return where a teacher lies or will lie."""
+    return storage / "teachers" / teacher_fingerprint
+
+
+def open_teacher(folder: Path) -> Teacher:
+    """Read what is known of the teacher in ``folder``."""
+    _, metadata = load_file(folder / "teacher.safetensors")
+    metadata.pop("config")
+    try:
+        return Teacher(folder, **metadata)
+    except TypeError as error:
+        raise CheckpointError(f"{folder} must hold a teacher: {error}; train it again") from error
+
+
+def find_teachers(storage: Path, data: PreparedData) -> list[Teacher]:
+    """Return the teachers trained on exactly this data, the best by validation MAE first."""
+    files = (storage / "teachers").glob("*/teacher.safetensors")
+    teachers = [open_teacher(path.parent) for path in files]
+    fitting = [one for one in teachers if one.dataset_fingerprint == data.fingerprint]
+    return sorted(fitting, key=lambda teacher: teacher.metrics["val_mae"])
+
+
+def find_teacher(storage: Path, data: PreparedData, wanted: str | None) -> Teacher | None:
+    """Return the teacher with fingerprint ``wanted``, or the best there is, or None.
+
+    Raises:
+        UnknownNameError: ``wanted`` is not a teacher of this data.
+    """
+    teachers = find_teachers(storage, data)
+    if wanted is None:
+        return teachers[0] if teachers else None
+    known = {teacher.fingerprint: teacher for teacher in teachers}
+    if wanted not in known:
+        raise UnknownNameError(f"teacher of {data.card.name}", wanted, known)
+    return known[wanted]

@@ -1,0 +1,160 @@
+"""The ledger of a sweep: events in, one line each, flushed to the disk; the sweep's state out.
+
+    {"event": "suggested", "trial": 7, "settings": {…}, "seed": …, "time": …}
+    {"event": "epoch", "trial": 7, "epoch": 3, "metrics": {…}, "time": …}
+    {"event": "ended", "trial": 7, "status": "finished", "metrics": {…}, "reason": null, …}
+
+Append-only, one writer. A line cut short by a crash is dropped when the ledger is opened again; it
+was never acted on. Whoever shows or resumes a sweep replays its ledger; Optuna's study and Ray's
+state are rebuilt from it and never read back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from core.errors import StorageError
+
+Status = Literal["running", "finished", "pruned", "failed"]
+Event = dict[str, Any]
+
+
+@dataclass
+class Trial:
+    """One configuration, as far as the ledger knows it."""
+
+    number: int
+    settings: dict[str, Any]
+    seed: int
+    suggested: str
+    """ISO time."""
+    status: Status = "running"
+    """``running`` also after a crash: then it is what a resumed sweep begins with."""
+    history: dict[int, dict[str, float]] = field(default_factory=dict)
+    """Epoch -> metrics."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Once ended: those of the best epoch."""
+    reason: str | None = None
+    """Why it failed."""
+
+
+@dataclass
+class SweepState:
+    """All trials of a sweep, by number; what ``apply`` makes of the events so far."""
+
+    trials: dict[int, Trial] = field(default_factory=dict)
+
+    def apply(self, event: Event) -> None:
+        """Take in one event.
+
+        Raises:
+            StorageError: the events contradict each other.
+        """
+        try:
+            _APPLY[event["event"]](self, event)
+        except (KeyError, TypeError) as error:
+            raise StorageError(
+                f"the ledger holds an event that does not fit the ones before: {event}; "
+                "restore the ledger from a copy"
+            ) from error
+
+    def with_status(self, *statuses: Status) -> list[Trial]:
+        """Return the trials in one of these states, in order."""
+        return [trial for trial in self.trials.values() if trial.status in statuses]
+
+    @property
+    def num_ended(self) -> int:
+        """How many trials have ended, well or badly."""
+        return len(self.trials) - len(self.with_status("running"))
+
+    def best(self, objective: str) -> Trial | None:
+        """Return the finished trial with the lowest ``objective``."""
+        finished = self.with_status("finished")
+        return min(finished, key=lambda trial: trial.metrics[objective], default=None)
+
+
+def _suggested(state: SweepState, event: Event) -> None:
+    number = event["trial"]
+    # Suggested again after a crash: it goes on from its checkpoint and reports only what is new.
+    if number not in state.trials:
+        state.trials[number] = Trial(number, event["settings"], event["seed"], event["time"])
+
+
+def _epoch(state: SweepState, event: Event) -> None:
+    state.trials[event["trial"]].history[event["epoch"]] = event["metrics"]
+
+
+def _ended(state: SweepState, event: Event) -> None:
+    trial = state.trials[event["trial"]]
+    if trial.status != "running" or event["status"] not in get_args(Status):
+        raise KeyError(event["trial"])
+    trial.status = event["status"]
+    trial.metrics = event["metrics"]
+    trial.reason = event["reason"]
+
+
+_APPLY = {"suggested": _suggested, "epoch": _epoch, "ended": _ended}
+
+
+class Ledger:
+    """The one writer of a ledger file."""
+
+    def __init__(
+        self, path: Path, on_change: Callable[[SweepState], None] = lambda _: None
+    ) -> None:
+        """Replay what is there, cut off a broken last line, and open for appending.
+
+        Args:
+            path: the ledger file; made if missing.
+            on_change: told the state after every event.
+        """
+        self._on_change = on_change
+        self.state, whole_bytes = _replay(path)
+        self._stream = path.open("ab")
+        if self._stream.tell() > whole_bytes:
+            self._stream.truncate(whole_bytes)
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Write one event to the disk, then apply it to ``state``."""
+        entry = {"event": event, **fields, "time": now()}
+        self._stream.write(json.dumps(entry, allow_nan=False).encode() + b"\n")
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self.state.apply(entry)
+        self._on_change(self.state)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+def read_ledger(path: Path) -> SweepState:
+    """Return the state that a ledger file tells, also while another process writes it."""
+    return _replay(path)[0]
+
+
+def now() -> str:
+    """Return the present time, ISO, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _replay(path: Path) -> tuple[SweepState, int]:
+    """Return the state, and the number of bytes of the whole lines."""
+    state = SweepState()
+    content = path.read_bytes() if path.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            state.apply(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise StorageError(
+                f"line {number} of {path} must be JSON, got {line[:60]!r}; "
+                "restore the ledger from a copy"
+            ) from error
+    return state, len(whole)

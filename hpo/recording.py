@@ -1,0 +1,76 @@
+"""How a trial ended in, its record on the disk out.
+
+Joins what the worker reported with what the sweep fixed when it began. Decides nothing.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from core.experiments import new_network
+from core.preprocessing.prepare import PreparedData
+from core.profiling import count_flops, count_parameters
+from core.stgcn import STUDENT_CHANNELS, STGCNConfig
+from hpo.ledger import Trial, now
+from hpo.planning import open_planned_data
+from hpo.results import TrialRecord, write_record
+from hpo.sweep_store import SweepFolder, SweepPlan
+
+_PACKAGES = ("stgcn-student-search", "torch", "ray", "optuna", "numpy")
+
+
+class Recorder:
+    """Writes the records of one sweep."""
+
+    def __init__(self, folder: SweepFolder, plan: SweepPlan) -> None:
+        """Find out once what all records share."""
+        self.folder, self.plan = folder, plan
+        self.size = _student_size(open_planned_data(plan))
+        self.versions = {name: version(name) for name in _PACKAGES}
+        self.versions["python"] = platform.python_version()
+
+    def write(self, trial: Trial, status: str, reason: str | None, facts: dict[str, Any]) -> None:
+        """Write the record of an ended trial.
+
+        Args:
+            trial: as the ledger knows it.
+            status: ``finished``, ``pruned`` or ``failed``.
+            reason: why it failed.
+            facts: ``metrics`` of the best epoch, and where known ``epoch``, ``best_epoch``,
+                ``seconds`` and ``machine``.
+        """
+        plan, student = self.plan, self.folder.student(trial.number)
+        has_student = status == "finished" and student.is_file()
+        record = TrialRecord(
+            sweep=self.folder.name,
+            trial=trial.number,
+            status=status,
+            reason=reason,
+            dataset=plan.config.dataset,
+            method=plan.config.method,
+            settings=trial.settings,
+            metrics=facts["metrics"],
+            parameters=self.size[0],
+            flops=self.size[1],
+            epochs=facts.get("epoch", 0),
+            best_epoch=facts.get("best_epoch", 0),
+            seconds=facts.get("seconds", 0.0),
+            seed=trial.seed,
+            started=trial.suggested,
+            ended=now(),
+            dataset_fingerprint=plan.dataset_fingerprint,
+            teacher_fingerprint=plan.teacher_fingerprint,
+            space_fingerprint=plan.space.fingerprint,
+            student=str(student.relative_to(self.folder.storage)) if has_student else None,
+            versions=self.versions,
+            machine=facts.get("machine", platform.node()),
+        )
+        write_record(self.folder.results, record)
+
+
+def _student_size(data: PreparedData) -> tuple[int, int]:
+    shape = STGCNConfig(data.card.num_sensors, STUDENT_CHANNELS, data.history_steps)
+    student = new_network(shape, data.graph_kernel, seed=0)
+    return count_parameters(student), count_flops(student)

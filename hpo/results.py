@@ -1,0 +1,97 @@
+"""Trial records: one Parquet file per ended trial, written whole, never changed.
+
+The records are the truth about trials. Settings and metrics become columns of their own
+(``setting_learning_rate``, ``val_mae_15``), so that any tool reads them as one table; methods with
+other settings simply lack some columns. Which record is best is decided in ``hpo.selection``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.errors import StorageError
+from core.files import write_bytes
+
+_SETTING = "setting_"
+_METRIC = ("val_", "train_")
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """All that is known of one ended trial."""
+
+    sweep: str
+    trial: int
+    status: str
+    """``finished``, ``pruned`` or ``failed``."""
+    reason: str | None
+    """Why it failed."""
+    dataset: str
+    method: str
+    settings: dict[str, Any]
+    """What the search chose."""
+    metrics: dict[str, float]
+    """Of the best validation epoch."""
+    parameters: int
+    flops: int
+    """Of one forward pass over one window."""
+    epochs: int
+    """Trained."""
+    best_epoch: int
+    seconds: float
+    """Spent training and validating."""
+    seed: int
+    started: str
+    ended: str
+    dataset_fingerprint: str
+    teacher_fingerprint: str | None
+    space_fingerprint: str
+    student: str | None
+    """File of the student's weights, below the storage."""
+    versions: dict[str, str]
+    """Of this project, torch, ray, optuna and Python."""
+    machine: str
+
+
+def write_record(folder: Path, record: TrialRecord) -> None:
+    """Write ``folder/0007.parquet``."""
+    values = asdict(record)
+    settings, metrics = values.pop("settings"), values.pop("metrics")
+    values["versions"] = json.dumps(values["versions"])
+    values |= {f"{_SETTING}{name}": value for name, value in settings.items()}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist([values | metrics]), sink)
+    write_bytes(folder / f"{record.trial:04d}.parquet", sink.getvalue().to_pybytes())
+
+
+def read_records(folder: Path) -> list[TrialRecord]:
+    """Return the records in ``folder``, by trial number.
+
+    Raises:
+        StorageError: a file is damaged.
+    """
+    return [_read(path) for path in sorted(folder.glob("[0-9]*.parquet"))]
+
+
+def _read(path: Path) -> TrialRecord:
+    try:
+        values = pq.read_table(path).to_pylist()[0]
+        settings = _take(values, _SETTING)
+        metrics = {name: values.pop(name) for name in list(values) if name.startswith(_METRIC)}
+        values["versions"] = json.loads(values["versions"])
+        return TrialRecord(**values, settings=settings, metrics=metrics)
+    except (OSError, pa.ArrowInvalid, KeyError, IndexError, TypeError) as error:
+        raise StorageError(
+            f"{path} must be a trial record: {error}; delete it and resume its sweep"
+        ) from error
+
+
+def _take(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    names = [name for name in values if name.startswith(prefix)]
+    return {name.removeprefix(prefix): values.pop(name) for name in names}

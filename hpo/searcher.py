@@ -1,0 +1,177 @@
+"""Ray Tune asks for configurations and reports results; Optuna and the ledger stand behind.
+
+The study lives in memory and is rebuilt from the ledger whenever a sweep starts: ended trials are
+told to it, unfinished ones are handed out first, then the space's first points, then what the
+sampler asks for. Every answer is in the ledger, and every ended trial in its record, before Ray
+Tune or the user hears of it. Neither Ray's snapshots nor an Optuna database are ever read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from ray.tune.search import Searcher
+
+from core.seeding import derived_seed
+from hpo.ledger import Ledger, SweepState, Trial
+from hpo.samplers import make_sampler
+from hpo.sweep_config import SweepConfig
+from hpo.search_space import SearchSpace
+
+_STATES = {
+    "finished": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+LOST_WORKER = "its worker process died, also when tried again; see the memory of its machine"
+
+
+Facts = dict[str, Any]
+Record = Callable[[Trial, str, str | None, Facts], None]
+"""Takes a trial, its status, why it failed, and ``metrics``, ``epoch``, ``seconds`` … of it."""
+
+
+class LedgerSearcher(Searcher):  # type: ignore[misc]
+    """Hands out trials and takes in their results, through one ledger."""
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        space: SearchSpace,
+        ledger: Ledger,
+        sweep_path: str,
+        max_concurrent: int,
+        record: Record,
+    ) -> None:
+        """Rebuild the study from ``ledger``.
+
+        Args:
+            config: the sweep's settings.
+            space: what to search.
+            ledger: open for writing, replayed.
+            sweep_path: handed to every trial.
+            max_concurrent: trials at once.
+            record: writes the record of an ended trial.
+        """
+        super().__init__(metric=config.objective, mode="min")
+        self.config, self.ledger, self.record = config, ledger, record
+        self.sweep_path, self.max_concurrent = sweep_path, max_concurrent
+        self.distributions = space.distributions()
+        self.study = self._rebuild(ledger.state, space)
+        self.unfinished = ledger.state.with_status("running")
+        self.live: dict[str, tuple[Trial, optuna.Trial]] = {}
+        """Ray's trial id -> ours and Optuna's."""
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next configuration, None if not now, ``FINISHED`` if there is no more."""
+        if len(self.live) >= self.max_concurrent:
+            return None
+        if not self.unfinished and len(self.ledger.state.trials) >= self.config.trials:
+            return str(Searcher.FINISHED)
+        asked = self.study.ask(self.distributions)
+        trial = self.unfinished.pop(0) if self.unfinished else self._new_trial(asked)
+        self.live[trial_id] = (trial, asked)
+        return {
+            "sweep": self.sweep_path,
+            "trial": trial.number,
+            "seed": trial.seed,
+            "settings": trial.settings,
+        }
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Note an epoch, once, however often Ray tells it."""
+        trial, asked = self.live[trial_id]
+        epoch = result.get("epoch")
+        if "ended" in result or epoch is None or epoch in trial.history:
+            return
+        metrics = _metrics(result)
+        if self.config.objective in metrics:
+            self.ledger.append("epoch", trial=trial.number, epoch=epoch, metrics=metrics)
+            asked.report(metrics[self.config.objective], step=epoch)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Record how a trial ended, then tell the study."""
+        if result is not None and not error:
+            self.on_trial_result(trial_id, result)
+        trial, asked = self.live.pop(trial_id)
+        status, reason, facts = self._judge(trial, result or {}, error)
+        self.record(trial, status, reason, facts)
+        metrics = facts["metrics"]
+        self.ledger.append(
+            "ended", trial=trial.number, status=status, reason=reason, metrics=metrics
+        )
+        value = metrics[self.config.objective] if status == "finished" else None
+        self.study.tell(asked, value, state=_STATES[status])
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing: the ledger is already on the disk."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing: a sweep resumes from its ledger."""
+
+    def _judge(
+        self, trial: Trial, result: dict[str, Any], error: bool
+    ) -> tuple[str, str | None, Facts]:
+        """Tell apart a trial's own last word, a scheduler's stop and a lost worker."""
+        objective = self.config.objective
+        if result.get("status") == "finished":
+            metrics = _metrics(result)
+            if objective in metrics:
+                return "finished", None, {**result, "metrics": metrics}
+            result = {"ended": True, "reason": f"{objective} is not a number on these days"}
+        best = min(trial.history, key=lambda epoch: trial.history[epoch][objective], default=0)
+        facts = {
+            "metrics": trial.history.get(best, {}),
+            "epoch": max(trial.history, default=0),
+            "best_epoch": best,
+        }
+        if error or "ended" in result:
+            return "failed", result.get("reason", LOST_WORKER), facts
+        return "pruned", None, facts
+
+    def _new_trial(self, asked: optuna.Trial) -> Trial:
+        number = len(self.ledger.state.trials)
+        seed = derived_seed(self.config.seed, "trial", number) % 2**31
+        settings = dict(asked.params)
+        self.ledger.append("suggested", trial=number, settings=settings, seed=seed)
+        return self.ledger.state.trials[number]
+
+    def _rebuild(self, state: SweepState, space: SearchSpace) -> optuna.Study:
+        # A resumed sampler must not draw again what it drew at the start, hence the count.
+        seed = derived_seed(self.config.seed, "sampler", len(state.trials)) % 2**32
+        study = optuna.create_study(sampler=make_sampler(self.config.sampler, seed))
+        study.add_trials(
+            [self._frozen(trial) for trial in state.with_status("finished", "pruned", "failed")]
+        )
+        for trial in state.with_status("running"):
+            study.enqueue_trial(trial.settings)
+        for point in space.points()[len(state.trials) :]:
+            study.enqueue_trial(point)
+        return study
+
+    def _frozen(self, trial: Trial) -> FrozenTrial:
+        values = {
+            epoch: metrics[self.config.objective] for epoch, metrics in trial.history.items()
+        }
+        return create_trial(
+            state=_STATES[trial.status],
+            value=trial.metrics[self.config.objective] if trial.status == "finished" else None,
+            params=trial.settings,
+            distributions=self.distributions,
+            intermediate_values=values,
+        )
+
+
+def _metrics(result: dict[str, Any]) -> dict[str, float]:
+    """Pick the metrics out of a report; what is not finite has no place in a record."""
+    return {
+        name: float(value)
+        for name, value in result.items()
+        if name.startswith(("val_", "train_")) and math.isfinite(value)
+    }

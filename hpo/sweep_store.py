@@ -1,0 +1,150 @@
+"""Where a sweep lies on the disk, and what it fixed when it began.
+
+    STORAGE/NAME/sweep.json            settings, search space, fingerprints, baselines
+    STORAGE/NAME/ledger.jsonl          ``hpo.ledger``
+    STORAGE/NAME/results/0007.parquet  ``hpo.results``
+    STORAGE/NAME/trials/0007/          student.safetensors; checkpoints/ while it runs
+
+Runs nothing. Only the process that holds the driver's lock may write the ledger and the records.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import StorageError, UnknownNameError
+from core.files import check_name, write_json
+from hpo.search_space import SearchSpace
+from hpo.sweep_config import SweepConfig
+
+PLAN_VERSION = 1
+TEACHERS = "teachers"
+"""The one folder of a storage that is no sweep."""
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What every trial of a sweep relies on; written once, never changed."""
+
+    config: SweepConfig
+    space: SearchSpace
+    data_folder: str
+    """Absolute path of the datasets."""
+    dataset_fingerprint: str
+    teacher_fingerprint: str | None
+    """None where the method needs no teacher."""
+    baselines: dict[str, dict[str, float]]
+    """``repeat_last`` and ``teacher``: their validation errors."""
+    command: str
+    """What the user typed."""
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The paths of one sweep."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.path.name
+
+    @property
+    def storage(self) -> Path:
+        """What it lies in, beside other sweeps and the teachers."""
+        return self.path.parent
+
+    @property
+    def plan_file(self) -> Path:
+        """Its plan; there is a sweep where this is."""
+        return self.path / "sweep.json"
+
+    @property
+    def ledger_file(self) -> Path:
+        """Its ledger."""
+        return self.path / "ledger.jsonl"
+
+    @property
+    def results(self) -> Path:
+        """Folder of its records."""
+        return self.path / "results"
+
+    def checkpoints(self, trial: int) -> Path:
+        """Return the folder of a running trial's states."""
+        return self.path / "trials" / f"{trial:04d}" / "checkpoints"
+
+    def student(self, trial: int) -> Path:
+        """Return the file of a trial's student."""
+        return self.path / "trials" / f"{trial:04d}" / "student.safetensors"
+
+    def write_plan(self, plan: SweepPlan) -> None:
+        """Write the plan; from here on the sweep exists."""
+        fields = {**vars(plan), "config": plan.config.to_json(), "space": plan.space.to_json()}
+        write_json(self.plan_file, {"version": PLAN_VERSION, **fields})
+
+    def read_plan(self) -> SweepPlan:
+        """Read the plan.
+
+        Raises:
+            StorageError: it is damaged or of another version.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(self.plan_file.read_text())
+            if fields.pop("version") != PLAN_VERSION:
+                raise StorageError(f"{self.plan_file} was written by another version; start anew")
+            fields["config"] = SweepConfig.from_json(fields["config"])
+            fields["space"] = SearchSpace.from_json(fields["space"])
+            return SweepPlan(**fields)
+        except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise StorageError(
+                f"{self.plan_file} must be a sweep's plan: {error}; start the sweep anew"
+            ) from error
+
+    @contextmanager
+    def driver_lock(self) -> Iterator[None]:
+        """Be the one driver while the block runs; the lock ends with the process, however it ends.
+
+        Raises:
+            StorageError: another process drives this sweep.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "driver.lock").open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StorageError(
+                    f"a sweep has one driver, but another process drives {self.name!r}; "
+                    "wait for it, or end it, or choose another name"
+                ) from error
+            yield
+
+    def is_driven(self) -> bool:
+        """Whether some process drives this sweep now."""
+        try:
+            with (self.path / "driver.lock").open() as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+
+def find_sweep(storage: Path, name: str) -> SweepFolder:
+    """Return the sweep called ``name``, or raise with the nearest known name."""
+    folder = SweepFolder(storage / check_name("sweep", name))
+    if not folder.plan_file.is_file():
+        raise UnknownNameError("sweep", name, [sweep.name for sweep in all_sweeps(storage)])
+    return folder
+
+
+def all_sweeps(storage: Path) -> list[SweepFolder]:
+    """Return every sweep below ``storage``, by name."""
+    return [SweepFolder(path.parent) for path in sorted(storage.glob("[!.]*/sweep.json"))]

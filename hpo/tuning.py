@@ -1,0 +1,108 @@
+"""Ray and Ray Tune around the trials: the one place that starts a cluster or a ``Tuner``.
+
+A plan, an open ledger and a recorder in; when this returns, every trial that could run has ended,
+or the user interrupted. Ray's own snapshots go to a temporary folder and are thrown away.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# Ray reads these when it is imported: no output of its own, no log files per trial, no telemetry.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray import tune
+
+from core.errors import ConfigError
+from hpo.ledger import Ledger
+from hpo.recording import Recorder
+from hpo.schedulers import make_scheduler
+from hpo.searcher import LedgerSearcher
+from hpo.sweep_config import SweepConfig
+from hpo.sweep_store import SweepFolder, SweepPlan
+from hpo.trainables import run_trial
+
+WORKER_DEATHS = 2
+"""How often a trial whose worker process died is tried again, from its checkpoint."""
+
+
+def tune_trials(
+    folder: SweepFolder, plan: SweepPlan, ledger: Ledger, recorder: Recorder, address: str
+) -> None:
+    """Run the trials that the ledger does not know as ended."""
+    config = plan.config
+    with _cluster(address) as available, tempfile.TemporaryDirectory() as scratch:
+        per_trial, concurrent = _resources(config, available)
+        searcher = LedgerSearcher(
+            config, plan.space, ledger, str(folder.path), concurrent, recorder.write
+        )
+        tune.Tuner(
+            tune.with_resources(run_trial, per_trial),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=make_scheduler(
+                    config.scheduler, metric=config.objective, mode="min", epochs=config.epochs
+                ),
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=folder.name,
+                storage_path=scratch,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
+            ),
+        ).fit()
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[dict[str, float]]:
+    """Connect to Ray, or start it on this machine, and yield what it has; end what was started."""
+    ours = not ray.is_initialized()
+    if ours:
+        try:
+            ray.init(
+                address=address, log_to_driver=False, include_dashboard=False, **_quiet(address)
+            )
+        except ConnectionError as error:
+            raise ConfigError(
+                f"--address must be that of a running Ray cluster, got {address!r}: {error}"
+            ) from error
+    try:
+        yield ray.cluster_resources()
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _quiet(address: str) -> dict[str, Any]:
+    return {"logging_level": "ERROR"} if address == "local" else {"logging_level": "WARNING"}
+
+
+def _resources(
+    config: SweepConfig, available: dict[str, float]
+) -> tuple[dict[str, float], int]:
+    """Return what each trial takes and how many run at once."""
+    gpus_there = available.get("GPU", 0.0)
+    gpus = config.gpus_per_trial
+    if gpus is None:
+        gpus = 1.0 if gpus_there else 0.0
+    per_trial = {"cpu": float(config.cpus_per_trial), "gpu": gpus}
+    if per_trial["cpu"] > available.get("CPU", 0.0) or gpus > gpus_there:
+        raise ConfigError(
+            f"a trial needs {config.cpus_per_trial} CPUs and {gpus:g} GPUs, but the cluster has "
+            f"{available.get('CPU', 0.0):g} and {gpus_there:g}; lower --cpus-per-trial or "
+            "--gpus-per-trial"
+        )
+    room = int(available["CPU"] // per_trial["cpu"])
+    if gpus:
+        room = min(room, int(gpus_there // gpus))
+    return per_trial, min(room, config.max_concurrent or room)
