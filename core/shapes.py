@@ -12,6 +12,9 @@ from torch import Tensor
 Signal = Float[Tensor, "B C T N"]
 """What flows between layers."""
 
+OtherSignal = Float[Tensor, "_ _ _ _"]
+"""A signal whose sizes need not be those of the other signals in the same call."""
+
 WindowValues = Float[Tensor, "B N"]
 """One value per window and sensor: a prediction or its target."""
 

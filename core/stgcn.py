@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError, ShapeError
-from core.shapes import GraphKernel, Signal
+from core.shapes import GraphKernel, OtherSignal, Signal
 
 BlockChannels = tuple[int, int, int]
 
@@ -90,9 +90,9 @@ class STGCNConfig:
 class Features:
     """Hidden features of the ST blocks, what Eq. 7-10 compare."""
 
-    temporal: list[Signal]
+    temporal: list[OtherSignal]
     """After both temporal convolutions of each block: [B, C, T', N] each."""
-    spatial: list[Signal]
+    spatial: list[OtherSignal]
     """After the graph convolution of each block."""
 
 
@@ -120,7 +120,7 @@ class TemporalConvolution(nn.Module):
             else None
         )
 
-    def forward(self, signal: Signal) -> Signal:
+    def forward(self, signal: Signal) -> Float[Tensor, "B C2 T2 N"]:
         """Map [B, C, T, N] to [B, C', T - kernel_size + 1, N]."""
         mixed: Tensor = self.convolution(signal)
         if self.gate == "sigmoid":

@@ -1,0 +1,299 @@
+"""All distillation losses, side by side: one signature, one registry.
+
+A student's outputs, the target and what the teacher says go in; a ``LossValue`` comes out. Each
+loss is a frozen dataclass whose fields are its hyperparameters, all in [0, 1], so that a search
+space may name them. Every term is a mean over its entries; layers of one kind are summed. Nothing
+here trains, runs a teacher or searches. A new loss is a class below and a line in ``LOSSES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Final
+
+import torch
+from torch import Tensor
+
+from core.distillation.correlation import (
+    mimicry_loss,
+    scd_loss,
+    structure_loss,
+    summed_over_layers,
+    tcd_loss,
+)
+from core.distillation.gradient_revision import RevisedLossValue
+from core.distillation.interface import Loss, LossValue, TeacherOutput
+from core.distillation.response import (
+    ord_loss,
+    overseen_target,
+    rd_kl_loss,
+    rd_l2_loss,
+    response_kl_loss,
+    share_problems,
+    squared_error,
+)
+from core.errors import ConfigError, UnknownNameError
+from core.shapes import Scalar, WindowValues
+from core.stgcn import Features
+
+__all__ = [
+    "LOSSES",
+    "Loss",
+    "LossValue",
+    "TeacherOutput",
+    "make_loss",
+    "mimicry_loss",
+    "ord_loss",
+    "rd_kl_loss",
+    "rd_l2_loss",
+    "response_kl_loss",
+    "scd_loss",
+    "structure_loss",
+    "tcd_loss",
+]
+
+
+@dataclass(frozen=True)
+class NoDistillation(Loss):
+    """Squared error against the target: what every method must beat."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __call__(
+        self,
+        prediction: WindowValues,
+        features: Features,
+        target: WindowValues,
+        teacher: TeacherOutput,
+    ) -> LossValue:
+        """Compare one batch; features and teacher go unused."""
+        return LossValue(squared_error(prediction, target))
+
+
+@dataclass(frozen=True)
+class ResponseL2(Loss):
+    """RD(L2), Eq. 3: squared error against the teacher and against the target."""
+
+    beta: float
+    """Weight of the teacher; the target's is 1 - beta."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction"})
+
+    def __call__(
+        self,
+        prediction: WindowValues,
+        features: Features,
+        target: WindowValues,
+        teacher: TeacherOutput,
+    ) -> LossValue:
+        """Compare one batch; features go unused."""
+        return LossValue(rd_l2_loss(prediction, teacher.require_prediction(), target, self.beta))
+
+
+@dataclass(frozen=True)
+class ResponseKL(Loss):
+    """RD(KL), Eq. 1-2: divergence from the teacher and squared error against the target."""
+
+    beta: float
+    """Weight of the teacher; the target's is 1 - beta."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction"})
+
+    def __call__(
+        self,
+        prediction: WindowValues,
+        features: Features,
+        target: WindowValues,
+        teacher: TeacherOutput,
+    ) -> LossValue:
+        """Compare one batch; features go unused."""
+        return LossValue(rd_kl_loss(prediction, teacher.require_prediction(), target, self.beta))
+
+
+@dataclass(frozen=True)
+class StructuralDistillation(Loss):
+    """SKD of Bian et al.: response, mimicry and structure, their gradients revised.
+
+    Features are compared on the last hidden block. ``total`` is the weighted sum; ``backward``
+    takes the revised gradient, which is not that of the sum where task and teacher conflict.
+    """
+
+    alpha: float
+    """Weight of each distilling gradient; the task's is 1 - alpha."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "features"})
+
+    def __call__(
+        self,
+        prediction: WindowValues,
+        features: Features,
+        target: WindowValues,
+        teacher: TeacherOutput,
+    ) -> LossValue:
+        """Compare one batch."""
+        last, teachers_last = features.temporal[-1], teacher.require_features().temporal[-1]
+        task = squared_error(prediction, target)
+        distilling = {
+            "response": response_kl_loss(prediction, teacher.require_prediction()),
+            "mimicry": mimicry_loss(last, teachers_last),
+            "structure": structure_loss(last, teachers_last),
+        }
+        taught = torch.stack(list(distilling.values())).sum()
+        return RevisedLossValue(
+            total=(1.0 - self.alpha) * task + self.alpha * taught,
+            parts=_detached(task=task, **distilling),
+            task=task,
+            distilling=tuple(distilling.values()),
+            alpha=self.alpha,
+        )
+
+
+@dataclass(frozen=True)
+class OverseenResponse(Loss):
+    """ORD, Eq. 4-6: the target where the teacher is near it, else the teacher's prediction."""
+
+    alpha1: float
+    """Largest normalised error of the teacher at which the target is used."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction"})
+
+    def __call__(
+        self,
+        prediction: WindowValues,
+        features: Features,
+        target: WindowValues,
+        teacher: TeacherOutput,
+    ) -> LossValue:
+        """Compare one batch; features go unused. Reports ``teacher_share`` (Table 3)."""
+        response, parts = _overseen(prediction, target, teacher, self.alpha1)
+        return LossValue(response, parts)
+
+
+@dataclass(frozen=True)
+class TemporalCorrelation(Loss):
+    """STCD's temporal part alone (Table 5): ORD + alpha3 TCD, that is STCD with alpha2 = 0."""
+
+    alpha1: float
+    """Largest normalised error of the teacher at which the target is used."""
+    alpha3: float
+    """Weight of the correlation term beside ORD."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "features"})
+
+    def __call__(
+        self,
+        prediction: WindowValues,
+        features: Features,
+        target: WindowValues,
+        teacher: TeacherOutput,
+    ) -> LossValue:
+        """Compare one batch. Reports ``teacher_share`` (Table 3)."""
+        response, parts = _overseen(prediction, target, teacher, self.alpha1)
+        tcd = summed_over_layers(tcd_loss, features.temporal, teacher.require_features().temporal)
+        return LossValue(response + self.alpha3 * tcd, {**parts, **_detached(tcd=tcd)})
+
+
+@dataclass(frozen=True)
+class SpatialCorrelation(Loss):
+    """STCD's spatial part alone (Table 5): ORD + alpha3 SCD, that is STCD with alpha2 = 1."""
+
+    alpha1: float
+    """Largest normalised error of the teacher at which the target is used."""
+    alpha3: float
+    """Weight of the correlation term beside ORD."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "features"})
+
+    def __call__(
+        self,
+        prediction: WindowValues,
+        features: Features,
+        target: WindowValues,
+        teacher: TeacherOutput,
+    ) -> LossValue:
+        """Compare one batch. Reports ``teacher_share`` (Table 3)."""
+        response, parts = _overseen(prediction, target, teacher, self.alpha1)
+        scd = summed_over_layers(scd_loss, features.spatial, teacher.require_features().spatial)
+        return LossValue(response + self.alpha3 * scd, {**parts, **_detached(scd=scd)})
+
+
+@dataclass(frozen=True)
+class SpatioTemporalCorrelation(Loss):
+    """STCD, Eq. 11: ORD + alpha3 (alpha2 SCD + (1 - alpha2) TCD)."""
+
+    alpha1: float
+    """Largest normalised error of the teacher at which the target is used."""
+    alpha2: float
+    """Weight of the spatial term; the temporal term's is 1 - alpha2."""
+    alpha3: float
+    """Weight of both correlation terms beside ORD."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "features"})
+
+    def __call__(
+        self,
+        prediction: WindowValues,
+        features: Features,
+        target: WindowValues,
+        teacher: TeacherOutput,
+    ) -> LossValue:
+        """Compare one batch. Reports ``teacher_share`` (Table 3)."""
+        response, parts = _overseen(prediction, target, teacher, self.alpha1)
+        taught = teacher.require_features()
+        scd = summed_over_layers(scd_loss, features.spatial, taught.spatial)
+        tcd = summed_over_layers(tcd_loss, features.temporal, taught.temporal)
+        correlation = self.alpha2 * scd + (1.0 - self.alpha2) * tcd
+        parts = {**parts, **_detached(scd=scd, tcd=tcd)}
+        return LossValue(response + self.alpha3 * correlation, parts)
+
+
+def make_loss(method: str, hyperparameters: Mapping[str, Any]) -> Loss:
+    """Build the loss called ``method``.
+
+    Args:
+        method: a key of ``LOSSES``.
+        hyperparameters: all of its fields and no others, each in [0, 1].
+
+    Raises:
+        UnknownNameError: no such method.
+        ConfigError: hyperparameters are unknown, missing or out of range; names all of them.
+    """
+    if method not in LOSSES:
+        raise UnknownNameError("method", method, LOSSES)
+    wanted = [entry.name for entry in fields(LOSSES[method])]
+    known = {name: value for name, value in hyperparameters.items() if name in wanted}
+    problems = [f"{name} is missing" for name in wanted if name not in known]
+    problems += [f"{name} is unknown" for name in hyperparameters if name not in known]
+    problems += share_problems(known)
+    if problems:
+        takes = ", ".join(wanted) or "no hyperparameters"
+        raise ConfigError(f"method {method!r} takes {takes}: {'; '.join(problems)}")
+    return LOSSES[method](**{name: float(value) for name, value in known.items()})
+
+
+def _overseen(
+    prediction: WindowValues, target: WindowValues, teacher: TeacherOutput, alpha1: float
+) -> tuple[Scalar, dict[str, Tensor]]:
+    """Return ORD and its parts."""
+    mixture, from_teacher = overseen_target(teacher.require_prediction(), target, alpha1)
+    response = squared_error(prediction, mixture)
+    share = from_teacher.to(response.dtype).mean()
+    return response, {"teacher_share": share, **_detached(response=response)}
+
+
+def _detached(**parts: Tensor) -> dict[str, Tensor]:
+    return {name: part.detach() for name, part in parts.items()}
+
+
+LOSSES: Final[dict[str, type[Loss]]] = {
+    "none": NoDistillation,
+    "rd_l2": ResponseL2,
+    "rd_kl": ResponseKL,
+    "skd": StructuralDistillation,
+    "ord": OverseenResponse,
+    "tcd": TemporalCorrelation,
+    "scd": SpatialCorrelation,
+    "stcd": SpatioTemporalCorrelation,
+}
+"""Every method by its name."""

@@ -1,0 +1,143 @@
+"""Predictions of a student and a teacher and the target in, one scalar out.
+
+All are [B, N], z-scored; the teacher is a constant: no gradient flows to it. Hidden features are
+compared in ``correlation``.
+
+Axes: B windows, N sensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+from torch.nn import functional as F
+
+from core.errors import ConfigError, ShapeError
+from core.shapes import Scalar, WindowValues
+
+
+def squared_error(prediction: WindowValues, target: WindowValues) -> Scalar:
+    """Return the mean squared difference of two [B, N], or raise ``ShapeError``."""
+    check_window_values(prediction, target)
+    return F.mse_loss(prediction, target)
+
+
+def rd_l2_loss(
+    student: WindowValues, teacher: WindowValues, target: WindowValues, beta: float
+) -> Scalar:
+    """Return beta (y^s - y^t)^2 + (1 - beta) (y^s - T)^2, mean over the entries (Eq. 3).
+
+    Args:
+        student: predictions [B, N].
+        teacher: predictions [B, N].
+        target: [B, N].
+        beta: weight of the teacher, in [0, 1].
+
+    Raises:
+        ShapeError: the shapes differ.
+        ConfigError: ``beta`` is outside [0, 1].
+    """
+    check_window_values(student, teacher, target)
+    check_shares(beta=beta)
+    response = F.mse_loss(student, teacher.detach())
+    return beta * response + (1.0 - beta) * F.mse_loss(student, target)
+
+
+def rd_kl_loss(
+    student: WindowValues, teacher: WindowValues, target: WindowValues, beta: float
+) -> Scalar:
+    """Return beta KL(y^t || y^s) + (1 - beta) (y^s - T)^2, each a mean (Eq. 1-2).
+
+    Args:
+        student: predictions [B, N].
+        teacher: predictions [B, N].
+        target: [B, N].
+        beta: weight of the teacher, in [0, 1].
+
+    Raises:
+        ShapeError: the shapes differ.
+        ConfigError: ``beta`` is outside [0, 1].
+    """
+    check_window_values(student, teacher, target)
+    check_shares(beta=beta)
+    return beta * response_kl_loss(student, teacher) + (1.0 - beta) * F.mse_loss(student, target)
+
+
+def response_kl_loss(student: WindowValues, teacher: WindowValues) -> Scalar:
+    """Return KL(y^t || y^s) between softmax distributions over the nodes, mean over windows.
+
+    Outputs are readings, not probabilities: the softmax makes a distribution of each window.
+    """
+    check_window_values(student, teacher)
+    own, wanted = student.log_softmax(dim=1), teacher.detach().log_softmax(dim=1)
+    return F.kl_div(own, wanted, reduction="batchmean", log_target=True)
+
+
+def ord_loss(
+    student: WindowValues, teacher: WindowValues, target: WindowValues, alpha1: float
+) -> Scalar:
+    """Return the overseen response distillation, Eq. 4-6: see ``overseen_target``.
+
+    Args:
+        student: predictions [B, N].
+        teacher: predictions [B, N].
+        target: [B, N].
+        alpha1: largest normalised error of the teacher at which the target is used, in [0, 1].
+
+    Raises:
+        ShapeError: the shapes differ.
+        ConfigError: ``alpha1`` is outside [0, 1].
+    """
+    check_window_values(student, teacher, target)
+    wanted, _ = overseen_target(teacher, target, alpha1)
+    return F.mse_loss(student, wanted)
+
+
+def overseen_target(
+    teacher: WindowValues, target: WindowValues, alpha1: float
+) -> tuple[WindowValues, Bool[Tensor, "B N"]]:
+    """Mix target and teacher by how far they differ, Eq. 4-6.
+
+    D = |y^t - T|, min-max normalised over the nodes of each window, all zero where max = min. The
+    target stands where D <= alpha1, the teacher's prediction elsewhere.
+
+    Returns:
+        The mixture [B, N], and where it took the teacher's prediction.
+    """
+    check_shares(alpha1=alpha1)
+    difference = (teacher.detach() - target).abs()
+    least, most = difference.aminmax(dim=1, keepdim=True)
+    span = most - least
+    normalised = (difference - least) / torch.where(span == 0, 1.0, span)
+    # Not ">": a teacher that is not a number must show in the loss instead of going unused.
+    from_teacher = ~(normalised <= alpha1)
+    return torch.where(from_teacher, teacher.detach(), target), from_teacher
+
+
+def check_shares(**shares: float) -> None:
+    """Raise one ``ConfigError`` that names every value outside [0, 1]."""
+    problems = share_problems(shares)
+    if problems:
+        raise ConfigError("; ".join(problems))
+
+
+def share_problems(shares: Mapping[str, object]) -> list[str]:
+    """Say of every value that is not a number in [0, 1] what it should be."""
+    return [
+        f"{name} must be a number in [0, 1], got {value!r}"
+        for name, value in shares.items()
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0
+    ]
+
+
+def check_window_values(*values: Tensor) -> None:
+    """Raise ``ShapeError`` unless all are [B, N] of one shape: they would broadcast in silence."""
+    shapes = [list(value.shape) for value in values]
+    if values[0].ndim != 2 or any(shape != shapes[0] for shape in shapes):
+        raise ShapeError(
+            "predictions and target must be [B, N] of one shape, got "
+            f"{', '.join(map(str, shapes))}; give one time step of the same windows"
+        )

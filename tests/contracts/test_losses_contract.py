@@ -1,0 +1,140 @@
+"""What every registered loss must hold."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+from itertools import pairwise
+
+import pytest
+import torch
+
+from core.distillation.losses import LOSSES, TeacherOutput, make_loss
+from core.errors import ConfigError
+from core.stgcn import STGCN, STGCNConfig
+
+HYPERPARAMETERS = {
+    "none": [],
+    "rd_l2": ["beta"],
+    "rd_kl": ["beta"],
+    "skd": ["alpha"],
+    "ord": ["alpha1"],
+    "tcd": ["alpha1", "alpha3"],
+    "scd": ["alpha1", "alpha3"],
+    "stcd": ["alpha1", "alpha2", "alpha3"],
+}
+REPORTS_TEACHER_SHARE = {"ord", "tcd", "scd", "stcd"}
+
+each_loss = pytest.mark.parametrize("method", LOSSES)
+
+
+def settings_of(method: str, value: float = 0.4) -> dict[str, float]:
+    return {entry.name: value for entry in dataclasses.fields(LOSSES[method])}
+
+
+@pytest.fixture
+def batch():
+    """A tiny student and the outputs of a wider teacher on two windows of five sensors."""
+    torch.manual_seed(0)
+    graph_kernel = torch.randn(3, 5, 5) / 5
+    student = STGCN(STGCNConfig(5, ((1, 2, 4), (4, 2, 8))), graph_kernel)
+    teacher = STGCN(STGCNConfig(5, ((1, 3, 6), (6, 3, 7))), graph_kernel)
+    history, target = torch.randn(2, 1, 12, 5), torch.randn(2, 5)
+    with torch.no_grad():
+        prediction, features = teacher(history)
+    return student, history, target, TeacherOutput(prediction[:, 0], features)
+
+
+def only_needed(teacher: TeacherOutput, needs: frozenset[str]) -> TeacherOutput:
+    return TeacherOutput(**{name: getattr(teacher, name) for name in needs})
+
+
+def test_the_registry_holds_every_method_with_its_hyperparameters():
+    assert {method: list(settings_of(method)) for method in LOSSES} == HYPERPARAMETERS
+
+
+@each_loss
+def test_is_documented(method):
+    loss = LOSSES[method]
+    assert loss.__doc__
+    assert not loss.__doc__.startswith(f"{loss.__name__}(")  # what dataclasses write by themselves
+    body = ast.parse(inspect.getsource(loss)).body[0].body
+    for statement, following in pairwise(body):
+        if isinstance(statement, ast.AnnAssign) and statement.target.id in settings_of(method):
+            assert isinstance(following, ast.Expr), f"{statement.target.id} has no docstring"
+            assert isinstance(following.value, ast.Constant)
+
+
+@each_loss
+def test_is_frozen_and_comparable(method):
+    loss = make_loss(method, settings_of(method))
+    assert loss == make_loss(method, settings_of(method))
+    for name in settings_of(method):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(loss, name, 0.5)
+
+
+@each_loss
+def test_refuses_each_hyperparameter_outside_its_range(method):
+    for name in settings_of(method):
+        for value in (-0.01, 1.01, float("nan")):
+            with pytest.raises(ConfigError, match=rf"{name} must be .* got {value}"):
+                LOSSES[method](**{**settings_of(method), name: value})
+    for end in (0.0, 1.0):
+        make_loss(method, settings_of(method, end))
+
+
+@each_loss
+@pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
+def test_trains_a_student_with_what_it_needs_alone(method, value, batch):
+    student, history, target, teacher = batch
+    loss = make_loss(method, settings_of(method, value))
+    assert loss.needs <= {"prediction", "features"}
+    prediction, features = student(history)
+    outcome = loss(prediction[:, 0], features, target, only_needed(teacher, loss.needs))
+    outcome.backward(list(student.parameters()))
+    assert outcome.total.isfinite()
+    assert outcome.total.ndim == 0
+    assert all(parameter.grad.isfinite().all() for parameter in student.parameters())
+    assert any(parameter.grad.any() for parameter in student.parameters())
+
+
+@each_loss
+def test_says_so_when_a_need_is_missing(method, batch):
+    student, history, target, teacher = batch
+    loss = make_loss(method, settings_of(method))
+    prediction, features = student(history)
+    for need in loss.needs:
+        incomplete = only_needed(teacher, loss.needs - {need})
+        with pytest.raises(ConfigError, match=f"needs the teacher's {need}, got none"):
+            loss(prediction[:, 0], features, target, incomplete)
+
+
+@each_loss
+def test_reports_detached_scalars(method, batch):
+    student, history, target, teacher = batch
+    prediction, features = student(history)
+    loss = make_loss(method, settings_of(method))
+    parts = loss(prediction[:, 0], features, target, teacher).parts
+    assert ("teacher_share" in parts) == (method in REPORTS_TEACHER_SHARE)
+    for part in parts.values():
+        assert part.ndim == 0
+        assert not part.requires_grad
+
+
+@each_loss
+def test_gradients_add_up_like_those_of_backward(method, batch):
+    student, history, target, teacher = batch
+    loss = make_loss(method, settings_of(method))
+    parameters = list(student.parameters())
+
+    def accumulate(times: int) -> list[torch.Tensor]:
+        student.zero_grad()
+        for _ in range(times):
+            prediction, features = student(history)
+            loss(prediction[:, 0], features, target, teacher).backward(parameters)
+        return [parameter.grad.clone() for parameter in parameters]
+
+    for once, twice in zip(accumulate(1), accumulate(2), strict=True):
+        torch.testing.assert_close(2 * once, twice)

@@ -1,0 +1,141 @@
+"""The distillation losses restated naively: float64 NumPy, one loop per index of the equations.
+
+Features are [B, C, T, N], predictions and targets [B, N]. Slow on purpose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import combinations, product
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def scd(student: Array, teacher: Array) -> float:
+    """Eq. 9-10."""
+    B, _, T, N = student.shape
+    terms = []
+    for b, t in product(range(B), range(T)):
+        for i, j in combinations(range(N), 2):
+            own = np.mean([abs(channel[t, i] - channel[t, j]) for channel in student[b]])
+            wanted = np.mean([abs(channel[t, i] - channel[t, j]) for channel in teacher[b]])
+            terms.append((own - wanted) ** 2)
+    return float(np.mean(terms))
+
+
+def tcd(student: Array, teacher: Array) -> float:
+    """Eq. 7-8."""
+    B, _, T, N = student.shape
+    terms = []
+    for b, n in product(range(B), range(N)):
+        for i, j in combinations(range(T), 2):
+            own = np.mean([abs(channel[i, n] - channel[j, n]) for channel in student[b]])
+            wanted = np.mean([abs(channel[i, n] - channel[j, n]) for channel in teacher[b]])
+            terms.append((own - wanted) ** 2)
+    return float(np.mean(terms))
+
+
+def structure(student: Array, teacher: Array) -> float:
+    """RKD distance over the nodes of one time step, distances relative to their mean."""
+    B, _, T, N = student.shape
+    terms = []
+    for b, t in product(range(B), range(T)):
+        for own, wanted in zip(
+            _relative_distances(student[b, :, t]),
+            _relative_distances(teacher[b, :, t]),
+            strict=True,
+        ):
+            error = abs(own - wanted)
+            terms.append(0.5 * error**2 if error < 1 else error - 0.5)
+    assert len(terms) == B * T * N * (N - 1) // 2
+    return float(np.mean(terms))
+
+
+def _relative_distances(nodes: Array) -> list[float]:
+    distances = [
+        math.sqrt(sum((channel[i] - channel[j]) ** 2 for channel in nodes))
+        for i, j in combinations(range(nodes.shape[1]), 2)
+    ]
+    mean = max(sum(distances) / len(distances), 1e-6)
+    return [distance / mean for distance in distances]
+
+
+def mimicry(student: Array, teacher: Array) -> float:
+    """Mean-squared difference of channel means."""
+    B, _, T, N = student.shape
+    terms = []
+    for b, t, n in product(range(B), range(T), range(N)):
+        terms.append((np.mean(student[b, :, t, n]) - np.mean(teacher[b, :, t, n])) ** 2)
+    return float(np.mean(terms))
+
+
+def squared_error(prediction: Array, target: Array) -> float:
+    """Mean over windows and sensors."""
+    B, N = prediction.shape
+    return (
+        sum((prediction[b, n] - target[b, n]) ** 2 for b, n in product(range(B), range(N))) / B / N
+    )
+
+
+def response_kl(student: Array, teacher: Array) -> float:
+    """KL(teacher || student) of the softmax over the nodes, mean over windows."""
+    terms = []
+    for own, wanted in zip(student, teacher, strict=True):
+        q = [math.exp(value) / sum(map(math.exp, own)) for value in own]
+        p = [math.exp(value) / sum(map(math.exp, wanted)) for value in wanted]
+        terms.append(sum(p[n] * math.log(p[n] / q[n]) for n in range(len(p))))
+    return float(np.mean(terms))
+
+
+def rd_l2(student: Array, teacher: Array, target: Array, beta: float) -> float:
+    """Eq. 3."""
+    return beta * squared_error(student, teacher) + (1 - beta) * squared_error(student, target)
+
+
+def rd_kl(student: Array, teacher: Array, target: Array, beta: float) -> float:
+    """Eq. 1-2."""
+    return beta * response_kl(student, teacher) + (1 - beta) * squared_error(student, target)
+
+
+def ord_mixture(teacher: Array, target: Array, alpha1: float) -> tuple[Array, float]:
+    """Eq. 4-5: the mixed target and the share of it that is the teacher's (Table 3)."""
+    mixture, taken = np.empty_like(target), 0
+    for b in range(len(target)):
+        differences = [abs(y - x) for y, x in zip(teacher[b], target[b], strict=True)]
+        least, most = min(differences), max(differences)
+        for n, difference in enumerate(differences):
+            normalised = (difference - least) / (most - least) if most > least else 0.0
+            taken += normalised > alpha1
+            mixture[b, n] = teacher[b, n] if normalised > alpha1 else target[b, n]
+    return mixture, taken / target.size
+
+
+def ord_(student: Array, teacher: Array, target: Array, alpha1: float) -> float:
+    """Eq. 6."""
+    return squared_error(student, ord_mixture(teacher, target, alpha1)[0])
+
+
+def revised(task: Array, distilling: Sequence[Array], alpha: float) -> Array:
+    """SKD's gradient: each distilling gradient projected where it conflicts with the task's."""
+    total = (1 - alpha) * task
+    for gradient in distilling:
+        dot = sum(a * b for a, b in zip(gradient, task, strict=True))
+        squared_length = sum(a * a for a in task)
+        kept = gradient - dot / squared_length * task if dot < 0 else gradient
+        total = total + alpha * kept
+    return total
+
+
+def numeric_gradient(function: Callable[[Array], float], at: Array, step: float = 1e-6) -> Array:
+    """Central differences of ``function``, one entry at a time."""
+    gradient = np.empty_like(at)
+    for index in np.ndindex(*at.shape):
+        ahead, behind = at.copy(), at.copy()
+        ahead[index] += step
+        behind[index] -= step
+        gradient[index] = (function(ahead) - function(behind)) / (2 * step)
+    return gradient
