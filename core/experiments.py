@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from core.checkpoint import CheckpointFolder, save_model
-from core.distillation.losses import Loss, LossValue, make_loss
+from core.distillation.loss_value import LossValue, TeacherOutput
+from core.distillation.losses import Loss, make_loss
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.errors import ConfigError
 from core.files import exclusive_lock
@@ -64,7 +65,9 @@ class DistillationObjective:
         self, prediction: WindowValues, features: Features, target: WindowValues, rows: Rows
     ) -> LossValue:
         """Judge one batch (``core.training.Objective``)."""
-        teacher = None if self.targets is None else self.targets.of(rows, self.loss.needs)
+        teacher = TeacherOutput()
+        if self.targets is not None:
+            teacher = self.targets.of(rows, self.loss.needs)
         return self.loss(prediction, features, target, teacher)
 
 

@@ -122,8 +122,8 @@ class Range:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values that identify it."""
-        return asdict(self)
+        """Return plain values that identify it, as a space file would say them."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

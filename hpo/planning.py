@@ -51,9 +51,7 @@ def plan_sweep(
     """
     if config.name == TEACHERS:
         raise ConfigError(f"a sweep cannot be called {TEACHERS!r}; choose another name")
-    make_scheduler(
-        config.scheduler, metric=config.objective, mode="min", epochs=config.epochs
-    )
+    make_scheduler(config.scheduler, metric=config.objective, mode="min", epochs=config.epochs)
     make_sampler(config.sampler, config.seed)
     space = space or built_in_search_space(config.method)
     if space.method != config.method:
@@ -107,7 +105,7 @@ def _check_batches(space: SearchSpace, data: PreparedData) -> None:
     if largest > windows:
         raise ConfigError(
             f"batch_size must not exceed the {windows} training windows of {data.card.name}, but "
-            f"the space goes up to {largest:g}; narrow it with --space or --set batch_size={windows}"
+            f"the space goes up to {largest:g}; narrow it by --space or --set batch_size={windows}"
         )
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core import files
 from core.errors import ConfigError, UnknownNameError
@@ -27,6 +27,7 @@ from hpo.parameters import (
     TRAINING_PARAMETERS,
     Choices,
     Parameter,
+    Range,
     Setting,
     Value,
     read_parameter,
@@ -72,6 +73,30 @@ class SearchSpace:
     def points(self) -> list[dict[str, Value]]:
         """Return the values of the first points, in order."""
         return [dict(point.values) for point in self.first_points]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a file of this space would hold; ``from_json`` reads it back."""
+        return {
+            "method": self.method,
+            "parameters": {name: value.to_json() for name, value in self.parameters.items()},
+            "first_points": [
+                {"source": point.source, "values": dict(point.values)}
+                for point in self.first_points
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, document: object) -> SearchSpace:
+        """Read what ``to_json`` returned, or JSON of it, as strictly as a file."""
+        return _read(document, Problems("search space"))
+
+    def largest(self, name: str) -> float:
+        """Return the largest value that the number ``name`` can take; 0 if it is not searched."""
+        parameter = self.parameters.get(name)
+        if isinstance(parameter, Range):
+            return parameter.high
+        values = parameter.choices if parameter is not None else ()
+        return max((value for value in values if not isinstance(value, str)), default=0)
 
     def with_fixed(self, settings: Mapping[str, Value]) -> SearchSpace:
         """Return the same space with some settings held at one value.
@@ -148,7 +173,10 @@ def load_search_space(path: Path) -> SearchSpace:
 
 def _parse(text: str, source: str) -> SearchSpace:
     problems = Problems(f"search space {source}")
-    document = load_yaml(text, problems.what)
+    return _read(load_yaml(text, problems.what), problems)
+
+
+def _read(document: object, problems: Problems) -> SearchSpace:
     if not isinstance(document, dict):
         raise ConfigError(
             f"{problems.what} must hold the keys method, parameters and first_points, "

@@ -19,8 +19,8 @@ from ray.tune.search import Searcher
 from core.seeding import derived_seed
 from hpo.ledger import Ledger, SweepState, Trial
 from hpo.samplers import make_sampler
-from hpo.sweep_config import SweepConfig
 from hpo.search_space import SearchSpace
+from hpo.sweep_config import SweepConfig
 
 _STATES = {
     "finished": TrialState.COMPLETE,
@@ -156,9 +156,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         return study
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
-        values = {
-            epoch: metrics[self.config.objective] for epoch, metrics in trial.history.items()
-        }
+        values = {epoch: metrics[self.config.objective] for epoch, metrics in trial.history.items()}
         return create_trial(
             state=_STATES[trial.status],
             value=trial.metrics[self.config.objective] if trial.status == "finished" else None,

@@ -72,9 +72,7 @@ class SweepConfig:
         """Read what ``to_json`` returned, or JSON of it; unknown keys are errors."""
         for name in values:
             if name not in {field.name for field in fields(cls)}:
-                raise UnknownNameError(
-                    "sweep setting", name, [field.name for field in fields(cls)]
-                )
+                raise UnknownNameError("sweep setting", name, [field.name for field in fields(cls)])
         try:
             return cls(**values)
         except TypeError as error:

@@ -87,9 +87,7 @@ def _quiet(address: str) -> dict[str, Any]:
     return {"logging_level": "ERROR"} if address == "local" else {"logging_level": "WARNING"}
 
 
-def _resources(
-    config: SweepConfig, available: dict[str, float]
-) -> tuple[dict[str, float], int]:
+def _resources(config: SweepConfig, available: dict[str, float]) -> tuple[dict[str, float], int]:
     """Return what each trial takes and how many run at once."""
     gpus_there = available.get("GPU", 0.0)
     gpus = config.gpus_per_trial
