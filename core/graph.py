@@ -1,7 +1,7 @@
 """Distances between sensors in, the Chebyshev kernel of the graph convolution out.
 
-distances [N, N] in kilometres -> Gaussian adjacency (Eq. 16) -> scaled Laplacian -> Chebyshev stack.
-Reads no files; learns nothing.
+distances [N, N] in kilometres -> Gaussian adjacency (Eq. 16) -> scaled Laplacian -> Chebyshev
+stack. Reads no files; learns nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def scaled_laplacian(adjacency: FloatMatrix) -> NDArray[np.float64]:
     identity = np.eye(len(weights))
     laplacian = identity - inverse_root[:, None] * weights * inverse_root[None, :]
     largest = float(np.linalg.eigvalsh(laplacian)[-1])
-    return 2.0 * laplacian / largest - identity
+    scaled: NDArray[np.float64] = 2.0 * laplacian / largest - identity
+    return scaled
 
 
 def chebyshev_stack(adjacency: FloatMatrix, order: int = 3) -> GraphKernel:
