@@ -6,6 +6,7 @@ short content fingerprints. Knows nothing of what the files mean.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -70,21 +71,37 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def folder_written_aside(path: Path) -> Iterator[Path]:
+def folder_written_aside(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield a fresh folder that becomes ``path`` when the block ends well, else vanishes.
 
-    An existing ``path`` is replaced.
+    Args:
+        path: where the folder goes.
+        replace: whether an existing ``path`` gives way. Without it the first of several writers
+            wins and the others raise, so that nobody's open folder vanishes.
+
+    Raises:
+        FileExistsError: ``path`` holds something already, and ``replace`` is off.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield aside
         os.chmod(aside, 0o777 & ~_umask())
-        if path.exists():
+        if replace and path.exists():
             shutil.rmtree(path)
-        os.replace(aside, path)
+        _rename_folder(aside, path)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _rename_folder(aside: Path, path: Path) -> None:
+    # Renaming onto a folder that holds files fails in one step, so no check can come too late.
+    try:
+        os.replace(aside, path)
+    except OSError as error:
+        if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:
+            raise FileExistsError(errno.EEXIST, "holds something already", str(path)) from error
         raise
 
 

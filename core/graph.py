@@ -1,8 +1,7 @@
 """Distances between sensors in, the Chebyshev kernel of the graph convolution out.
 
-Distances [N, N] in kilometres become a Gaussian adjacency (Eq. 16), its scaled Laplacian and the
-Chebyshev polynomials of that.
-Reads no files; learns nothing.
+distances [N, N] in kilometres -> Gaussian adjacency (Eq. 16) -> scaled Laplacian -> Chebyshev
+stack. Reads no files; learns nothing.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.datasets import load_dataset
+from core.datasets.loading import load_dataset
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError, StorageError, UserError
 from core.forecasting import repeat_last

@@ -18,7 +18,7 @@ import torch
 from ray import tune
 
 from core.checkpoint import CheckpointFolder, save_model
-from core.datasets import load_dataset
+from core.datasets.loading import load_dataset
 from core.devices import choose_device
 from core.distillation.losses import LOSSES
 from core.errors import TrainingDivergedError, UserError

@@ -11,7 +11,7 @@ machine share the pages. Interpolation and scaling come later (``core.preprocess
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -25,6 +25,23 @@ from core.files import check_name, fingerprint, folder_written_aside, sha256_of_
 DayKind = Literal["weekdays", "consecutive"]
 Readings = NDArray[np.float32]
 CARD_VERSION = 1
+_AGAIN = "delete the folder and import it again"
+
+
+def check_days(interval_minutes: int, day_kind: str, split: tuple[int, ...]) -> None:
+    """Raise ``DatasetError`` unless days of this kind can be cut and split so."""
+    if interval_minutes < 1 or 1440 % interval_minutes:
+        raise DatasetError(
+            f"the interval must divide a day of 1440 minutes, got {interval_minutes}; "
+            "give the minutes between two rows"
+        )
+    if day_kind not in get_args(DayKind):
+        raise DatasetError(f"days must be weekdays or consecutive, got {day_kind!r}; choose one")
+    if len(split) != 3 or min(split) < 1:
+        raise DatasetError(
+            "a split needs three parts of at least one day each, got "
+            f"{'/'.join(map(str, split))}; write it as 22/4/4"
+        )
 
 
 @dataclass(frozen=True)
@@ -46,7 +63,7 @@ class DatasetCard:
     maximum: float
     mean: float
     graph: str
-    """How the adjacency came about, e.g. ``distances, sigma^2 = 10 km^2, epsilon = 0.5``."""
+    """How the adjacency came about, e.g. ``distances in metres, sigma^2 = 10 km^2``."""
     edges: int
     """Off-diagonal entries of the adjacency that are not zero."""
     sources: dict[str, str]
@@ -54,18 +71,12 @@ class DatasetCard:
     files: dict[str, str]
     """File name -> SHA-256 of the two Arrow files beside this card."""
 
+    settings: dict[str, Any] = field(default_factory=dict)
+    """How the sources were read, e.g. which channel; the seed of synthetic readings."""
+
     def __post_init__(self) -> None:
         """Check what later steps rely on."""
-        if 1440 % self.interval_minutes:
-            raise DatasetError(
-                f"the interval must divide a day of 1440 minutes, got {self.interval_minutes}"
-            )
-        if self.day_kind not in get_args(DayKind):
-            raise DatasetError(f"days must be weekdays or consecutive, got {self.day_kind!r}")
-        if min(self.split) < 1:
-            raise DatasetError(
-                f"each part of the split needs at least one day, got {self.split_text}"
-            )
+        check_days(self.interval_minutes, self.day_kind, self.split)
         if sum(self.split) * self.steps_per_day != self.num_steps:
             raise DatasetError(
                 f"split {self.split_text} needs {sum(self.split)} days of {self.steps_per_day} "
@@ -116,8 +127,11 @@ def save_dataset(
         card_fields: the card's fields except those computed here from the values.
         readings: [T, N].
         adjacency: [N, N].
+
+    Raises:
+        FileExistsError: the folder holds something already; datasets are never replaced.
     """
-    with folder_written_aside(folder) as aside:
+    with folder_written_aside(folder, replace=False) as aside:
         _write_matrix(aside / "readings.arrow", "readings", readings)
         _write_matrix(aside / "graph.arrow", "adjacency", adjacency)
         card = DatasetCard(
@@ -149,7 +163,7 @@ def open_dataset(folder: Path) -> Dataset:
     if readings.shape != (card.num_steps, card.num_sensors):
         raise DatasetError(
             f"{folder} holds readings of shape {list(readings.shape)}, but its card says "
-            f"[{card.num_steps}, {card.num_sensors}]; import it again"
+            f"[{card.num_steps}, {card.num_sensors}]; {_AGAIN}"
         )
     return Dataset(card, readings, adjacency)
 
@@ -159,13 +173,20 @@ def read_card(folder: Path) -> DatasetCard:
     try:
         fields = json.loads((folder / "card.json").read_text())
         if fields.pop("version") != CARD_VERSION:
-            raise DatasetError(f"{folder} was written by another version; import it again")
+            raise DatasetError(f"{folder} was written by another version; {_AGAIN}")
         fields["split"] = tuple(fields["split"])
         fields["sensor_ids"] = tuple(fields["sensor_ids"])
         return DatasetCard(**fields)
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        UnicodeError,
+        json.JSONDecodeError,
+    ) as error:
         raise DatasetError(
-            f"{folder}/card.json must be a dataset card: {error}; import it again"
+            f"{folder}/card.json must be a dataset card: {error}; {_AGAIN}"
         ) from error
 
 
@@ -195,7 +216,7 @@ def _map_matrix(path: Path, column: str) -> NDArray[np.float32]:
         rows = pa.ipc.open_file(pa.memory_map(str(path))).read_all().column(column).chunk(0)
     except (OSError, KeyError, pa.ArrowInvalid) as error:
         raise DatasetError(
-            f"{path} must be an Arrow file with a column {column!r}: {error}; import it again"
+            f"{path} must be an Arrow file with a column {column!r}: {error}; {_AGAIN}"
         ) from error
     matrix: NDArray[np.float32] = rows.flatten().to_numpy(zero_copy_only=True)
     return matrix.reshape(len(rows), rows.type.list_size)

@@ -12,7 +12,7 @@ from core.errors import DatasetError
 
 
 def interpolate_gaps(readings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``readings`` [T, N] with each NaN replaced along time, at the ends by the nearest.
+    """Return ``readings`` [T, N], each NaN replaced along time; at the ends by the nearest value.
 
     Raises:
         DatasetError: a sensor has no reading at all.

@@ -1,0 +1,196 @@
+"""A user's readings and road graph in, a dataset folder out.
+
+Everything is read and checked before anything is written. The files' formats are read by
+``readings_files`` and ``graph_files``; what looks odd but breaks no rule is for ``checking``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core.datasets.dataset import (
+    Dataset,
+    DayKind,
+    Readings,
+    check_days,
+    open_dataset,
+    read_card,
+    save_dataset,
+)
+from core.datasets.graph_files import GraphSource, read_adjacency
+from core.datasets.readings_files import ReadingsSource, ReadingsTable, read_readings
+from core.datasets.synthetic import SYNTHETIC
+from core.errors import ConfigError, DatasetError
+from core.files import check_name, sha256_of_file, writable_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportRequest(ReadingsSource, GraphSource):
+    """All that makes a dataset out of files."""
+
+    name: str
+    interval_minutes: int = 5
+    day_kind: DayKind = "weekdays"
+    """``weekdays``: days need not be neighbours, so nothing may cross a midnight."""
+    split: tuple[int, int, int] = (22, 4, 4)
+    """Days for training, validation and test."""
+    unit: str = "mph"
+    """Of the readings."""
+
+    def __post_init__(self) -> None:
+        """Check everything that can be checked without reading a file."""
+        check_name("dataset", self.name)
+        if self.name == SYNTHETIC:
+            raise ConfigError(
+                f"the name {SYNTHETIC!r} is taken by the built-in dataset; choose another"
+            )
+        check_days(self.interval_minutes, self.day_kind, self.split)
+        ReadingsSource.__post_init__(self)
+        GraphSource.__post_init__(self)
+
+    @property
+    def steps_per_day(self) -> int:
+        """Rows of one day."""
+        return 1440 // self.interval_minutes
+
+    def card_fields(self) -> dict[str, Any]:
+        """Return what the card records of this request, by the card's field names."""
+        return {
+            "unit": self.unit,
+            "interval_minutes": self.interval_minutes,
+            "day_kind": self.day_kind,
+            "split": self.split,
+            "graph": self.describe(),
+            "sources": _sources(self.readings, self.graph_path),
+            "settings": {
+                "header": self.header,
+                "time_column": self.time_column,
+                "array": self.array,
+                "channel": self.channel,
+                "missing_value": self.missing_value,
+            },
+        }
+
+
+def import_dataset(data_folder: Path, request: ImportRequest) -> Dataset:
+    """Turn a user's files into the dataset ``data_folder / request.name``.
+
+    The same files and settings again return the dataset that is there.
+
+    Raises:
+        DatasetError: the files break a rule, or the name belongs to another dataset.
+        ConfigError: settings that do not fit the files.
+        StorageError: ``data_folder`` cannot be written.
+    """
+    fields = request.card_fields()
+    folder = data_folder / request.name
+    if (folder / "card.json").exists():
+        return _existing(folder, fields)
+    table = read_readings(request)
+    _check_days_of(table, request)
+    _check_gaps(table.values, request.steps_per_day)
+    num_sensors = table.values.shape[1]
+    adjacency = read_adjacency(request, num_sensors, table.sensor_ids)
+    fields["sensor_ids"] = table.sensor_ids or tuple(map(str, range(num_sensors)))
+    writable_folder(data_folder)
+    try:
+        save_dataset(folder, fields, table.values, adjacency)
+    except FileExistsError:
+        # Somebody else took the name meanwhile, perhaps with the same files.
+        return _existing(folder, fields)
+    return open_dataset(folder)
+
+
+def suggested_split(days: int) -> tuple[int, int, int]:
+    """Return a split of ``days`` days that gives an eighth each to validation and test."""
+    held_out = max(1, round(days / 8))
+    return days - 2 * held_out, held_out, held_out
+
+
+def _existing(folder: Path, fields: dict[str, Any]) -> Dataset:
+    card = read_card(folder)
+    differing = [name for name in fields if getattr(card, name) != fields[name]]
+    if differing:
+        raise DatasetError(
+            f"the name {folder.name!r} belongs to a dataset with other {', '.join(differing)}; "
+            f"choose another name, or delete {folder}"
+        )
+    return open_dataset(folder)
+
+
+def _sources(*paths: Path) -> dict[str, str]:
+    names = [path.name for path in paths]
+    labels = names if len(set(names)) == len(names) else [str(path) for path in paths]
+    return {label: _digest(path) for label, path in zip(labels, paths, strict=True)}
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_of_file(path)
+    except OSError as error:
+        raise DatasetError(
+            f"{path} must be a readable file, but: {error.strerror or error}; check the path"
+        ) from error
+
+
+def _check_days_of(table: ReadingsTable, request: ImportRequest) -> None:
+    """Check that the rows are whole days, as many as the split wants, evenly spaced in time."""
+    length = request.steps_per_day
+    days, rest = divmod(len(table.values), length)
+    if rest:
+        raise DatasetError(
+            f"readings must be whole days of {length} rows, but {request.readings} has "
+            f"{len(table.values)} rows = {days} days and {rest} rows; leave out the rest, or "
+            "check --interval and --header"
+        )
+    if sum(request.split) != days:
+        advice = (
+            f"use --split {'/'.join(map(str, suggested_split(days)))}"
+            if days >= 3
+            else "at least 3 days are needed"
+        )
+        raise DatasetError(
+            f"split {'/'.join(map(str, request.split))} needs {sum(request.split)} days, but "
+            f"{request.readings} holds {days} days of {length} rows; {advice}"
+        )
+    if table.times is not None:
+        _check_times(table.times, request)
+
+
+def _check_times(times: pd.Series[pd.Timestamp], request: ImportRequest) -> None:
+    """Check even steps; between weekdays only that time goes on and days start at midnight."""
+    stamps = times.to_numpy(dtype="datetime64[s]").astype(np.int64)
+    steps, wanted = np.diff(stamps), 60 * request.interval_minutes
+    wrong = steps != wanted
+    if request.day_kind == "weekdays":
+        starts = np.arange(request.steps_per_day, len(stamps), request.steps_per_day)
+        wrong[starts - 1] = (steps[starts - 1] <= 0) | (stamps[starts] % 86400 != 0)
+        wrong[:1] |= stamps[0] % 86400 != 0
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DatasetError(
+            f"rows must be {request.interval_minutes} minutes apart and each of the weekdays start "
+            f"at midnight, but {times.iloc[row]} is followed by {times.iloc[row + 1]} (time step "
+            f"{row}, from 0); add empty rows for missing times, or check --interval and --days"
+        )
+
+
+def _check_gaps(readings: Readings, steps_per_day: int) -> None:
+    present = ~np.isnan(readings)
+    silent = np.flatnonzero(~present.any(axis=0))
+    if len(silent):
+        raise DatasetError(
+            f"every sensor needs at least one reading, but column {silent[0] + 1} has none "
+            f"({len(silent)} such columns); leave it out of readings and graph"
+        )
+    dark = np.flatnonzero(~present.reshape(-1, steps_per_day * readings.shape[1]).any(axis=1))
+    if len(dark):
+        raise DatasetError(
+            f"every day needs at least one reading, but day {dark[0]} (from 0) has none "
+            f"({len(dark)} such days); leave its rows out, and use --days weekdays"
+        )

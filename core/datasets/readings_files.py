@@ -1,0 +1,213 @@
+"""A user's readings file in, float32 readings [T, N] with NaN for gaps out.
+
+CSV (with or without a header of sensor ids), Parquet (a column per sensor) and NPZ (an array [T, N]
+or [T, N, C]). Checks single values; days, splits and graphs are the importer's.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.datasets.tables import Header, Table, is_counting, read_csv, read_parquet, unreadable
+from core.errors import ConfigError, DatasetError, UnknownNameError
+
+CHANNEL_NAMES = {3: ("flow", "occupancy", "speed")}
+"""Number of channels -> their names, in the order of the public PEMS archives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingsSource:
+    """Where readings lie and how to read them."""
+
+    readings: Path
+    """A ``.csv``, ``.parquet`` or ``.npz`` file."""
+    header: Header = "auto"
+    """Whether a CSV file opens with a row of sensor ids."""
+    time_column: str | None = None
+    """A column of timestamps in CSV or Parquet, no sensor: its name, or position from 0."""
+    array: str | None = None
+    """Which array of an NPZ file; by default ``data``, or the only one."""
+    channel: str | None = None
+    """Which channel of an array [T, N, C]: its position from 0, or its name among three."""
+    missing_value: float | None = None
+    """A number that stands for no reading, such as the 0 of METR-LA."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that this kind of file does not have."""
+        if self.header not in get_args(Header):
+            raise ConfigError(f"header must be auto, yes or no, got {self.header!r}; choose one")
+        if self.kind not in _READERS:
+            raise ConfigError(
+                f"readings must be a .csv, .parquet or .npz file, got {self.readings}; convert it"
+            )
+        foreign = {
+            ".csv": ("array", "channel"),
+            ".parquet": ("array", "channel", "header"),
+            ".npz": ("time_column", "header"),
+        }[self.kind]
+        for option in foreign:
+            if getattr(self, option) not in {None, "auto"}:
+                raise ConfigError(
+                    f"--{option.replace('_', '-')} does not fit {self.kind} files; leave it out"
+                )
+
+    @property
+    def kind(self) -> str:
+        """The file name's ending, in lower case."""
+        return self.readings.suffix.lower()
+
+
+@dataclass(frozen=True)
+class ReadingsTable:
+    """What a readings file holds."""
+
+    values: NDArray[np.float32]
+    """[T, N], NaN where nothing was measured."""
+    sensor_ids: tuple[str, ...] | None
+    """One per column; None where the file names none."""
+    times: pd.Series[pd.Timestamp] | None
+    """One per row, where a time column was named."""
+
+
+def read_readings(source: ReadingsSource) -> ReadingsTable:
+    """Read a file of readings.
+
+    Raises:
+        DatasetError: missing or unreadable, a cell that is no number, an infinite value.
+        UnknownNameError: no such array, channel or time column.
+    """
+    table: ReadingsTable = _READERS[source.kind](source)
+    if source.missing_value is not None:
+        table.values[table.values == np.float32(source.missing_value)] = np.nan
+    infinite = np.argwhere(np.isinf(table.values))
+    if len(infinite):
+        row, column = infinite[0]
+        raise DatasetError(
+            f"readings must be finite, but {source.readings} holds an infinite value at time step "
+            f"{row}, sensor {column} (from 0); correct it, or leave it empty"
+        )
+    return table
+
+
+def _read_csv(source: ReadingsSource) -> ReadingsTable:
+    return _from_table(read_csv(source.readings, source.header), source)
+
+
+def _read_parquet(source: ReadingsSource) -> ReadingsTable:
+    return _from_table(read_parquet(source.readings), source)
+
+
+def _from_table(table: Table, source: ReadingsSource) -> ReadingsTable:
+    times = None
+    if source.time_column is not None:
+        column = _time_position(table, source.time_column)
+        times, table = _timestamps(table, column), table.without(column)
+    if not table.cells.size:
+        raise DatasetError(f"{source.readings} must hold readings, but it has none; check the file")
+    labels = None if table.labels is None or is_counting(table.labels) else table.labels
+    if labels is not None and len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise DatasetError(
+            f"sensor ids must differ, but {source.readings} has {twice!r} twice; rename one, or "
+            "say --header no if its first row holds readings"
+        )
+    return ReadingsTable(_float32(table.numbers()), labels, times)
+
+
+def _time_position(table: Table, name: str) -> int:
+    labels = table.labels or ()
+    if name in labels:
+        return labels.index(name)
+    count = table.cells.shape[1]
+    if name.isdecimal() and int(name) < count:
+        return int(name)
+    raise UnknownNameError("time column", name, labels or map(str, range(count)))
+
+
+def _timestamps(table: Table, column: int) -> pd.Series[pd.Timestamp]:
+    cells = table.cells.iloc[:, column]
+    if pd.api.types.is_datetime64_any_dtype(cells):
+        return cells
+    times = pd.to_datetime(cells.astype(str), errors="coerce", format="mixed")
+    # A bare number would pass as a year or as nanoseconds.
+    wrong = np.flatnonzero((times.isna() | pd.api.types.is_numeric_dtype(cells)).to_numpy())
+    if len(wrong):
+        raise DatasetError(
+            f"a time column must hold timestamps such as 2012-03-01 00:05, but "
+            f"{table.place(int(wrong[0]), column)} holds {str(cells.iloc[wrong[0]])!r}; "
+            "name another column"
+        )
+    return times
+
+
+def _read_npz(source: ReadingsSource) -> ReadingsTable:
+    values = _load_array(source.readings, source.array)
+    if values.ndim == 3:
+        values = values[:, :, _channel_position(source, values.shape[2])]
+    elif source.channel is not None:
+        raise ConfigError(
+            f"--channel needs an array [T, N, C], but the one in {source.readings} has shape "
+            f"{list(values.shape)}; leave it out"
+        )
+    if values.ndim != 2 or not values.size:
+        raise DatasetError(
+            f"readings must be an array [T, N] or [T, N, C], but the one in {source.readings} has "
+            f"shape {list(values.shape)}; choose another with --array"
+        )
+    return ReadingsTable(_float32(values), None, None)
+
+
+def _load_array(path: Path, name: str | None) -> NDArray[Any]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DatasetError(f"{path} must be an NPZ archive of arrays; check the path")
+            names = list(archive.files)
+            only = names[0] if len(names) == 1 else "data"
+            chosen = only if name is None else name
+            if chosen not in names:
+                raise UnknownNameError(f"array of {path}", chosen, names)
+            values: NDArray[Any] = archive[chosen]
+    except (DatasetError, UnknownNameError):
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise unreadable(path, "an NPZ archive of plain arrays", error) from error
+    if values.dtype.kind not in "iuf":
+        raise DatasetError(
+            f"readings must be numbers, but the array {chosen!r} in {path} has type "
+            f"{values.dtype}; choose another with --array"
+        )
+    return values
+
+
+def _channel_position(source: ReadingsSource, count: int) -> int:
+    names = CHANNEL_NAMES.get(count, ())
+    positions = [str(index) for index in range(count)]
+    if source.channel is None and count == 1:
+        return 0
+    if source.channel is None:
+        raise ConfigError(
+            f"{source.readings} holds {count} channels ({', '.join(names or positions)}); "
+            "choose one with --channel"
+        )
+    if source.channel in names:
+        return names.index(source.channel)
+    if source.channel in positions:
+        return int(source.channel)
+    raise UnknownNameError(f"channel of {source.readings}", source.channel, [*names, *positions])
+
+
+def _float32(values: NDArray[Any]) -> NDArray[np.float32]:
+    # What float32 cannot hold turns infinite, and is refused as such.
+    with np.errstate(over="ignore"):
+        return np.array(values, dtype=np.float32)
+
+
+_READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}
