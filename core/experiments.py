@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from core.checkpoint import CheckpointFolder, save_model
-from core.distillation.loss_value import LossValue, TeacherOutput
+from core.distillation.interface import LossValue, TeacherOutput
 from core.distillation.losses import Loss, make_loss
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.errors import ConfigError

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from core.batching import cut_batch
 from core.checkpoint import load_file, save_file
-from core.distillation.loss_value import TeacherOutput
+from core.distillation.interface import TeacherOutput
 from core.errors import CheckpointError
 from core.files import exclusive_lock, fingerprint
 from core.forecasting import WINDOWS_PER_PASS
