@@ -1,0 +1,267 @@
+"""One setting that a search may vary: what values it can hold, and where a search looks.
+
+A ``Setting`` is the rule that the trainer sets (``batch_size`` is a whole number of at least 1); a
+``Range`` or ``Choices`` is the part of it that a search space explores, read from plain YAML
+values. Turns them into Optuna distributions; draws nothing itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from core.errors import ConfigError
+from hpo.strict_yaml import Problems
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+Value = int | float | str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The values that one setting can hold."""
+
+    kind: Literal["float", "int", "name"]
+    low: float = -math.inf
+    high: float = math.inf
+    above_low: bool = False
+    """Whether ``low`` itself is forbidden."""
+    names: tuple[str, ...] = ()
+    """For the kind ``name``: all that are known."""
+
+    @property
+    def rule(self) -> str:
+        """What must hold, e.g. ``a whole number of at least 1``."""
+        if self.kind == "name":
+            return f"one of {', '.join(self.names)}"
+        noun = "a whole number" if self.kind == "int" else "a number"
+        if self.above_low:
+            return f"{noun} above {self.low:g}"
+        if math.isfinite(self.high):
+            return f"{noun} from {self.low:g} to {self.high:g}"
+        return f"{noun} of at least {self.low:g}"
+
+    @property
+    def parameter_types(self) -> tuple[str, ...]:
+        """The ``type`` that a search space may give to this setting."""
+        return ("categorical",) if self.kind == "name" else (self.kind, "categorical")
+
+    def read(self, value: object) -> Value:
+        """Return ``value`` in this setting's type.
+
+        Numbers may come as text: PyYAML takes ``1e-4`` for a string, and the command line knows
+        nothing else.
+
+        Raises:
+            ConfigError: the value breaks the rule.
+        """
+        number = _as_number(value, self.kind)
+        if number is not None and self._allows(number):
+            return number
+        if self.kind == "name" and value in self.names:
+            return str(value)
+        raise ConfigError(f"must be {self.rule}, got {value!r}{_advice(value)}")
+
+    def _allows(self, number: float) -> bool:
+        above = number > self.low if self.above_low else number >= self.low
+        return above and number <= self.high
+
+
+TRAINING_PARAMETERS: Final = {
+    "batch_size": Setting("int", low=1),
+    "learning_rate": Setting("float", low=0, above_low=True),
+    "optimizer": Setting("name", names=("rmsprop", "adam")),
+    "schedule": Setting("name", names=("step", "cosine")),
+    "windows_per_segment": Setting("int", low=1),
+}
+"""What every training understands, whatever its loss."""
+
+LOSS_WEIGHT: Final = Setting("float", low=0, high=1)
+"""Every weight of every loss (Eq. 1-11)."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """All numbers from ``low`` to ``high``, both included."""
+
+    type: Literal["float", "int"]
+    low: float
+    high: float
+    log: bool = False
+    """Whether a search draws them evenly on a logarithmic axis."""
+    step: float | None = None
+    """Distance of neighbouring values; None: any number, or every whole number."""
+
+    @property
+    def rule(self) -> str:
+        """What must hold of a value."""
+        grid = f" in steps of {self.step:g}" if self.step else ""
+        return f"between {self.low:g} and {self.high:g}{grid}"
+
+    def contains(self, value: Value) -> bool:
+        """Say whether a search could draw ``value``."""
+        if isinstance(value, str) or not self.low <= value <= self.high:
+            return False
+        return self.step is None or _is_whole((value - self.low) / self.step)
+
+    def distribution(self) -> BaseDistribution:
+        """Return it as Optuna's."""
+        from optuna.distributions import (  # noqa: PLC0415 - optuna is slow to import
+            FloatDistribution,
+            IntDistribution,
+        )
+
+        if self.type == "float":
+            return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+        return IntDistribution(
+            int(self.low), int(self.high), log=self.log, step=int(self.step or 1)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values that identify it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A few values without an order."""
+
+    choices: tuple[Value, ...]
+
+    @property
+    def rule(self) -> str:
+        """What must hold of a value."""
+        return f"one of {', '.join(map(str, self.choices))}"
+
+    def contains(self, value: Value) -> bool:
+        """Say whether a search could draw ``value``."""
+        return value in self.choices
+
+    def distribution(self) -> BaseDistribution:
+        """Return it as Optuna's."""
+        from optuna.distributions import (  # noqa: PLC0415 - optuna is slow to import
+            CategoricalDistribution,
+        )
+
+        return CategoricalDistribution(self.choices)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values that identify it."""
+        return {"type": "categorical", "choices": list(self.choices)}
+
+
+Parameter = Range | Choices
+
+
+def read_parameter(
+    path: str, fields: object, setting: Setting, problems: Problems
+) -> Parameter | None:
+    """Read what a search space says about one setting; None where ``problems`` were noted."""
+    if not isinstance(fields, Mapping) or "type" not in fields:
+        problems.add(path, f"must be a mapping with the key 'type', got {fields!r}")
+        return None
+    if fields["type"] not in setting.parameter_types:
+        allowed = " or ".join(setting.parameter_types)
+        problems.add(f"{path}.type", f"must be {allowed}, got {fields['type']!r}")
+        return None
+    noted = len(problems.lines)
+    read = _read_choices if fields["type"] == "categorical" else _read_range
+    parameter = read(path, fields, setting, problems)
+    return parameter if len(problems.lines) == noted else None
+
+
+def _read_choices(
+    path: str, fields: Mapping[str, object], setting: Setting, problems: Problems
+) -> Parameter | None:
+    problems.check_keys(path, fields, ("type", "choices"))
+    listed = fields.get("choices")
+    if not isinstance(listed, list) or not listed:
+        if "choices" in fields:
+            problems.add(f"{path}.choices", f"must be a list of values, got {listed!r}")
+        return None
+    choices: list[Value] = []
+    for index, raw in enumerate(listed):
+        value = read_value(f"{path}.choices.{index}", raw, setting, problems)
+        if value in choices:
+            problems.add(f"{path}.choices.{index}", f"{value!r} stands twice; keep one")
+        elif value is not None:
+            choices.append(value)
+    return Choices(tuple(choices))
+
+
+def _read_range(
+    path: str, fields: Mapping[str, object], setting: Setting, problems: Problems
+) -> Parameter | None:
+    problems.check_keys(path, fields, ("type", "low", "high"), "log", "step")
+    ends = [
+        read_value(f"{path}.{end}", fields[end], setting, problems)
+        for end in ("low", "high")
+        if end in fields
+    ]
+    log = fields.get("log", False)
+    if not isinstance(log, bool):
+        problems.add(f"{path}.log", f"must be true or false, got {log!r}")
+    step = None
+    if "step" in fields:
+        rule = Setting("int" if setting.kind == "int" else "float", low=0, above_low=True)
+        step = read_value(f"{path}.step", fields["step"], rule, problems)
+    numbers = [end for end in ends if isinstance(end, int | float)]
+    if len(numbers) < 2 or isinstance(step, str):
+        return None
+    kind: Literal["float", "int"] = "int" if setting.kind == "int" else "float"
+    parameter = Range(kind, numbers[0], numbers[1], log is True, step)
+    _check_range(path, parameter, problems)
+    return parameter
+
+
+def _check_range(path: str, parameter: Range, problems: Problems) -> None:
+    low, high, step = parameter.low, parameter.high, parameter.step
+    if low >= high:
+        problems.add(
+            f"{path}.high",
+            f"must be above low = {low:g}, got {high:g}; one value alone is type: categorical",
+        )
+    elif step is not None and not _is_whole((high - low) / step):
+        problems.add(
+            f"{path}.step",
+            f"must lead from {low:g} to {high:g} in whole steps, got {step:g}",
+        )
+    if parameter.log and low <= 0:
+        problems.add(f"{path}.low", f"must be above 0 where log is true, got {low:g}")
+    if parameter.log and step is not None:
+        problems.add(f"{path}.step", "must not stand beside log: true; keep one of them")
+
+
+def read_value(path: str, raw: object, setting: Setting, problems: Problems) -> Value | None:
+    """Return ``raw`` in the setting's type; None where a problem was noted."""
+    try:
+        return setting.read(raw)
+    except ConfigError as error:
+        problems.add(path, str(error))
+        return None
+
+
+def _as_number(value: object, kind: str) -> int | float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or kind == "name":
+        return None
+    try:
+        if kind == "int":
+            return None if isinstance(value, float) else int(value)
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _advice(value: object) -> str:
+    if isinstance(value, bool):
+        return "; YAML takes yes, no, on and off for true and false: put the word in quotes"
+    return ""
+
+
+def _is_whole(number: float) -> bool:
+    return abs(number - round(number)) < 1e-8

@@ -1,0 +1,254 @@
+"""A YAML file in, a checked search space out: what a sweep varies, and which points it tries first.
+
+    method: ord
+    parameters:
+      alpha1: {type: float, low: 0, high: 1}                # also int; log, step
+      batch_size: {type: categorical, choices: [16, 50]}
+    first_points:
+      - source: where these values come from
+        values: {alpha1: 0.593, batch_size: 50}
+
+Files of this project lie in ``search_spaces/``, one per method. All mistakes of a file are
+reported at once. Draws no points: that is for ``hpo.samplers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core import files
+from core.errors import ConfigError, UnknownNameError
+from hpo.parameters import (
+    LOSS_WEIGHT,
+    TRAINING_PARAMETERS,
+    Choices,
+    Parameter,
+    Setting,
+    Value,
+    read_parameter,
+    read_value,
+)
+from hpo.strict_yaml import Problems, load_yaml
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
+@dataclass(frozen=True)
+class FirstPoint:
+    """A configuration that every search of this space tries before it draws its own."""
+
+    source: str
+    """Where the values come from, e.g. ``Table 6, PeMSD7``."""
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What a sweep of one method varies."""
+
+    method: str
+    parameters: Mapping[str, Parameter]
+    first_points: tuple[FirstPoint, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies everything a search depends on: not comments, order or the points' sources."""
+        parameters = {name: value.to_json() for name, value in self.parameters.items()}
+        return files.fingerprint([self.method, parameters, self.points()])
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Return Optuna's distribution of every parameter.
+
+        They come sorted by name: a sampler draws in their order, so the order of a file's lines
+        must not change what a seed gives.
+        """
+        return {name: self.parameters[name].distribution() for name in sorted(self.parameters)}
+
+    def points(self) -> list[dict[str, Value]]:
+        """Return the values of the first points, in order."""
+        return [dict(point.values) for point in self.first_points]
+
+    def with_fixed(self, settings: Mapping[str, Value]) -> SearchSpace:
+        """Return the same space with some settings held at one value.
+
+        The first points take the same values; those that then say the same are kept once.
+
+        Args:
+            settings: name -> value; numbers may be text. A setting that the method understands
+                but this space does not vary may be fixed too.
+
+        Raises:
+            UnknownNameError: the method has no such setting.
+            ConfigError: a value lies outside the space.
+        """
+        known = method_settings(self.method)
+        problems = Problems("fixed settings")
+        fixed: dict[str, Value] = {}
+        for name, raw in settings.items():
+            if name not in known:
+                raise UnknownNameError("setting", name, known)
+            value = read_value(name, raw, known[name], problems)
+            if value is not None:
+                _check_inside(name, value, self.parameters.get(name), problems)
+                fixed[name] = value
+        problems.raise_any()
+        held = {name: Choices((value,)) for name, value in fixed.items()}
+        points = [replace(point, values={**point.values, **fixed}) for point in self.first_points]
+        return SearchSpace(self.method, {**self.parameters, **held}, _without_repeats(points))
+
+
+def method_settings(method: str) -> dict[str, Setting]:
+    """Return what a trial of ``method`` understands: training settings and the loss's weights.
+
+    Raises:
+        UnknownNameError: no loss is registered under this name.
+    """
+    from core.distillation.losses import LOSSES  # noqa: PLC0415 - torch is slow to import
+
+    if method not in LOSSES:
+        raise UnknownNameError("method", method, LOSSES)
+    weights = {field.name: LOSS_WEIGHT for field in fields(LOSSES[method])}
+    return {**TRAINING_PARAMETERS, **weights}
+
+
+def built_in_search_space(method: str) -> SearchSpace:
+    """Return the project's own search space of ``method``.
+
+    Raises:
+        UnknownNameError: there is none under this name.
+    """
+    folder = resources.files("search_spaces")
+    known = {Path(file.name).stem: file for file in folder.iterdir() if file.name.endswith(".yaml")}
+    if method not in known:
+        raise UnknownNameError("method", method, known)
+    return _parse(known[method].read_text(encoding="utf-8"), f"search_spaces/{method}.yaml")
+
+
+def load_search_space(path: Path) -> SearchSpace:
+    """Read a search space file.
+
+    Raises:
+        ConfigError: it cannot be read, or breaks rules; the message lists every one.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"the search space {path} must be a text file that can be read, but {reason}; "
+            "name another with --space"
+        ) from error
+    return _parse(text, str(path))
+
+
+def _parse(text: str, source: str) -> SearchSpace:
+    problems = Problems(f"search space {source}")
+    document = load_yaml(text, problems.what)
+    if not isinstance(document, dict):
+        raise ConfigError(
+            f"{problems.what} must hold the keys method, parameters and first_points, "
+            f"got {document!r}"
+        )
+    problems.check_keys("", document, (), "method", "parameters", "first_points")
+    method = document.get("method")
+    settings = _read_method(method, problems)
+    parameters = _read_parameters(document.get("parameters"), settings, problems)
+    points = _read_points(document.get("first_points", []), parameters, settings, problems)
+    problems.raise_any()
+    checked = {name: parameter for name, parameter in parameters.items() if parameter is not None}
+    return SearchSpace(str(method), checked, points)
+
+
+def _read_method(method: object, problems: Problems) -> dict[str, Setting]:
+    if not isinstance(method, str):
+        problems.add("method", f"must name a method, got {method!r}; write e.g. method: ord")
+        return _settings_of_all_methods()
+    try:
+        return method_settings(method)
+    except UnknownNameError as error:
+        problems.add("method", str(error))
+        # The rest of the file is still read, so that its mistakes come out at the same time.
+        return _settings_of_all_methods()
+
+
+def _settings_of_all_methods() -> dict[str, Setting]:
+    from core.distillation.losses import LOSSES  # noqa: PLC0415 - torch is slow to import
+
+    return {name: rule for method in LOSSES for name, rule in method_settings(method).items()}
+
+
+def _read_parameters(
+    raw: object, settings: dict[str, Setting], problems: Problems
+) -> dict[str, Parameter | None]:
+    if not isinstance(raw, dict) or not raw:
+        problems.add("parameters", f"must map at least one setting to its range, got {raw!r}")
+        return {}
+    parameters: dict[str, Parameter | None] = {}
+    for name, fields_of_one in raw.items():
+        path = f"parameters.{name}"
+        parameters[str(name)] = None
+        if name in settings:
+            parameters[name] = read_parameter(path, fields_of_one, settings[name], problems)
+        else:
+            problems.add(path, str(UnknownNameError("setting", str(name), settings)))
+    return parameters
+
+
+def _read_points(
+    raw: object,
+    parameters: dict[str, Parameter | None],
+    settings: dict[str, Setting],
+    problems: Problems,
+) -> tuple[FirstPoint, ...]:
+    if not isinstance(raw, list):
+        problems.add("first_points", f"must be a list, got {raw!r}")
+        return ()
+    points = []
+    for index, item in enumerate(raw):
+        path = f"first_points.{index}"
+        if not isinstance(item, dict) or not isinstance(item.get("values"), dict):
+            problems.add(path, "must be a mapping with the keys source and values (a mapping)")
+            continue
+        problems.check_keys(path, item, ("source", "values"))
+        if "source" in item and (not isinstance(item["source"], str) or not item["source"].strip()):
+            problems.add(f"{path}.source", f"must say where it comes from, got {item['source']!r}")
+        values = _read_values(f"{path}.values", item["values"], parameters, settings, problems)
+        points.append(FirstPoint(str(item.get("source")), values))
+    if len(_without_repeats(points)) < len(points):
+        problems.add("first_points", "two of them hold the same values; keep one")
+    return tuple(points)
+
+
+def _read_values(
+    path: str,
+    raw: dict[str, object],
+    parameters: dict[str, Parameter | None],
+    settings: dict[str, Setting],
+    problems: Problems,
+) -> dict[str, Value]:
+    problems.check_keys(path, raw, list(parameters))
+    values: dict[str, Value] = {}
+    for name in (name for name in parameters if name in raw and name in settings):
+        value = read_value(f"{path}.{name}", raw[name], settings[name], problems)
+        if value is not None:
+            _check_inside(f"{path}.{name}", value, parameters[name], problems)
+            values[name] = value
+    return values
+
+
+def _check_inside(path: str, value: Value, parameter: Parameter | None, problems: Problems) -> None:
+    if parameter is not None and not parameter.contains(value):
+        problems.add(path, f"must be {parameter.rule}, got {value!r}")
+
+
+def _without_repeats(points: list[FirstPoint]) -> tuple[FirstPoint, ...]:
+    kept: list[FirstPoint] = []
+    for point in points:
+        if point.values not in [other.values for other in kept]:
+            kept.append(point)
+    return tuple(kept)

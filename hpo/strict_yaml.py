@@ -1,0 +1,88 @@
+"""YAML text in, plain values out, or every mistake in it as one error.
+
+PyYAML keeps the last of two equal keys and says nothing: such a file is refused here. What the
+values mean is for the callers, who collect what is wrong in ``Problems`` and raise it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import yaml
+
+from core.errors import ConfigError, UnknownNameError
+
+
+class Problems:
+    """Collects what is wrong with one thing, so that its author mends it in one go."""
+
+    def __init__(self, what: str) -> None:
+        """Name the thing, e.g. ``search space my.yaml``."""
+        self.what = what
+        self.lines: list[str] = []
+
+    def add(self, path: str, text: str) -> None:
+        """Note ``text`` about the value at ``path``, e.g. ``parameters.alpha1.low``."""
+        self.lines.append(f"{path}: {text}" if path else text)
+
+    def raise_any(self) -> None:
+        """Raise one ``ConfigError`` with everything noted, if anything was."""
+        if len(self.lines) == 1:
+            raise ConfigError(f"{self.what}: {self.lines[0]}")
+        if self.lines:
+            listed = "\n  ".join(self.lines)
+            raise ConfigError(f"{self.what} has {len(self.lines)} problems:\n  {listed}")
+
+    def check_keys(
+        self, path: str, fields: Mapping[str, object], required: Collection[str], *optional: str
+    ) -> None:
+        """Note every key of ``fields`` that is unknown, and every required one that is missing."""
+        known = {*required, *optional}
+        for key in fields:
+            if key not in known:
+                self.add(path, str(UnknownNameError("key", str(key), known)))
+        for key in required:
+            if key not in fields:
+                self.add(path, f"the key {key!r} is missing; add it")
+
+
+def load_yaml(text: str, what: str) -> object:
+    """Return the plain values of a YAML ``text``.
+
+    Args:
+        text: one YAML document.
+        what: how errors call it.
+
+    Raises:
+        ConfigError: the text is no YAML, or a mapping holds the same key twice.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        problems = Problems(what)
+        _note_duplicates(node, problems, set())
+        problems.raise_any()
+        return yaml.safe_load(text)
+    except ConfigError:
+        raise
+    # PyYAML lets ValueErrors of its scalars through, e.g. for the date 2024-13-45.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{what} must be valid YAML, but {reason}; mend it there") from error
+
+
+def _note_duplicates(node: yaml.Node | None, problems: Problems, seen: set[int]) -> None:
+    if node is None or id(node) in seen:  # an alias leads to a node a second time
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _note_duplicates(item, problems, seen)
+    if isinstance(node, yaml.MappingNode):
+        keys: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                line = key.start_mark.line + 1
+                problems.add(f"line {line}", f"the key {key.value!r} stands twice; keep one")
+            elif isinstance(key, yaml.ScalarNode):
+                keys.add(key.value)
+            _note_duplicates(value, problems, seen)
