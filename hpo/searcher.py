@@ -109,6 +109,10 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         value = metrics[self.config.objective] if status == "finished" else None
         self.study.tell(asked, value, state=_STATES[status])
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Give Ray Tune's snapshot nothing: it is never read, and files cannot be pickled."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the ledger is already on the disk."""
 
@@ -145,6 +149,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
     def _rebuild(self, state: SweepState, space: SearchSpace) -> optuna.Study:
         # A resumed sampler must not draw again what it drew at the start, hence the count.
         seed = derived_seed(self.config.seed, "sampler", len(state.trials)) % 2**32
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=make_sampler(self.config.sampler, seed))
         study.add_trials(
             [self._frozen(trial) for trial in state.with_status("finished", "pruned", "failed")]

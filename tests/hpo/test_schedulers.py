@@ -53,6 +53,13 @@ def test_asha_stops_the_worse_after_a_fifth_of_the_epochs_and_again_at_three_tim
     assert stopped_at(scheduler, "best", [0.1] * 15) is None
 
 
+@pytest.mark.parametrize("epochs", [2, 3, 5, 9, 15, 27, 45])
+def test_asha_lets_a_trial_end_that_only_its_last_epoch_spoils(epochs: int) -> None:
+    scheduler = make_scheduler("asha", metric="val_mae", mode="min", epochs=epochs)
+    assert stopped_at(scheduler, "good", [1.0] * epochs) is None
+    assert stopped_at(scheduler, "spoilt", [0.5] * (epochs - 1) + [99.0]) is None
+
+
 def test_asha_reads_the_key_epoch_and_the_mode() -> None:
     scheduler = make_scheduler("asha", metric="val_mae", mode="max", epochs=15)
     assert stopped_at(scheduler, "good", [2.0] * 15) is None
