@@ -1,0 +1,56 @@
+"""The command ``hpo``: gathers its subcommands and turns errors into exit codes.
+
+0 done, 1 failed, 2 wrong usage or bad input, 130 interrupted (resumable). A mistake of the user's
+gives one line on standard error, never a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from click.exceptions import ClickException, UsageError
+
+from core.errors import UserError
+from hpo.cli.data import app as data_app
+from hpo.cli.resume import resume
+from hpo.cli.status import status
+from hpo.cli.sweep import sweep
+from hpo.cli.teacher import teacher
+
+app = typer.Typer(
+    help="Search for distilled students of STGCN traffic forecasters, on Ray Tune and Optuna.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data_app, name="data")
+app.command()(teacher)
+app.command()(sweep)
+app.command()(resume)
+app.command()(status)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        return int(app(arguments, prog_name="hpo", standalone_mode=False) or 0)
+    except UsageError as error:
+        where = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+        return _complain(f"{error.format_message()}{where}", 2)
+    except ClickException as error:
+        return _complain(error.format_message(), 2)
+    except UserError as error:
+        return _complain(str(error), 2)
+    except KeyboardInterrupt as error:
+        return _complain(str(error) or "interrupted", 130)
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"hpo: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,108 @@
+"""``hpo sweep METHOD``: search for the best student of a dataset."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpo.cli.options import DATA, STORAGE, Address, AnswerFormat, DataFolder, Storage
+from hpo.cli.output import Format
+
+if TYPE_CHECKING:
+    from hpo.search_space import SearchSpace
+
+
+def sweep(
+    method: Annotated[str, typer.Argument(help="none, rd_l2, rd_kl, skd, ord, tcd, scd or stcd.")],
+    dataset: Annotated[str, typer.Option(help="A dataset's name; `hpo data list` shows them.")],
+    trials: Annotated[int, typer.Option(help="How many configurations to try.")] = 20,
+    epochs: Annotated[int, typer.Option(help="The most epochs of a trial.")] = 30,
+    name: Annotated[
+        str | None, typer.Option(help="Of the sweep; by default method, dataset and time.")
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="tpe or random.")] = "tpe",
+    scheduler: Annotated[
+        str, typer.Option(help="none, or asha to stop bad trials early.")
+    ] = "none",
+    objective: Annotated[str, typer.Option(help="The metric to minimise.")] = "val_mae",
+    seed: Annotated[int, typer.Option(help="Of the sampler and of every trial.")] = 0,
+    teacher: Annotated[
+        str | None, typer.Option(help="A teacher's fingerprint; by default the best there is.")
+    ] = None,
+    space: Annotated[Path | None, typer.Option(help="A search space of your own, YAML.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Hold a setting at one value."),
+    ] = None,
+    cpus_per_trial: Annotated[int, typer.Option(help="CPU cores of a trial.")] = 1,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(help="GPUs of a trial, or a share of one.")
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option(help="Trials at once; by default as many as there is room for.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
+    ] = False,
+    address: Address = "local",
+    data: DataFolder = DATA,
+    storage: Storage = STORAGE,
+    output: AnswerFormat = Format.table,
+) -> None:
+    """Search for the best student that METHOD gives on a dataset.
+
+    Trains a teacher first if the method needs one and there is none. Stop it at any time;
+    `hpo resume NAME` goes on.
+    """
+    from hpo.cli.sweep_display import SweepDisplay, answer
+    from hpo.planning import Places, plan_sweep
+    from hpo.sweep import run_sweep
+    from hpo.sweep_config import SweepConfig
+
+    config = SweepConfig(
+        name=name or f"{method}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}",
+        method=method,
+        dataset=dataset,
+        trials=trials,
+        epochs=epochs,
+        sampler=sampler,
+        scheduler=scheduler,
+        objective=objective,
+        seed=seed,
+        teacher=teacher,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+        max_concurrent=max_concurrent,
+    )
+    places = Places(data, storage, address)
+    searched = _space(method, space, settings or [])
+    if dry_run:
+        plan, _ = plan_sweep(config, places, searched)
+        _print_plan(config.to_json(), plan.space, plan.teacher_fingerprint)
+        return
+    with SweepDisplay() as display:
+        records = run_sweep(config, places, searched, display)
+    answer(config, records, display.plan, output)
+
+
+def _space(method: str, file: Path | None, settings: list[str]) -> SearchSpace:
+    from core.errors import ConfigError
+    from hpo.search_space import built_in_search_space, load_search_space
+
+    space = load_search_space(file) if file is not None else built_in_search_space(method)
+    fixed = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key or not value:
+            raise ConfigError(f"--set takes KEY=VALUE, got {setting!r}")
+        fixed[key] = value
+    return space.with_fixed(fixed)
+
+
+def _print_plan(settings: dict[str, object], space: SearchSpace, teacher: str | None) -> None:
+    from hpo.cli.output import print_json
+
+    print_json({"sweep": settings, "space": space.to_json(), "teacher": teacher})

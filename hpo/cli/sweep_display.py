@@ -1,0 +1,210 @@
+"""How a sweep looks: a live bar and table in a terminal, one line per ended trial elsewhere.
+
+Turns plans, states and records into words. Everything shown while the sweep runs goes to standard
+error, so that standard output holds the answer alone.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from hpo.cli.output import Format, console, error_console, print_json
+from hpo.cli.teacher_display import TeacherDisplay
+
+if TYPE_CHECKING:
+    from core.training import EpochReport
+    from hpo.ledger import SweepState, Trial
+    from hpo.results import TrialRecord
+    from hpo.sweep_config import SweepConfig
+    from hpo.sweep_store import SweepPlan
+
+MOST_ROWS = 12
+"""Of a live table; older trials scroll away."""
+
+
+class SweepDisplay:
+    """Watches a sweep (``hpo.sweep.SweepObserver``) and shows it."""
+
+    def __init__(self) -> None:
+        """Show nothing before the sweep says something."""
+        self.plan: SweepPlan | None = None
+        self._teacher = TeacherDisplay()
+        self._live = Live(console=error_console, auto_refresh=False, transient=True)
+        self._told: set[int] = set()
+        self._started = time.monotonic()
+        self._ended_before: int | None = None
+
+    def __enter__(self) -> SweepDisplay:
+        """Begin to show."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the terminal as it was."""
+        self._live.stop()
+        self._teacher.__exit__(kind, error, trace)
+
+    def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
+        """Show the teacher's bar."""
+        if not self._teacher.trained:
+            self._teacher.__enter__()
+        self._teacher.on_step(epoch, step, steps)
+
+    def on_teacher_epoch(self, report: EpochReport) -> None:
+        """Print a line about the teacher."""
+        self._teacher.on_epoch(report)
+
+    def on_change(self, plan: SweepPlan, state: SweepState) -> None:
+        """Draw the sweep anew, or print what ended."""
+        if self.plan is None:
+            self.plan, self._ended_before = plan, state.num_ended
+            self._teacher.__exit__(None, None, None)
+            self._told = {trial.number for trial in state.with_status(*ENDED)}
+            if error_console.is_terminal:
+                self._live.start()
+        if error_console.is_terminal:
+            self._live.update(self._drawing(plan, state), refresh=True)
+        else:
+            self._tell(plan.config, state)
+
+    def _drawing(self, plan: SweepPlan, state: SweepState) -> Group:
+        config = plan.config
+        done = state.num_ended
+        head = Text(
+            f"{config.name}: {done} of {config.trials} trials{self._time_left(config, done)}"
+        )
+        bar = ProgressBar(total=config.trials, completed=done, width=60)
+        best = state.best(config.objective)
+        line = f"best so far: {describe(best, config.objective)}" if best else "no trial has ended"
+        return Group(head, bar, Text(line), trial_table(plan, state, MOST_ROWS))
+
+    def _time_left(self, config: SweepConfig, done: int) -> str:
+        ended_now = done - (self._ended_before or 0)
+        if not ended_now or done >= config.trials:
+            return ""
+        left = (time.monotonic() - self._started) / ended_now * (config.trials - done)
+        return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
+
+    def _tell(self, config: SweepConfig, state: SweepState) -> None:
+        for trial in state.with_status(*ENDED):
+            if trial.number not in self._told:
+                self._told.add(trial.number)
+                best = state.best(config.objective)
+                mark = " (best so far)" if best is trial else ""
+                error_console.print(
+                    f"[{state.num_ended}/{config.trials}] {describe(trial, config.objective)}{mark}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
+
+
+ENDED = ("finished", "pruned", "failed")
+
+
+def describe(trial: Trial, objective: str) -> str:
+    """Return a trial in one line: number, outcome, settings."""
+    if trial.status == "failed":
+        return f"trial {trial.number} failed: {trial.reason}"
+    outcome = f"{objective} {trial.metrics[objective]:.4f}" if trial.metrics else trial.status
+    if trial.status == "pruned":
+        outcome += f" when stopped after epoch {max(trial.history, default=0)}"
+    return f"trial {trial.number} {outcome}: {settings_text(trial.settings)}"
+
+
+def settings_text(settings: dict[str, object]) -> str:
+    """Return settings as ``name=value``, numbers short."""
+    parts = (
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in settings.items()
+    )
+    return " ".join(parts)
+
+
+def trial_table(plan: SweepPlan, state: SweepState, most: int | None = None) -> Table:
+    """Return the trials as a table, the running and the newest ones if there are too many."""
+    objective = plan.config.objective
+    table = Table(box=None, pad_edge=False)
+    for heading in ("trial", "state", "epoch", objective, "settings"):
+        table.add_column(heading, justify="left" if heading == "settings" else "right")
+    best = state.best(objective)
+    trials = list(state.trials.values())
+    for trial in trials[-most:] if most else trials:
+        table.add_row(
+            str(trial.number),
+            trial.status,
+            f"{max(trial.history, default=0)}/{plan.config.epochs}",
+            _value(trial, objective),
+            trial.reason or settings_text(trial.settings),
+            style="bold" if trial is best else None,
+        )
+    return table
+
+
+def answer(
+    config: SweepConfig,
+    records: list[TrialRecord],
+    plan: SweepPlan | None,
+    output: Format,
+) -> None:
+    """Say what a finished sweep found, and what to do next."""
+    ranked = sorted(
+        (record for record in records if record.status == "finished"),
+        key=lambda record: record.metrics[config.objective],
+    )
+    if output is Format.json:
+        print_json(
+            {
+                "sweep": config.name,
+                "trials": len(records),
+                "failed": sum(record.status == "failed" for record in records),
+                "best": vars(ranked[0]) if ranked else None,
+            }
+        )
+        return
+    console.print(_result_table(config, ranked[:5], plan))
+    failed = [record for record in records if record.status == "failed"]
+    if failed:
+        console.print(f"{len(failed)} failed, the first because {failed[0].reason}", markup=False)
+    if ranked:
+        console.print(f"next: hpo best --dataset {config.dataset}", highlight=False)
+        console.print(f"      hpo export {config.name} --top 1", highlight=False)
+
+
+def _result_table(config: SweepConfig, ranked: list[TrialRecord], plan: SweepPlan | None) -> Table:
+    table = Table(title=f"{config.name}: the best by {config.objective}")
+    table.add_column("trial", justify="right")
+    for minutes in (15, 30, 45):
+        table.add_column(f"val MAE {minutes} min", justify="right")
+    table.add_column("settings")
+    for record in ranked:
+        table.add_row(str(record.trial), *_errors(record.metrics), settings_text(record.settings))
+    if plan is not None:
+        table.add_section()
+        for name, metrics in plan.baselines.items():
+            table.add_row("", *_errors(metrics), BASELINES[name])
+    return table
+
+
+BASELINES = {"repeat_last": "repeating the last observation", "teacher": "the teacher"}
+
+
+def _errors(metrics: dict[str, float]) -> list[str]:
+    return [f"{metrics[f'val_mae_{minutes}']:.3f}" for minutes in (15, 30, 45)]
+
+
+def _value(trial: Trial, objective: str) -> str:
+    metrics = trial.metrics or (trial.history[max(trial.history)] if trial.history else {})
+    return f"{metrics[objective]:.4f}" if objective in metrics else ""
