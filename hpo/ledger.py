@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args
 from core.errors import StorageError
 
 Status = Literal["running", "finished", "pruned", "failed"]
+ENDED_STATUSES: tuple[Status, ...] = ("finished", "pruned", "failed")
 Event = dict[str, Any]
 
 

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from ray.tune.search import Searcher
 
 from core.seeding import derived_seed
-from hpo.ledger import Ledger, SweepState, Trial
+from hpo.ledger import ENDED_STATUSES, Ledger, SweepState, Trial
 from hpo.samplers import make_sampler
 from hpo.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
@@ -151,9 +151,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         seed = derived_seed(self.config.seed, "sampler", len(state.trials)) % 2**32
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=make_sampler(self.config.sampler, seed))
-        study.add_trials(
-            [self._frozen(trial) for trial in state.with_status("finished", "pruned", "failed")]
-        )
+        study.add_trials([self._frozen(trial) for trial in state.with_status(*ENDED_STATUSES)])
         for trial in state.with_status("running"):
             study.enqueue_trial(trial.settings)
         for point in space.points()[len(state.trials) :]:

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from hpo.cli.output import Format, console, error_console, print_json
 from hpo.cli.teacher_display import TeacherDisplay
+from hpo.ledger import ENDED_STATUSES
 
 if TYPE_CHECKING:
     from core.training import EpochReport
@@ -71,7 +72,7 @@ class SweepDisplay:
         if self.plan is None:
             self.plan, self._ended_before = plan, state.num_ended
             self._teacher.__exit__(None, None, None)
-            self._told = {trial.number for trial in state.with_status(*ENDED)}
+            self._told = {trial.number for trial in state.with_status(*ENDED_STATUSES)}
             if error_console.is_terminal:
                 self._live.start()
         if error_console.is_terminal:
@@ -98,20 +99,18 @@ class SweepDisplay:
         return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
 
     def _tell(self, config: SweepConfig, state: SweepState) -> None:
-        for trial in state.with_status(*ENDED):
+        for trial in state.with_status(*ENDED_STATUSES):
             if trial.number not in self._told:
                 self._told.add(trial.number)
                 best = state.best(config.objective)
                 mark = " (best so far)" if best is trial else ""
+                count = f"[{state.num_ended}/{config.trials}]"
                 error_console.print(
-                    f"[{state.num_ended}/{config.trials}] {describe(trial, config.objective)}{mark}",
+                    f"{count} {describe(trial, config.objective)}{mark}",
                     highlight=False,
                     markup=False,
                     soft_wrap=True,
                 )
-
-
-ENDED = ("finished", "pruned", "failed")
 
 
 def describe(trial: Trial, objective: str) -> str:
