@@ -5,25 +5,38 @@ a student and a teacher of different widths can be compared, and returns a mean 
 The teacher is a constant here: no gradient flows to it. No tensor with both pairs and channels
 is ever stored. Which layers are compared, and with which weights, is decided in ``losses``.
 
+The spatial and temporal terms have two implementations, called backends: ``torch``, the reference,
+runs anywhere and in any precision; ``numba`` is compiled, many times faster and sparing of memory,
+for float32 on the CPU. Left to themselves they take the faster one that fits.
+
 Axes: B windows, C channels, T time steps, N sensors.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
+import logging
 from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.errors import ShapeError
+from core.errors import ConfigError, ShapeError, UnknownNameError
 from core.shapes import OtherSignal, Scalar, Signal
+
+logger = logging.getLogger(__name__)
+
+BACKENDS: Final = ("torch", "numba")
 
 SMALLEST_MEAN_DISTANCE = 1e-6
 """Nodes closer than this on average count as equal: keeps the gradient of a dead layer finite."""
 
 
-def scd_loss(student: Signal, teacher: OtherSignal) -> Scalar:
+def scd_loss(student: Signal, teacher: OtherSignal, backend: str | None = None) -> Scalar:
     """Return the spatial correlation distillation of one layer, Eq. 9-10.
 
     At every time step, the mean over channels of |F_i - F_j| for each pair of nodes i < j; the
@@ -32,18 +45,25 @@ def scd_loss(student: Signal, teacher: OtherSignal) -> Scalar:
     Args:
         student: [B, C, T, N].
         teacher: [B, C', T, N].
+        backend: one of ``BACKENDS``, or None for the fastest that fits.
 
     Raises:
         ShapeError: the shapes do not fit together, or there is no pair of nodes.
+        UnknownNameError: no such backend.
+        ConfigError: the backend cannot do this here.
     """
     _check_comparable(student, teacher)
     _check_nodes(student)
+    compiled = _compiled_terms(student, backend)
+    if compiled is not None:
+        fused: Scalar = compiled.scd(student, teacher)
+        return fused
     own = _node_distances(student, 1.0) / student.shape[1]
     wanted = _node_distances(teacher.detach(), 1.0) / teacher.shape[1]
     return F.mse_loss(own, wanted, reduction="sum") / _ordered_pairs(student)
 
 
-def tcd_loss(student: Signal, teacher: OtherSignal) -> Scalar:
+def tcd_loss(student: Signal, teacher: OtherSignal, backend: str | None = None) -> Scalar:
     """Return the temporal correlation distillation of one layer, Eq. 7-8.
 
     For every node, the mean over channels of |F_i - F_j| for each pair of time steps i < j; the
@@ -52,14 +72,21 @@ def tcd_loss(student: Signal, teacher: OtherSignal) -> Scalar:
     Args:
         student: [B, C, T, N].
         teacher: [B, C', T, N].
+        backend: one of ``BACKENDS``, or None for the fastest that fits.
 
     Raises:
         ShapeError: the shapes do not fit together, or there is no pair of time steps.
+        UnknownNameError: no such backend.
+        ConfigError: the backend cannot do this here.
     """
     _check_comparable(student, teacher)
     B, _, T, N = student.shape
     if T < 2:
         raise ShapeError(f"temporal correlation needs at least 2 time steps, got {T}; use `scd`")
+    compiled = _compiled_terms(student, backend)
+    if compiled is not None:
+        fused: Scalar = compiled.tcd(student, teacher)
+        return fused
     per_lag = [
         F.mse_loss(_changes(student, lag), _changes(teacher.detach(), lag), reduction="sum")
         for lag in range(1, T)
@@ -116,6 +143,34 @@ def summed_over_layers(
             f"{len(student)} and {len(teacher)}; give both as many blocks"
         )
     return torch.stack([term(*pair) for pair in zip(student, teacher, strict=True)]).sum()
+
+
+def _compiled_terms(student: Tensor, backend: str | None) -> ModuleType | None:
+    """Return the compiled terms where ``backend`` and the student's tensor call for them."""
+    if backend is not None and backend not in BACKENDS:
+        raise UnknownNameError("backend", backend, BACKENDS)
+    fits = student.device.type == "cpu" and student.dtype == torch.float32
+    if backend == "torch" or (backend is None and not fits):
+        return None
+    if not fits:
+        raise ConfigError(
+            "backend numba needs float32 on the cpu, got "
+            f"{student.dtype} on {student.device}; use backend torch"
+        )
+    compiled = _import_compiled_terms()
+    if compiled is None and backend == "numba":
+        raise ConfigError("backend numba needs the package numba, found none; pip install numba")
+    return compiled
+
+
+@functools.cache
+def _import_compiled_terms() -> ModuleType | None:
+    """Import them when first asked for, as numba takes its time; None where it is missing."""
+    try:
+        return importlib.import_module("core.distillation.correlation_numba")
+    except ImportError:
+        logger.warning("correlation terms run many times faster with numba: pip install numba")
+        return None
 
 
 def _node_distances(signal: Tensor, norm: float) -> Tensor:
