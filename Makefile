@@ -11,7 +11,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	# torch first and by its exact pin: a range may bring several GB of CUDA packages.
 	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,fast]'
 	touch $(INSTALLED)
 
 # A whole search on the built-in synthetic traffic; everything it makes lies below demo/.
