@@ -15,7 +15,6 @@ from torch import Tensor
 from core.metrics import ForecastErrors
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData, steps_of
 from core.preprocessing.windows import Part, Stretch
-from core.shapes import Signal
 from core.stgcn import STGCN
 
 WINDOWS_PER_PASS = 288
@@ -91,13 +90,13 @@ def _truth_after(data: PreparedData, start: int, count: int) -> Float[Tensor, "W
     return ahead.unfold(0, data.horizon_steps, 1).transpose(1, 2)
 
 
-def _tails_of_windows(model: STGCN, inputs: list[Signal], windows: int) -> list[Signal]:
-    """Cut, from one pass over a stretch, each window's own tails as a batch [W, C, size - 1, N]."""
+def _tails_of_windows(model: STGCN, inputs: list[Tensor], windows: int) -> list[Tensor]:
+    """Cut, from one pass over a stretch, each window's own tails as a batch [W, size - 1, C, N]."""
     tails = []
-    for signal, size in zip(inputs, model.temporal_kernel_sizes, strict=True):
+    for columns, size in zip(inputs, model.temporal_kernel_sizes, strict=True):
         if size == 1:
-            tails.append(signal.new_empty(windows, signal.shape[1], 0, signal.shape[3]))
+            tails.append(columns.new_empty(windows, 0, *columns.shape[2:]))
             continue
-        runs = signal[0].unfold(1, size - 1, 1)[:, -windows:]  # [C, W, N, size - 1]
-        tails.append(runs.permute(1, 0, 3, 2))
+        runs = columns[0].unfold(0, size - 1, 1)[-windows:]  # [W, C, N, size - 1]
+        tails.append(runs.permute(0, 3, 1, 2))
     return tails

@@ -96,8 +96,11 @@ class Features:
     """After the graph convolution of each block."""
 
 
-Tails = Sequence[Signal]
-"""Per temporal layer the last kernel_size - 1 input columns [B, C, kernel_size - 1, N]."""
+Columns = Float[Tensor, "B T C N"]
+"""Signals as they lie inside the network: what one time step's layers touch is side by side."""
+
+Tails = Sequence[Columns]
+"""Per temporal layer the last kernel_size - 1 input columns [B, kernel_size - 1, C, N]."""
 
 
 class TemporalConvolution(nn.Module):
@@ -113,49 +116,64 @@ class TemporalConvolution(nn.Module):
         super().__init__()
         self.out_channels, self.kernel_size, self.gate = out_channels, kernel_size, gate
         widened = 2 * out_channels if gate == "glu" else out_channels
-        self.convolution = nn.Conv2d(in_channels, widened, (kernel_size, 1))
+        self.weight = nn.Parameter(torch.empty(widened, kernel_size, in_channels))
+        self.bias = nn.Parameter(torch.zeros(widened))
         self.residual = (
-            nn.Conv2d(in_channels, out_channels, 1, bias=False)
+            nn.Parameter(torch.empty(out_channels, in_channels))
             if in_channels > out_channels and gate != "sigmoid"
             else None
         )
 
-    def forward(self, signal: Signal) -> Float[Tensor, "B C2 T2 N"]:
-        """Map [B, C, T, N] to [B, C', T - kernel_size + 1, N]."""
-        mixed: Tensor = self.convolution(signal)
+    def forward(self, columns: Columns) -> Float[Tensor, "B T2 C2 N"]:
+        """Map [B, T, C, N] to [B, T - kernel_size + 1, C', N]."""
+        mixed = self._convolve(columns)
         if self.gate == "sigmoid":
             return torch.sigmoid(mixed)
-        residual = self._residual(signal[:, :, self.kernel_size - 1 :])
+        residual = self._residual(columns[:, self.kernel_size - 1 :])
         if self.gate == "relu":
             return torch.relu(mixed + residual)
-        value, gate = mixed.chunk(2, dim=1)
+        value, gate = mixed.chunk(2, dim=2)
         return (value + residual) * torch.sigmoid(gate)
 
-    def _residual(self, signal: Tensor) -> Tensor:
+    def _convolve(self, columns: Tensor) -> Tensor:
+        B, T, C, N = columns.shape
+        steps = T - self.kernel_size + 1
+        taps = [columns[:, tap : tap + steps] for tap in range(self.kernel_size)]
+        seen = torch.cat(taps, dim=2).view(B * steps, self.kernel_size * C, N)
+        mixed = _mix_channels(self.weight.flatten(1), seen, self.bias[None, :, None])
+        return mixed.view(B, steps, len(self.bias), N)
+
+    def _residual(self, columns: Tensor) -> Tensor:
         if self.residual is not None:
-            projected: Tensor = self.residual(signal)
-            return projected
-        missing = self.out_channels - signal.shape[1]
-        return F.pad(signal, (0, 0, 0, 0, 0, missing)) if missing else signal
+            return self.residual @ columns
+        missing = self.out_channels - columns.shape[2]
+        return F.pad(columns, (0, 0, 0, missing)) if missing else columns
 
 
 class GraphConvolution(nn.Module):
     """Chebyshev graph convolution with bias, residual and ReLU, the same at every time step."""
 
     def __init__(self, channels: int, order: int) -> None:
-        """Keep ``channels``; weights are [order, in, out]."""
+        """Keep ``channels``; weights are [out, in, order]."""
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(order, channels, channels))
+        self.weight = nn.Parameter(torch.empty(channels, channels, order))
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, signal: Signal, graph_kernel: GraphKernel) -> Signal:
-        """Map [B, C, T, N] to the same shape."""
-        B, C, T, N = signal.shape
-        K = len(graph_kernel)
-        # One matrix product gathers all neighbourhoods: [B C T, N] x [N, K N].
-        gathered = signal.reshape(-1, N) @ graph_kernel.permute(2, 0, 1).reshape(N, K * N)
-        mixed = torch.einsum("bctkn,kcd->bdtn", gathered.view(B, C, T, K, N), self.weight)
-        return torch.relu(mixed + self.bias[:, None, None] + signal)
+    def forward(self, columns: Columns, neighbourhoods: Float[Tensor, "N KN"]) -> Columns:
+        """Map [B, T, C, N] to the same shape.
+
+        Args:
+            columns: the signal.
+            neighbourhoods: T_1 .. T_{K-1} side by side, [N, (K - 1) N]; T_0 = I needs no product.
+        """
+        B, T, C, N = columns.shape
+        signal = columns.reshape(B * T, C, N)
+        mixed = _mix_channels(self.weight[:, :, 0], signal, signal + self.bias[:, None])
+        if neighbourhoods.shape[1]:
+            # One matrix product gathers all neighbourhoods: [B T C, N] x [N, (K - 1) N].
+            gathered = (columns.reshape(-1, N) @ neighbourhoods).view(B * T, -1, N)
+            mixed = _mix_channels(self.weight[:, :, 1:].flatten(1), gathered, mixed)
+        return torch.relu(mixed).view(B, T, C, N)
 
 
 class NodeLayerNorm(nn.Module):
@@ -168,11 +186,14 @@ class NodeLayerNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(channels, num_sensors))
         self.shift = nn.Parameter(torch.zeros(channels, num_sensors))
 
-    def forward(self, signal: Signal) -> Signal:
-        """Map [B, C, T, N] to the same shape."""
-        variance, mean = torch.var_mean(signal, dim=(1, 3), correction=0, keepdim=True)
-        normalised = (signal - mean) * torch.rsqrt(variance + self.epsilon)
-        return normalised * self.scale[:, None] + self.shift[:, None]
+    def forward(self, columns: Columns) -> Columns:
+        """Map [B, T, C, N] to the same shape."""
+        return F.layer_norm(columns, list(self.scale.shape), self.scale, self.shift, self.epsilon)
+
+
+def _mix_channels(weight: Tensor, signals: Tensor, added: Tensor) -> Tensor:
+    """Return added + weight @ signals for weight [C', C] and signals [B T, C, N], in one pass."""
+    return torch.baddbmm(added, weight.expand(len(signals), -1, -1), signals)
 
 
 class STBlock(nn.Module):
@@ -201,23 +222,25 @@ class OutputBlock(nn.Module):
         self.weight = nn.Parameter(torch.empty(width))
         self.bias = nn.Parameter(torch.zeros(config.num_sensors))
 
-    def head(self, signal: Signal) -> Float[Tensor, "B T N"]:
-        """Map the gated signal to one value per time step and sensor."""
-        hidden = self.second(self.norm(signal))
-        return torch.einsum("bctn,c->btn", hidden, self.weight) + self.bias
+    def head(self, columns: Columns) -> Float[Tensor, "B T N"]:
+        """Map the gated columns to one value per time step and sensor."""
+        hidden: Tensor = self.second(self.norm(columns))
+        return self.weight @ hidden + self.bias
 
 
 class STGCN(nn.Module):
     """Two (or more) ST blocks and an output block; predicts the reading after each window."""
 
     graph_kernel: Tensor
+    neighbourhoods: Tensor
 
     def __init__(self, config: STGCNConfig, graph_kernel: GraphKernel) -> None:
         """Build with freshly initialised weights from torch's generator.
 
         Args:
             config: the shape.
-            graph_kernel: [chebyshev_order, N, N]; kept as a buffer, not as a parameter.
+            graph_kernel: [chebyshev_order, N, N], T_0 = I first (``chebyshev_stack``); kept as a
+                buffer, not as a parameter.
         """
         super().__init__()
         expected = (config.chebyshev_order, config.num_sensors, config.num_sensors)
@@ -226,8 +249,15 @@ class STGCN(nn.Module):
                 f"graph_kernel must have shape {list(expected)} to fit the config, "
                 f"got {list(graph_kernel.shape)}"
             )
+        if not torch.equal(graph_kernel[0], torch.eye(len(graph_kernel[0])).to(graph_kernel)):
+            raise ShapeError(
+                "graph_kernel must begin with T_0 = I, got another matrix; "
+                "make it with core.graph.chebyshev_stack"
+            )
         self.config = config
         self.register_buffer("graph_kernel", graph_kernel, persistent=False)
+        gather = graph_kernel[1:].permute(2, 0, 1).flatten(1)  # [N, (K - 1) N]
+        self.register_buffer("neighbourhoods", gather, persistent=False)
         self.blocks = nn.ModuleList(STBlock(config, widths) for widths in config.channels)
         self.output = OutputBlock(config)
         self._initialise()
@@ -252,7 +282,7 @@ class STGCN(nn.Module):
 
     def stream(
         self, columns: Signal, tails: Tails | None
-    ) -> tuple[Float[Tensor, "B T2 N"], Features, list[Signal]]:
+    ) -> tuple[Float[Tensor, "B T2 N"], Features, list[Tensor]]:
         """Go on in time: like ``forward`` on all columns so far, computing only the new ones.
 
         Args:
@@ -262,25 +292,29 @@ class STGCN(nn.Module):
 
         Returns:
             Predictions after each column that completes a window, the features of the new columns,
-            and every temporal layer's input, tail included.
+            and every temporal layer's input [B, T, C, N], tail included.
         """
         temporal, spatial, inputs = [], [], []
         layers = iter(tails if tails is not None else [None] * len(self.temporal_kernel_sizes))
 
-        def convolve(layer: nn.Module, signal: Tensor) -> Tensor:
+        def convolve(layer: nn.Module, columns: Tensor) -> Tensor:
             tail = next(layers)
-            inputs.append(signal if tail is None else torch.cat([tail, signal], dim=2))
+            inputs.append(columns if tail is None else torch.cat([tail, columns], dim=1))
             convolved: Tensor = layer(inputs[-1])
             return convolved
 
-        signal = columns
+        signal = columns.transpose(1, 2)
         for block in self.st_blocks:
             temporal.append(convolve(block.first, signal))
-            spatial.append(block.spatial(temporal[-1], self.graph_kernel))
+            spatial.append(block.spatial(temporal[-1], self.neighbourhoods))
             temporal.append(convolve(block.second, spatial[-1]))
             signal = block.norm(temporal[-1])
         prediction = self.output.head(convolve(self.output.first, signal))
-        return prediction, Features(temporal, spatial), inputs
+        features = Features(
+            [layer.transpose(1, 2) for layer in temporal],
+            [layer.transpose(1, 2) for layer in spatial],
+        )
+        return prediction, features, inputs
 
     @property
     def st_blocks(self) -> list[STBlock]:
@@ -293,25 +327,28 @@ class STGCN(nn.Module):
         inner = [self.config.temporal_kernel_size] * (2 * len(self.blocks))
         return [*inner, self.config.output_kernel_size]
 
-    def last_tails(self, inputs: Sequence[Signal]) -> list[Signal]:
+    def last_tails(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Cut from the inputs that ``stream`` returned what its next call needs."""
         sizes = self.temporal_kernel_sizes
         return [
-            signal[:, :, signal.shape[2] - size + 1 :]
-            for signal, size in zip(inputs, sizes, strict=True)
+            columns[:, columns.shape[1] - size + 1 :]
+            for columns, size in zip(inputs, sizes, strict=True)
         ]
 
     def _initialise(self) -> None:
         """Glorot-uniform weights and zero biases, as the STGCN authors start."""
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+            if isinstance(module, TemporalConvolution):
+                out_channels, taps, in_channels = module.weight.shape
+                _glorot(module.weight, taps * in_channels, taps * out_channels)
+                if module.residual is not None:
+                    _glorot(module.residual, in_channels, module.out_channels)
             elif isinstance(module, GraphConvolution):
-                order, incoming, outgoing = module.weight.shape
-                bound = (6.0 / (order * incoming + outgoing)) ** 0.5
-                nn.init.uniform_(module.weight, -bound, bound)
-        width = len(self.output.weight)
-        bound = (6.0 / (width + 1)) ** 0.5
-        nn.init.uniform_(self.output.weight, -bound, bound)
+                out_channels, in_channels, order = module.weight.shape
+                _glorot(module.weight, order * in_channels, out_channels)
+        _glorot(self.output.weight, len(self.output.weight), 1)
+
+
+def _glorot(weight: Tensor, fan_in: int, fan_out: int) -> None:
+    bound = (6.0 / (fan_in + fan_out)) ** 0.5
+    nn.init.uniform_(weight, -bound, bound)
