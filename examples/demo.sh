@@ -1,0 +1,11 @@
+#!/bin/sh
+# A whole search in a few minutes, on the built-in synthetic traffic: a teacher, a sweep for a
+# distilled student, the best configurations, and the best student as files. Called by `make demo`.
+set -eu
+BIN=${BIN:-.venv/bin}
+export HPO_DATA=demo/data HPO_STORAGE=demo/runs
+rm -rf demo/runs
+
+"$BIN"/hpo sweep ord --dataset synthetic --trials 8 --epochs 10 --name demo
+"$BIN"/hpo best --dataset synthetic --top 3
+"$BIN"/hpo export demo --top 1
