@@ -31,6 +31,9 @@ app.command()(resume)
 app.command()(status)
 
 
+INTERRUPTED = 130
+
+
 def main() -> None:
     """Run the command line and exit."""
     sys.exit(run(sys.argv[1:]))
@@ -39,7 +42,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
-        return int(app(arguments, prog_name="hpo", standalone_mode=False) or 0)
+        code = int(app(arguments, prog_name="hpo", standalone_mode=False) or 0)
     except UsageError as error:
         where = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
         return _complain(f"{error.format_message()}{where}", 2)
@@ -47,8 +50,10 @@ def run(arguments: list[str]) -> int:
         return _complain(error.format_message(), 2)
     except UserError as error:
         return _complain(str(error), 2)
-    except KeyboardInterrupt as error:
-        return _complain(str(error) or "interrupted", 130)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    # Typer turns an interrupt into this code and says nothing.
+    return _complain("interrupted", code) if code == INTERRUPTED else code
 
 
 def _complain(text: str, code: int) -> int:

@@ -56,6 +56,11 @@ class SweepDisplay:
         """Leave the terminal as it was."""
         self._live.stop()
         self._teacher.__exit__(kind, error, trace)
+        if self.plan is not None and kind is not None and issubclass(kind, KeyboardInterrupt):
+            name = self.plan.config.name
+            error_console.print(
+                f"{name} is stopped; next: hpo resume {name}", highlight=False, soft_wrap=True
+            )
 
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
         """Show the teacher's bar."""
