@@ -99,7 +99,7 @@ class Features:
 Columns = Float[Tensor, "B T C N"]
 """Signals as they lie inside the network: what one time step's layers touch is side by side."""
 
-Tails = Sequence[Columns]
+Tails = Sequence[OtherSignal]
 """Per temporal layer the last kernel_size - 1 input columns [B, kernel_size - 1, C, N]."""
 
 
