@@ -59,10 +59,14 @@ def best(
 
 
 def _table(rows: list[dict[str, Any]], metric: str) -> Table:
+    from rich import box
     from rich.table import Table
 
     shown = list(dict.fromkeys([metric, "val_mae_15", "val_mae_30", "val_mae_45"]))
-    table = Table("rank", "sweep", "trial", "method", *shown, "parameters", "config")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("rank", "sweep", "trial", "method", *shown, "parameters"):
+        table.add_column(heading.removeprefix("val_"), justify="right", no_wrap=True)
+    table.add_column("config")
     for row in rows:
         values = (row["metrics"].get(name) for name in shown)
         table.add_row(
@@ -72,7 +76,7 @@ def _table(rows: list[dict[str, Any]], metric: str) -> Table:
             row["method"],
             *("-" if value is None else f"{value:.3f}" for value in values),
             f"{row['parameters']:,}",
-            ", ".join(f"{name}={_short(value)}" for name, value in row["config"].items()),
+            " ".join(f"{name}={_short(value)}" for name, value in row["config"].items()),
         )
     return table
 
