@@ -38,6 +38,7 @@ def best(
     hpo best --dataset pemsd7 --method ord --top 3
     """
     from hpo import selection
+    from hpo.cli.sweep_display import settings_text
 
     rows = selection.best(
         dataset,
@@ -55,7 +56,9 @@ def best(
         error_console.print("no finished trial fits; see hpo status", highlight=False)
         return
     console.print(_table(rows, metric))
-    console.print(f"Next: hpo export {rows[0]['sweep']} --top 1", highlight=False)
+    for row in rows:
+        console.print(f"{row['rank']}: {settings_text(row['config'])}", highlight=False)
+    console.print(f"next: hpo export {rows[0]['sweep']} --top 1", highlight=False)
 
 
 def _table(rows: list[dict[str, Any]], metric: str) -> Table:
@@ -66,7 +69,6 @@ def _table(rows: list[dict[str, Any]], metric: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("rank", "sweep", "trial", "method", *shown, "parameters"):
         table.add_column(heading.removeprefix("val_"), justify="right", no_wrap=True)
-    table.add_column("config")
     for row in rows:
         values = (row["metrics"].get(name) for name in shown)
         table.add_row(
@@ -76,10 +78,5 @@ def _table(rows: list[dict[str, Any]], metric: str) -> Table:
             row["method"],
             *("-" if value is None else f"{value:.3f}" for value in values),
             f"{row['parameters']:,}",
-            " ".join(f"{name}={_short(value)}" for name, value in row["config"].items()),
         )
     return table
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
