@@ -7,15 +7,19 @@ convolutions. Which segments make a batch is decided by the training loop.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from core.shapes import Rows, Signal, WindowValues
+from core.shapes import OtherSignal, Signal
 from core.stgcn import Features
 
 
 def cut_batch(
-    readings: Tensor, first_rows: Rows, history_steps: int, windows_per_segment: int
-) -> tuple[Signal, WindowValues, Rows]:
+    readings: Float[Tensor, "_ N"],
+    first_rows: Int[Tensor, " S"],
+    history_steps: int,
+    windows_per_segment: int,
+) -> tuple[Float[Tensor, "S 1 T N"], Float[Tensor, "W N"], Int[Tensor, " W"]]:
     """Gather segments from the readings [T, N].
 
     Returns:
@@ -34,7 +38,7 @@ def windows_of(features: Features, windows_per_segment: int) -> Features:
     if windows_per_segment == 1:
         return features
 
-    def cut(signal: Signal) -> Signal:
+    def cut(signal: Signal) -> OtherSignal:
         length = signal.shape[2] - windows_per_segment + 1
         runs = signal.unfold(2, length, 1)  # [S, C, W, N, T]
         return runs.permute(0, 2, 1, 4, 3).flatten(0, 1)

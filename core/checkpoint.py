@@ -78,9 +78,13 @@ class CheckpointFolder:
     def save(self, epoch: int, tensors: Tensors, metadata: Metadata) -> None:
         """Write the state after ``epoch`` epochs, then delete those no longer kept."""
         content = _encode(tensors, metadata)
-        write_bytes(self.folder / f"epoch-{epoch:05d}-{_digest(content)}.safetensors", content)
-        for old in self._newest_first()[self.keep :]:
-            old.unlink(missing_ok=True)
+        newest = self.folder / f"epoch-{epoch:05d}-{_digest(content)}.safetensors"
+        write_bytes(newest, content)
+        others = [path for path in self._newest_first() if path != newest]
+        earlier = [path for path in others if _epoch_of(path) < epoch]
+        # What claims this epoch or a later one is damaged, else the run had gone on from there.
+        for path in set(others) - set(earlier[: self.keep - 1]):
+            path.unlink(missing_ok=True)
 
     def newest(self) -> tuple[Tensors, Metadata] | None:
         """Return the newest whole state, or None if there is none."""
@@ -91,8 +95,8 @@ class CheckpointFolder:
         return None
 
     def clear(self) -> None:
-        """Delete all states: the run is over."""
-        for path in self._newest_first():
+        """Delete all states, and what a killed writer left of one: the run is over."""
+        for path in [*self._newest_first(), *self.folder.glob(".epoch-*")]:
             path.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
@@ -100,7 +104,11 @@ class CheckpointFolder:
     def _newest_first(self) -> list[Path]:
         pattern = re.compile(r"epoch-\d{5,}-[0-9a-f]{16}\.safetensors")
         found = [path for path in self.folder.glob("epoch-*") if pattern.fullmatch(path.name)]
-        return sorted(found, key=lambda path: int(path.stem.split("-")[1]), reverse=True)
+        return sorted(found, key=_epoch_of, reverse=True)
+
+
+def _epoch_of(path: Path) -> int:
+    return int(path.stem.split("-")[1])
 
 
 def _encode(tensors: Tensors, metadata: Metadata) -> bytes:

@@ -99,7 +99,7 @@ class Features:
 Columns = Float[Tensor, "B T C N"]
 """Signals as they lie inside the network: what one time step's layers touch is side by side."""
 
-Tails = Sequence[Columns]
+Tails = Sequence[OtherSignal]
 """Per temporal layer the last kernel_size - 1 input columns [B, kernel_size - 1, C, N]."""
 
 
@@ -193,7 +193,7 @@ class NodeLayerNorm(nn.Module):
 
 def _mix_channels(weight: Tensor, signals: Tensor, added: Tensor) -> Tensor:
     """Return added + weight @ signals for weight [C', C] and signals [B T, C, N], in one pass."""
-    return torch.baddbmm(added, weight.expand(len(signals), -1, -1), signals)
+    return torch.baddbmm(added, weight.expand(signals.shape[0], -1, -1), signals)
 
 
 class STBlock(nn.Module):

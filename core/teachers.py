@@ -80,7 +80,7 @@ def teacher_folder(storage: Path, teacher_fingerprint: str) -> Path:
 def open_teacher(folder: Path) -> Teacher:
     """Read what is known of the teacher in ``folder``."""
     _, metadata = load_file(folder / "teacher.safetensors")
-    metadata.pop("config")
+    metadata.pop("config", None)
     try:
         return Teacher(folder, **metadata)
     except TypeError as error:

@@ -7,6 +7,7 @@ the frozen teacher for the batch at hand. Losses themselves are in ``losses``.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from core.preprocessing.prepare import PreparedData
 from core.shapes import Rows
 from core.stgcn import STGCN
 
-TARGETS_VERSION = 1
+TARGETS_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def load_teacher_targets(
     with exclusive_lock(path.with_suffix(".lock")):
         predictions = _stored_predictions(path, key)
         if predictions is None:
-            save_file(path, {"predictions": predict_windows(teacher, data)}, {"key": key})
+            built = predict_windows(teacher, data).cpu()
+            save_file(path, {"predictions": built}, {"key": key, "sha256": _sha256(built)})
             predictions = load_file(path)[0]["predictions"]
     frozen = teacher.requires_grad_(False)
     return TeacherTargets(predictions.to(data.readings.device), frozen, data)
@@ -92,4 +94,10 @@ def _stored_predictions(path: Path, key: str) -> Tensor | None:
         tensors, metadata = load_file(path)
     except CheckpointError:
         return None
-    return tensors["predictions"] if metadata.get("key") == key else None
+    if metadata.get("key") != key or metadata.get("sha256") != _sha256(tensors["predictions"]):
+        return None
+    return tensors["predictions"]
+
+
+def _sha256(values: Tensor) -> str:
+    return hashlib.sha256(values.numpy().tobytes()).hexdigest()

@@ -12,7 +12,10 @@ import typer
 from click.exceptions import ClickException, UsageError
 
 from core.errors import UserError
+from hpo.cli.best import best
 from hpo.cli.data import app as data_app
+from hpo.cli.evaluate import evaluate
+from hpo.cli.export import export
 from hpo.cli.resume import resume
 from hpo.cli.status import status
 from hpo.cli.sweep import sweep
@@ -29,6 +32,9 @@ app.command()(teacher)
 app.command()(sweep)
 app.command()(resume)
 app.command()(status)
+app.command()(best)
+app.command()(export)
+app.command()(evaluate)
 
 
 INTERRUPTED = 130

@@ -10,6 +10,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -188,10 +189,10 @@ def answer(
 
 
 def _result_table(config: SweepConfig, ranked: list[TrialRecord], plan: SweepPlan | None) -> Table:
-    table = Table(title=f"{config.name}: the best by {config.objective}")
-    table.add_column("trial", justify="right")
-    for minutes in (15, 30, 45):
-        table.add_column(f"val MAE {minutes} min", justify="right")
+    title = f"{config.name}: the best by {config.objective}; validation MAE at 15, 30, 45 minutes"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("trial", "15 min", "30 min", "45 min"):
+        table.add_column(heading, justify="right")
     table.add_column("settings")
     for record in ranked:
         table.add_row(str(record.trial), *_errors(record.metrics), settings_text(record.settings))

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import functools
+import json
+import operator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.func import functional_call
+
+from core.errors import ConfigError, ShapeError
+from core.profiling import count_parameters
+from core.stgcn import (
+    PRUNING_BASE_CHANNELS,
+    STGCN,
+    STUDENT_CHANNELS,
+    TEACHER_CHANNELS,
+    Features,
+    STGCNConfig,
+)
+from tests.golden import wave_network as golden
+from tests.oracles import stgcn_oracle as oracle
+
+TWO_BLOCKS = ((1, 2, 4), (4, 2, 3))
+EXACT = {"rtol": 0.0, "atol": 1e-10}
+"""In float64, where only the order of additions differs."""
+
+
+def random_network(config: STGCNConfig, seed: int = 0) -> STGCN:
+    """In float64, every weight random, so that no scale of one or bias of zero hides a mistake.
+
+    The graph is random too and therefore not symmetric, which tells a kernel from its transpose.
+    """
+    source = torch.Generator().manual_seed(seed)
+    N, higher_orders = config.num_sensors, config.chebyshev_order - 1
+    higher = torch.randn((higher_orders, N, N), generator=source, dtype=torch.float64)
+    identity = torch.eye(N, dtype=torch.float64)[None]
+    model = STGCN(config, torch.cat([identity, higher])).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=source) / 2)
+    return model
+
+
+def edgeless(num_sensors: int) -> Tensor:
+    """A graph kernel of order 3 that begins with T_0 = I."""
+    return torch.eye(num_sensors).repeat(3, 1, 1)
+
+
+def readings(*shape: int, seed: int = 1) -> Tensor:
+    source = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=source, dtype=torch.float64)
+
+
+def by_oracle(model: STGCN, history: Tensor) -> tuple[Tensor, Features]:
+    """The oracle's prediction [B, 1, N] and features of windows [B, 1, T, N]."""
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    blocks, kernel = len(model.config.channels), model.graph_kernel.numpy()
+    found = [oracle.predict(weights, kernel, blocks, window[0].numpy()) for window in history]
+
+    def stacked(kind: str) -> list[Tensor]:
+        layers = zip(*(getattr(one, kind) for _, one in found), strict=True)
+        return [torch.from_numpy(np.stack(layer)) for layer in layers]
+
+    prediction = torch.from_numpy(np.stack([one for one, _ in found]))
+    return prediction[:, None], Features(stacked("temporal"), stacked("spatial"))
+
+
+def assert_same(
+    found: tuple[Tensor, Features], wanted: tuple[Tensor, Features], **tolerance: float
+) -> None:
+    torch.testing.assert_close(found[0], wanted[0], **tolerance)
+    torch.testing.assert_close(found[1].temporal, wanted[1].temporal, **tolerance)
+    torch.testing.assert_close(found[1].spatial, wanted[1].spatial, **tolerance)
+
+
+Shape = dict[str, Any]
+
+
+@st.composite
+def small_shapes(draw: st.DrawFn) -> Shape:
+    """Kernels of 1 to 3, one to three blocks, widths that grow and shrink, 1 to 3 last steps.
+
+    As keywords: the shape checks draw random numbers, which a strategy must not.
+    """
+    width = st.integers(1, 3)
+    outs = [1, *draw(st.lists(width, min_size=1, max_size=3))]
+    channels = tuple((outs[i], draw(width), outs[i + 1]) for i in range(len(outs) - 1))
+    kernel_size = draw(st.integers(1, 3))
+    return {
+        "num_sensors": draw(st.integers(1, 3)),
+        "channels": channels,
+        "history_steps": 2 * len(channels) * (kernel_size - 1) + draw(st.integers(1, 3)),
+        "temporal_kernel_size": kernel_size,
+        "chebyshev_order": draw(st.integers(1, 3)),
+    }
+
+
+# The equations
+
+
+@pytest.mark.parametrize(
+    ("channels", "num_sensors", "parameters"),
+    [
+        (TEACHER_CHANNELS, 228, 333_604),
+        (PRUNING_BASE_CHANNELS, 228, 48_628),
+        (STUDENT_CHANNELS, 228, 10_144),
+        (TEACHER_CHANNELS, 170, 296_426),
+        (PRUNING_BASE_CHANNELS, 170, 39_290),
+        (STUDENT_CHANNELS, 170, 7_766),
+    ],
+)
+def test_parameter_counts_are_those_of_table_1(channels, num_sensors, parameters):
+    model = STGCN(STGCNConfig(num_sensors, channels), edgeless(num_sensors))
+    assert count_parameters(model) == parameters
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [TWO_BLOCKS, ((1, 4, 2), (2, 3, 5)), ((1, 1, 1), (1, 1, 1))],
+    ids=["growing", "shrinking", "narrowest"],
+)
+def test_forward_follows_the_equations(channels):
+    model = random_network(STGCNConfig(4, channels))
+    history = readings(2, 1, 12, 4)
+    with torch.no_grad():
+        assert_same(model(history), by_oracle(model, history), **EXACT)
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=small_shapes(), seed=st.integers(0, 1000))
+def test_forward_follows_the_equations_at_every_size(shape, seed):
+    config = STGCNConfig(**shape)
+    model = random_network(config, seed)
+    history = readings(2, 1, config.history_steps, config.num_sensors, seed=seed)
+    with torch.no_grad():
+        prediction, features = model(history)
+        assert_same((prediction, features), by_oracle(model, history), **EXACT)
+    assert prediction.shape == (2, 1, config.num_sensors)
+    assert len(features.temporal) == 2 * len(features.spatial) == 2 * len(config.channels)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 2e-9), (torch.float32, 1e-5)], ids=str
+)
+def test_golden_values(dtype, tolerance):
+    wanted = json.loads(golden.GOLDEN_FILE.read_text())
+    model, history = golden.wave_network().to(dtype), golden.wave_history().to(dtype)
+    with torch.no_grad():
+        prediction, features = model(history)
+
+    def check(found: Tensor, *path: Any) -> None:
+        for window, values in zip(found, wanted, strict=True):
+            expected = torch.tensor(functools.reduce(operator.getitem, path, values), dtype=dtype)
+            torch.testing.assert_close(window, expected, rtol=0.0, atol=tolerance)
+
+    check(prediction[:, 0], "prediction")
+    for index, layer in enumerate(features.temporal):
+        check(layer, "temporal", index)
+    for index, layer in enumerate(features.spatial):
+        check(layer, "spatial", index)
+
+
+def test_golden_file_is_what_its_script_writes():
+    """Whoever changes the oracle or the waves sees that the file is stale."""
+    stored = json.loads(golden.GOLDEN_FILE.read_text())
+    for window, values in zip(stored, golden.golden_values(), strict=True):
+        assert window["prediction"] == pytest.approx(values["prediction"], abs=2e-9)
+
+
+@pytest.mark.parametrize("channels", [((1, 2, 3),), ((1, 3, 2), (2, 1, 2))])
+def test_gradients_of_weights_and_input(channels):
+    config = STGCNConfig(
+        2, channels, history_steps=2 * len(channels) + 2, temporal_kernel_size=2, chebyshev_order=2
+    )
+    model = random_network(config, seed=5)
+    names, weights = zip(*model.named_parameters(), strict=True)
+    history = readings(1, 1, config.history_steps + 1, 2).requires_grad_()
+
+    def outputs(history: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        own = dict(zip(names, values, strict=True))
+        prediction, features = functional_call(model, own, (history,))
+        return prediction, *features.temporal, *features.spatial
+
+    assert torch.autograd.gradcheck(outputs, (history, *weights))
+
+
+# Equivariance in time
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=str
+)
+def test_one_pass_over_a_day_equals_its_windows(dtype, tolerance):
+    model = random_network(STGCNConfig(5, TWO_BLOCKS)).to(dtype)
+    day = readings(1, 1, 288, 5).to(dtype)
+    windows = day[0, 0].unfold(0, 12, 1).transpose(1, 2)[:, None]
+    with torch.no_grad():
+        (prediction, features), (each, own) = model(day), model(windows)
+
+    def cut(signal: Tensor) -> Tensor:
+        length = signal.shape[2] - len(windows) + 1
+        return signal[0].unfold(1, length, 1).permute(1, 0, 3, 2)
+
+    whole = Features(
+        [cut(one) for one in features.temporal], [cut(one) for one in features.spatial]
+    )
+    assert len(windows) == prediction.shape[1] == 277
+    assert_same((prediction[0][:, None], whole), (each, own), rtol=0.0, atol=tolerance)
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=small_shapes(), pieces=st.lists(st.integers(1, 3), max_size=5))
+def test_going_on_from_tails_equals_one_pass(shape, pieces):
+    config = STGCNConfig(**shape)
+    model = random_network(config)
+    first, N = config.history_steps, config.num_sensors
+    history = readings(2, 1, first + sum(pieces), N)
+    with torch.no_grad():
+        whole, features = model(history)
+        predictions, parts, inputs = model.stream(history[:, :, :first], None)
+        kept = [[*parts.temporal, *parts.spatial]]
+        predictions = [predictions]
+        for piece, columns in zip(
+            pieces, history[:, :, first:].split(pieces, dim=2) if pieces else (), strict=True
+        ):
+            tails = model.last_tails(inputs)
+            newest, parts, inputs = model.stream(columns, tails)
+            assert newest.shape == (2, piece, N)
+            predictions.append(newest)
+            kept.append([*parts.temporal, *parts.spatial])
+    torch.testing.assert_close(torch.cat(predictions, dim=1), whole, **EXACT)
+    joined = [torch.cat(layer, dim=2) for layer in zip(*kept, strict=True)]
+    torch.testing.assert_close(joined, [*features.temporal, *features.spatial], **EXACT)
+
+
+def test_a_whole_day_column_by_column():
+    model = random_network(STGCNConfig(3, TWO_BLOCKS))
+    day = readings(1, 1, 60, 3)
+    with torch.no_grad():
+        whole, _ = model(day)
+        newest, _, inputs = model.stream(day[:, :, :12], None)
+        predictions = [newest]
+        for column in day[:, :, 12:].split(1, dim=2):
+            newest, _, inputs = model.stream(column, model.last_tails(inputs))
+            assert [signal.shape[1] for signal in inputs] == model.temporal_kernel_sizes
+            predictions.append(newest)
+    torch.testing.assert_close(torch.cat(predictions, dim=1), whole, **EXACT)
+
+
+# Config, construction, refusals
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"num_sensors": 0}, "must be at least 1, got 0, 3 and 3"),
+        ({"temporal_kernel_size": 0}, "must be at least 1, got 6, 0 and 3"),
+        ({"chebyshev_order": 0}, "must be at least 1, got 6, 3 and 0"),
+        ({"channels": ()}, r"triples of positive widths, one per block, got \(\)"),
+        ({"channels": ((1, 0, 4),)}, "triples of positive widths"),
+        ({"channels": ((2, 2, 4),)}, "must start at 1"),
+        ({"channels": ((1, 2, 4), (3, 2, 4))}, "must take what the one before gives"),
+        ({"history_steps": 8}, "history_steps must exceed 8 .* got 8"),
+        ({"channels": (*TWO_BLOCKS, (3, 2, 2))}, "history_steps must exceed 12 .* got 12"),
+    ],
+)
+def test_refuses_shapes_that_no_network_can_have(fields, text):
+    with pytest.raises(ConfigError, match=text):
+        STGCNConfig(**{"num_sensors": 6, **fields})
+
+
+def test_one_step_left_for_the_output_block_is_enough():
+    assert STGCNConfig(6, history_steps=9).output_kernel_size == 1
+    assert STGCNConfig(6).output_kernel_size == 4
+
+
+@given(shape=small_shapes())
+def test_config_goes_to_json_and_back(shape):
+    config = STGCNConfig(**shape)
+    assert STGCNConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    assert STGCNConfig.from_json(config.to_json()) == config
+
+
+def test_refuses_a_graph_of_another_size():
+    text = r"must have shape \[3, 4, 4\] to fit the config, got \[2, 4, 4\]"
+    with pytest.raises(ShapeError, match=text):
+        STGCN(STGCNConfig(4, TWO_BLOCKS), edgeless(4)[:2])
+
+
+def test_refuses_a_graph_that_does_not_begin_with_the_identity():
+    with pytest.raises(ShapeError, match="must begin with T_0 = I, got another matrix"):
+        STGCN(STGCNConfig(4, TWO_BLOCKS), edgeless(4).flip(1))
+
+
+def test_refuses_less_than_a_window():
+    model = random_network(STGCNConfig(4, TWO_BLOCKS))
+    with pytest.raises(ShapeError, match="at least 12 time steps, got 11"):
+        model(readings(1, 1, 11, 4))
+
+
+def test_the_graph_is_no_weight():
+    model = random_network(STGCNConfig(4, TWO_BLOCKS))
+    assert "graph_kernel" not in model.state_dict()
+    assert "graph_kernel" not in dict(model.named_parameters())
+    assert model.to(torch.float32).graph_kernel.dtype == torch.float32
+
+
+def test_fresh_weights_are_glorot_uniform_and_biases_zero():
+    torch.manual_seed(0)
+    model = STGCN(STGCNConfig(4, ((1, 40, 40), (40, 40, 40))), edgeless(4))
+    for name, value in model.named_parameters():
+        if name.endswith(("bias", "shift")):
+            assert not value.any()
+        elif name.endswith("scale"):
+            assert (value == 1).all()
+    bounds = {"first": (6 / (3 * 40 + 3 * 80)) ** 0.5, "spatial": (6 / (3 * 40 + 40)) ** 0.5}
+    for name, bound in bounds.items():
+        largest = model.get_parameter(f"blocks.1.{name}.weight").abs().max()
+        assert 0.99 * bound < largest <= bound
+    bound = (6 / 41) ** 0.5
+    assert 0.8 * bound < model.output.weight.abs().max() <= bound
