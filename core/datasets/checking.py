@@ -120,8 +120,8 @@ def _outliers(dataset: Dataset) -> list[Problem]:
         return []
     row, sensor = np.unravel_index(np.nanargmax(distance), distance.shape)
     text = (
-        f"{len(far)} readings lie more than {OUTLIER_STDS:g} standard deviations from their "
-        f"sensor's mean, the furthest {values[row, sensor]:g} {dataset.card.unit} at sensor "
+        f"readings more than {OUTLIER_STDS:g} standard deviations from their "
+        f"sensor's mean: {len(far)}, the furthest {values[row, sensor]:g} {dataset.card.unit} at sensor "
         f"{dataset.card.sensor_ids[sensor]} on day {row // dataset.card.steps_per_day} (from 0)"
     )
     return [Problem("note", text)]
@@ -138,7 +138,7 @@ def _unlike_days(dataset: Dataset) -> list[Problem]:
         return []
     days = ", ".join(f"{day} ({_part(int(day), card)})" for day in odd)
     verb = "looks" if len(odd) == 1 else "look"
-    text = f"day {days} (from 0) {verb} unlike the rest; perhaps a holiday, a weekend or a failure"
+    text = f"counting from 0, day {days} {verb} unlike the rest; perhaps a holiday or a weekend"
     return [Problem("note", text)]
 
 

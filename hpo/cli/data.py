@@ -146,6 +146,8 @@ def check(
     """Show a dataset's card and what looks odd about it."""
     from dataclasses import asdict
 
+    from rich.markup import escape
+
     from core.datasets.checking import check_dataset, check_files
     from core.datasets.loading import load_dataset
 
@@ -160,8 +162,7 @@ def check(
     console.print(f"Graph: {dataset.card.graph}", highlight=False)
     for found in problems:
         colour = "yellow" if found.severity == "warning" else "cyan"
-        console.print(f"[{colour}]{found.severity}[/] ", end="")
-        console.print(found.text, highlight=False, markup=False)
+        console.print(f"[{colour}]{found.severity}[/] {escape(found.text)}", highlight=False)
     if not problems:
         console.print("nothing looks odd")
 
@@ -197,11 +198,12 @@ def _summary(card: DatasetCard) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
+    from rich import box
     from rich.table import Table
 
-    table = Table(
-        "dataset", "sensors", "days", "every", "split", "range", "mean", "missing", "edges"
-    )
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("dataset", "sensors", "days", "every", "split", "range", "missing", "edges"):
+        table.add_column(title, no_wrap=title in {"dataset", "days", "every"})
     for row in rows:
         if "note" in row:
             table.add_row(f"{row['name']} ({row['note']})")
@@ -212,8 +214,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             f"{row['days']} {row['day_kind']}",
             f"{row['interval_minutes']} min",
             row["split"],
-            f"{row['minimum']:.1f} to {row['maximum']:.1f} {row['unit']}",
-            f"{row['mean']:.1f}",
+            f"{row['minimum']:g} to {row['maximum']:g} {row['unit']}",
             f"{row['missing_share']:.2%}",
             str(row["edges"]),
         )
