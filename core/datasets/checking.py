@@ -121,8 +121,8 @@ def _outliers(dataset: Dataset) -> list[Problem]:
     row, sensor = np.unravel_index(np.nanargmax(distance), distance.shape)
     text = (
         f"readings more than {OUTLIER_STDS:g} standard deviations from their "
-        f"sensor's mean: {len(far)}, the furthest {values[row, sensor]:g} {dataset.card.unit} at sensor "
-        f"{dataset.card.sensor_ids[sensor]} on day {row // dataset.card.steps_per_day} (from 0)"
+        f"sensor's mean: {len(far)}, the furthest {values[row, sensor]:g} {dataset.card.unit} "
+        f"at sensor {dataset.card.sensor_ids[sensor]} on day {row // dataset.card.steps_per_day} (from 0)"
     )
     return [Problem("note", text)]
 

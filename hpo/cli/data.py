@@ -202,8 +202,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    for title in ("dataset", "sensors", "days", "every", "split", "range", "missing", "edges"):
-        table.add_column(title, no_wrap=title in {"dataset", "days", "every"})
+    for title in ("dataset", "sensors", "days", "split", "range", "missing", "edges"):
+        table.add_column(title, no_wrap=title != "range")
     for row in rows:
         if "note" in row:
             table.add_row(f"{row['name']} ({row['note']})")
@@ -212,9 +212,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             row["name"],
             str(row["sensors"]),
             f"{row['days']} {row['day_kind']}",
-            f"{row['interval_minutes']} min",
             row["split"],
-            f"{row['minimum']:g} to {row['maximum']:g} {row['unit']}",
+            f"{row['minimum']:g}..{row['maximum']:g} {row['unit']}",
             f"{row['missing_share']:.2%}",
             str(row["edges"]),
         )
