@@ -26,6 +26,7 @@ DataOption = Annotated[
 FormatOption = Annotated[
     Format, typer.Option("--format", help="How to answer; JSON goes to standard output alone.")
 ]
+_BUILT_IN = "built in, made on first use"
 
 
 @app.command("list")
@@ -34,14 +35,15 @@ def list_datasets(data: DataOption = Path("data"), output: FormatOption = Format
     from core.datasets.dataset import dataset_names, read_card
     from core.datasets.synthetic import SYNTHETIC
 
-    cards = [read_card(data / name) for name in dataset_names(data)]
-    rows = [_summary(card) for card in cards]
-    if SYNTHETIC not in {card.name for card in cards}:
-        rows.append({"name": SYNTHETIC, "note": "built in, made on first use"})
+    rows = [_summary(read_card(data / name)) for name in dataset_names(data)]
+    built_in = SYNTHETIC not in {row["name"] for row in rows}
     if output is Format.json:
-        print_json(rows)
-    else:
+        print_json([*rows, {"name": SYNTHETIC, "note": _BUILT_IN}] if built_in else rows)
+        return
+    if rows:
         console.print(_table(rows))
+    if built_in:
+        console.print(f"{SYNTHETIC}: {_BUILT_IN}", highlight=False)
 
 
 @app.command("import")
@@ -116,16 +118,16 @@ def import_files(
         edges=edges,
         adjacency=adjacency,
         interval_minutes=interval,
-        day_kind=days,  # type: ignore[arg-type]  # the request checks it and says what is allowed
+        day_kind=days,
         split=_parse_split(split),
         channel=channel,
         array=array,
-        distance_unit=distance_unit,  # type: ignore[arg-type]
+        distance_unit=distance_unit,
         unit=unit,
         missing_value=missing_value,
         time_column=time_column,
-        zero_distance=zero_distance,  # type: ignore[arg-type]
-        header=header,  # type: ignore[arg-type]
+        zero_distance=zero_distance,
+        header=header,
         sigma_squared=sigma_squared,
         epsilon=epsilon,
     )
@@ -203,11 +205,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("dataset", "sensors", "days", "split", "range", "missing", "edges"):
-        table.add_column(title, no_wrap=title != "range")
+        table.add_column(title, no_wrap=title not in {"dataset", "range"}, overflow="fold")
     for row in rows:
-        if "note" in row:
-            table.add_row(f"{row['name']} ({row['note']})")
-            continue
         table.add_row(
             row["name"],
             str(row["sensors"]),
