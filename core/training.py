@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,7 @@ class TrainingConfig:
             )
 
 
+@runtime_checkable
 class ObjectiveValue(Protocol):
     """What an objective says of one batch."""
 
@@ -93,6 +94,7 @@ class ObjectiveValue(Protocol):
         """Add gradients to ``parameters``."""
 
 
+@runtime_checkable
 class Objective(Protocol):
     """Judges the predictions of one batch of windows."""
 
