@@ -193,7 +193,7 @@ class NodeLayerNorm(nn.Module):
 
 def _mix_channels(weight: Tensor, signals: Tensor, added: Tensor) -> Tensor:
     """Return added + weight @ signals for weight [C', C] and signals [B T, C, N], in one pass."""
-    return torch.baddbmm(added, weight.expand(len(signals), -1, -1), signals)
+    return torch.baddbmm(added, weight.expand(signals.shape[0], -1, -1), signals)
 
 
 class STBlock(nn.Module):

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from core.errors import StorageError
 
@@ -52,14 +52,14 @@ class SweepState:
     trials: dict[int, Trial] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
-        """Take in one event.
+        """Take in one event, or refuse it and stay as it was.
 
         Raises:
-            StorageError: the events contradict each other.
+            StorageError: it contradicts the events before.
         """
         try:
             _APPLY[event["event"]](self, event)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise StorageError(
                 f"the ledger holds an event that does not fit the ones before: {event}; "
                 "restore the ledger from a copy"
@@ -82,22 +82,26 @@ class SweepState:
 
 def _suggested(state: SweepState, event: Event) -> None:
     number = event["trial"]
-    # Suggested again after a crash: it goes on from its checkpoint and reports only what is new.
-    if number not in state.trials:
-        state.trials[number] = Trial(number, event["settings"], event["seed"], event["time"])
+    _require(number == len(state.trials))
+    state.trials[number] = Trial(number, event["settings"], event["seed"], event["time"])
 
 
 def _epoch(state: SweepState, event: Event) -> None:
-    state.trials[event["trial"]].history[event["epoch"]] = event["metrics"]
+    trial = state.trials[event["trial"]]
+    _require(trial.status == "running" and event["epoch"] not in trial.history)
+    trial.history[event["epoch"]] = event["metrics"]
 
 
 def _ended(state: SweepState, event: Event) -> None:
     trial = state.trials[event["trial"]]
-    if trial.status != "running" or event["status"] not in get_args(Status):
-        raise KeyError(event["trial"])
+    _require(trial.status == "running" and event["status"] in ENDED_STATUSES)
+    trial.metrics, trial.reason = event["metrics"], event["reason"]
     trial.status = event["status"]
-    trial.metrics = event["metrics"]
-    trial.reason = event["reason"]
+
+
+def _require(fits: bool) -> None:
+    if not fits:
+        raise ValueError
 
 
 _APPLY = {"suggested": _suggested, "epoch": _epoch, "ended": _ended}
@@ -122,12 +126,16 @@ class Ledger:
             self._stream.truncate(whole_bytes)
 
     def append(self, event: str, **fields: Any) -> None:
-        """Write one event to the disk, then apply it to ``state``."""
-        entry = {"event": event, **fields, "time": now()}
-        self._stream.write(json.dumps(entry, allow_nan=False).encode() + b"\n")
+        """Apply one event to ``state`` and write it to the disk before anybody hears of it.
+
+        Raises:
+            StorageError: it contradicts the events before; nothing is written.
+        """
+        line = json.dumps({"event": event, **fields, "time": now()}, allow_nan=False)
+        self.state.apply(json.loads(line))
+        self._stream.write(line.encode() + b"\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())
-        self.state.apply(entry)
         self._on_change(self.state)
 
     def close(self) -> None:
@@ -153,7 +161,7 @@ def _replay(path: Path) -> tuple[SweepState, int]:
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
             state.apply(json.loads(line))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise StorageError(
                 f"line {number} of {path} must be JSON, got {line[:60]!r}; "
                 "restore the ledger from a copy"

@@ -61,16 +61,20 @@ def plan_sweep(
     dataset = load_dataset(places.data, config.dataset)
     data = prepare(dataset)
     _check_batches(space, data)
-    folder = SweepFolder(places.storage / config.name)
-    if folder.plan_file.exists():
-        raise StorageError(
-            f"a new sweep needs a new name, but {config.name!r} exists in {places.storage}; "
-            f"go on with it by `hpo resume {config.name}` or choose another --name"
-        )
+    check_is_new(SweepFolder(places.storage / config.name))
     teacher = None
     if LOSSES[config.method].needs:
         teacher = find_teacher(places.storage, data, config.teacher)
     return make_plan(config, space, places, data, teacher), data
+
+
+def check_is_new(folder: SweepFolder) -> None:
+    """Raise ``StorageError`` if the sweep has begun before."""
+    if folder.plan_file.exists():
+        raise StorageError(
+            f"a new sweep needs a new name, but {folder.name!r} exists in {folder.storage}; "
+            f"go on with it by `hpo resume {folder.name}` or choose another --name"
+        )
 
 
 def make_plan(

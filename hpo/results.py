@@ -20,6 +20,8 @@ from core.files import write_bytes
 
 _SETTING = "setting_"
 _METRIC = ("val_", "train_")
+# Told to Arrow: a column of nothing but None would have a type that joins with no other file's.
+_TEXTS_OR_NONE = ("reason", "teacher_fingerprint", "student")
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,11 @@ def write_record(folder: Path, record: TrialRecord) -> None:
     settings, metrics = values.pop("settings"), values.pop("metrics")
     values["versions"] = json.dumps(values["versions"])
     values |= {f"{_SETTING}{name}": value for name, value in settings.items()}
+    columns = {name: pa.array([value]) for name, value in (values | metrics).items()}
+    columns |= {name: pa.array([values[name]], pa.string()) for name in _TEXTS_OR_NONE}
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([values | metrics]), sink)
+    # Checksums: a flipped bit would otherwise read as another number.
+    pq.write_table(pa.table(columns), sink, write_page_checksum=True)
     write_bytes(folder / f"{record.trial:04d}.parquet", sink.getvalue().to_pybytes())
 
 
@@ -81,14 +86,18 @@ def read_records(folder: Path) -> list[TrialRecord]:
 
 def _read(path: Path) -> TrialRecord:
     try:
-        values = pq.read_table(path).to_pylist()[0]
+        # Not read_table: it takes folders called ``name=value`` for columns.
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            values = file.read().to_pylist()[0]
         settings = _take(values, _SETTING)
         metrics = {name: values.pop(name) for name in list(values) if name.startswith(_METRIC)}
         values["versions"] = json.loads(values["versions"])
         return TrialRecord(**values, settings=settings, metrics=metrics)
-    except (OSError, pa.ArrowInvalid, KeyError, IndexError, TypeError) as error:
+    # ValueError: Arrow's own errors, broken text and broken JSON.
+    except (OSError, pa.ArrowException, ValueError, KeyError, IndexError, TypeError) as error:
+        reason = " ".join(str(error).split())
         raise StorageError(
-            f"{path} must be a trial record: {error}; delete it and resume its sweep"
+            f"{path} must be a trial record: {reason}; restore it from a copy"
         ) from error
 
 

@@ -18,13 +18,13 @@ from core.preprocessing.prepare import PreparedData
 from core.teachers import Teacher, TeacherConfig
 from core.training import EpochReport
 from hpo.ledger import Ledger, SweepState
-from hpo.planning import Places, make_plan, open_planned_data, plan_sweep
+from hpo.planning import Places, check_is_new, make_plan, open_planned_data, plan_sweep
 from hpo.recording import Recorder
 from hpo.results import TrialRecord, read_records
 from hpo.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder, SweepPlan, find_sweep
-from hpo.tuning import tune_trials
+from hpo.tuning import cluster, trial_resources, tune_trials
 
 
 class SweepInterruptedError(KeyboardInterrupt):
@@ -78,7 +78,22 @@ def run_sweep(
     places, observer = places or Places(), observer or SilentObserver()
     plan, data = plan_sweep(config, places, space)
     folder = SweepFolder(writable_folder(places.storage).resolve() / config.name)
+    with cluster(places.address) as available:
+        trial_resources(config, available)
+        return _begin(folder, plan, data, places, observer)
+
+
+def _begin(
+    folder: SweepFolder,
+    plan: SweepPlan,
+    data: PreparedData,
+    places: Places,
+    observer: SweepObserver,
+) -> list[TrialRecord]:
+    """Take the sweep's name, train the teacher it lacks, fix the plan and run it."""
+    config = plan.config
     with folder.driver_lock():
+        check_is_new(folder)  # again: another process may have taken the name since
         if LOSSES[config.method].needs and plan.teacher_fingerprint is None:
             teacher = _train_missing_teacher(data, folder.storage, observer)
             plan = make_plan(config, plan.space, places, data, teacher)

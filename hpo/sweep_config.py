@@ -7,6 +7,7 @@ Starts nothing.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -53,13 +54,10 @@ class SweepConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{_option(name)} must be at least 1, got {value}")
-        if self.gpus_per_trial is not None and self.gpus_per_trial < 0:
-            raise ConfigError(f"--gpus-per-trial must not be negative, got {self.gpus_per_trial}")
-        if self.gpus_per_trial is not None and self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
-            raise ConfigError(
-                "--gpus-per-trial must be at most 1 or a whole number, "
-                f"got {self.gpus_per_trial}; a trial cannot share parts of several GPUs"
-            )
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"--seed must be from 0 to {2**32 - 1}, got {self.seed}")
+        if self.gpus_per_trial is not None:
+            _check_gpus(self.gpus_per_trial)
         if self.objective not in OBJECTIVES:
             raise UnknownNameError("objective", self.objective, OBJECTIVES)
 
@@ -79,6 +77,17 @@ class SweepConfig:
             raise ConfigError(
                 f"a sweep needs name, method and dataset, got {json.dumps(values)}"
             ) from error
+
+
+def _check_gpus(gpus: float) -> None:
+    # Written so that NaN is refused too.
+    if not 0 <= gpus < math.inf:
+        raise ConfigError(f"--gpus-per-trial must not be negative or infinite, got {gpus}")
+    if gpus > 1 and gpus % 1:
+        raise ConfigError(
+            f"--gpus-per-trial must be at most 1 or a whole number, got {gpus}; "
+            "a trial cannot share parts of several GPUs"
+        )
 
 
 def _option(name: str) -> str:

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Ray reads these when it is imported: no output of its own, no log files per trial, no telemetry.
+# For Ray, before it is imported: no output of its own, no log files per trial, no telemetry; and
+# a trial that fails reports why instead of the objective, which must not end the whole sweep.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
@@ -39,8 +41,8 @@ def tune_trials(
 ) -> None:
     """Run the trials that the ledger does not know as ended."""
     config = plan.config
-    with _cluster(address) as available, tempfile.TemporaryDirectory() as scratch:
-        per_trial, concurrent = _resources(config, available)
+    with cluster(address) as available, tempfile.TemporaryDirectory() as scratch:
+        per_trial, concurrent = trial_resources(config, available)
         searcher = LedgerSearcher(
             config, plan.space, ledger, str(folder.path), concurrent, recorder.write
         )
@@ -64,7 +66,7 @@ def tune_trials(
 
 
 @contextmanager
-def _cluster(address: str) -> Iterator[dict[str, float]]:
+def cluster(address: str) -> Iterator[dict[str, float]]:
     """Connect to Ray, or start it on this machine, and yield what it has; end what was started."""
     ours = not ray.is_initialized()
     if ours:
@@ -87,8 +89,14 @@ def _quiet(address: str) -> dict[str, Any]:
     return {"logging_level": "ERROR"} if address == "local" else {"logging_level": "WARNING"}
 
 
-def _resources(config: SweepConfig, available: dict[str, float]) -> tuple[dict[str, float], int]:
-    """Return what each trial takes and how many run at once."""
+def trial_resources(
+    config: SweepConfig, available: dict[str, float]
+) -> tuple[dict[str, float], int]:
+    """Return what each trial takes and how many run at once.
+
+    Raises:
+        ConfigError: the cluster has no room for a single trial.
+    """
     gpus_there = available.get("GPU", 0.0)
     gpus = config.gpus_per_trial
     if gpus is None:

@@ -12,7 +12,10 @@ import typer
 from click.exceptions import ClickException, UsageError
 
 from core.errors import UserError
+from hpo.cli.best import best
 from hpo.cli.data import app as data_app
+from hpo.cli.evaluate import evaluate
+from hpo.cli.export import export
 from hpo.cli.resume import resume
 from hpo.cli.status import status
 from hpo.cli.sweep import sweep
@@ -29,6 +32,12 @@ app.command()(teacher)
 app.command()(sweep)
 app.command()(resume)
 app.command()(status)
+app.command()(best)
+app.command()(export)
+app.command()(evaluate)
+
+
+INTERRUPTED = 130
 
 
 def main() -> None:
@@ -39,7 +48,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
-        return int(app(arguments, prog_name="hpo", standalone_mode=False) or 0)
+        code = int(app(arguments, prog_name="hpo", standalone_mode=False) or 0)
     except UsageError as error:
         where = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
         return _complain(f"{error.format_message()}{where}", 2)
@@ -47,8 +56,10 @@ def run(arguments: list[str]) -> int:
         return _complain(error.format_message(), 2)
     except UserError as error:
         return _complain(str(error), 2)
-    except KeyboardInterrupt as error:
-        return _complain(str(error) or "interrupted", 130)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    # Typer turns an interrupt into this code and says nothing.
+    return _complain("interrupted", code) if code == INTERRUPTED else code
 
 
 def _complain(text: str, code: int) -> int:

@@ -10,6 +10,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -56,6 +57,11 @@ class SweepDisplay:
         """Leave the terminal as it was."""
         self._live.stop()
         self._teacher.__exit__(kind, error, trace)
+        if self.plan is not None and kind is not None and issubclass(kind, KeyboardInterrupt):
+            name = self.plan.config.name
+            error_console.print(
+                f"{name} is stopped; next: hpo resume {name}", highlight=False, soft_wrap=True
+            )
 
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
         """Show the teacher's bar."""
@@ -86,7 +92,9 @@ class SweepDisplay:
         head = Text(
             f"{config.name}: {done} of {config.trials} trials{self._time_left(config, done)}"
         )
-        bar = ProgressBar(total=config.trials, completed=done, width=60)
+        # A bar of its own ends no line; a table's row does.
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=config.trials, completed=done, width=60))
         best = state.best(config.objective)
         line = f"best so far: {describe(best, config.objective)}" if best else "no trial has ended"
         return Group(head, bar, Text(line), trial_table(plan, state, MOST_ROWS))
@@ -183,10 +191,10 @@ def answer(
 
 
 def _result_table(config: SweepConfig, ranked: list[TrialRecord], plan: SweepPlan | None) -> Table:
-    table = Table(title=f"{config.name}: the best by {config.objective}")
-    table.add_column("trial", justify="right")
-    for minutes in (15, 30, 45):
-        table.add_column(f"val MAE {minutes} min", justify="right")
+    title = f"{config.name}: the best by {config.objective}; validation MAE at 15, 30, 45 minutes"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("trial", "15 min", "30 min", "45 min"):
+        table.add_column(heading, justify="right")
     table.add_column("settings")
     for record in ranked:
         table.add_row(str(record.trial), *_errors(record.metrics), settings_text(record.settings))

@@ -1,0 +1,138 @@
+"""An export and readings in, its errors at 15, 30 and 45 minutes out.
+
+Needs neither the dataset nor the sweep that the student came from. Reads no files; gaps are filled
+for the network and never scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core.datasets.tables import is_counting
+from core.errors import ExportError
+from core.export import Export, plain_numbers
+from core.forecasting import add_stretch, new_errors
+from core.metrics import METRICS, ForecastErrors
+from core.preprocessing.gaps import interpolate_gaps
+from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData
+from core.preprocessing.windows import Stretch
+
+Days = tuple[int, int]
+"""First and last day, both counted from 0 and both included."""
+
+
+def evaluate_export(
+    export: Export,
+    readings: NDArray[np.float32],
+    days: Days | None = None,
+    sensor_ids: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Return the errors of an exported student on readings of its sensors.
+
+    Args:
+        export: see ``open_export``.
+        readings: [T, N] in the unit it was trained on, NaN where nothing was measured. Where its
+            days are weekdays, T must be whole days and no window crosses a midnight.
+        days: which to judge; None: all.
+        sensor_ids: of the columns, if known.
+
+    Returns:
+        ``{"mae": {"15": …, "30": …, "45": …}, "mape": {…}, "rmse": {…}, "windows": …}``, MAPE in
+        percent; None where nothing could be judged.
+
+    Raises:
+        ExportError: the readings do not fit the export.
+    """
+    _check_sensors(export, readings, sensor_ids)
+    data = _prepare(export, readings)
+    errors = new_errors(data)
+    for stretch in _stretches(export, len(readings), days):
+        add_stretch(errors, export.model, data, stretch)
+    if not errors.windows:
+        raise ExportError(
+            f"a window needs {data.window_steps} rows without a break, but the readings have "
+            f"{len(readings)}; give more"
+        )
+    return _by_metric(errors)
+
+
+def _by_metric(errors: ForecastErrors) -> dict[str, Any]:
+    values = plain_numbers(errors.summary())
+    by_metric = {
+        metric: {str(at): values[f"{metric}_{at}"] for at in HORIZON_MINUTES} for metric in METRICS
+    }
+    return {**by_metric, "windows": errors.windows}
+
+
+def _check_sensors(
+    export: Export, readings: NDArray[np.float32], sensor_ids: Sequence[str] | None
+) -> None:
+    trained = export.card.sensor_ids
+    if readings.ndim != 2 or readings.shape[1] != len(trained):
+        raise ExportError(
+            f"readings must have a column for each of the {len(trained)} sensors the student was "
+            f"trained on, got shape {list(readings.shape)}; give readings of the same sensors"
+        )
+    if sensor_ids is None or is_counting(trained) or tuple(sensor_ids) == trained:
+        return
+    pairs = enumerate(zip(sensor_ids, trained, strict=True))
+    column, (came, wanted) = next(pair for pair in pairs if pair[1][0] != pair[1][1])
+    advice = "put the columns into the order of the manifest's sensor_ids"
+    if set(sensor_ids) != set(trained):
+        advice = "give readings of the same sensors"
+    raise ExportError(
+        f"readings must have the sensors the student was trained on, in their order, but column "
+        f"{column} is {came!r} instead of {wanted!r}; {advice}"
+    )
+
+
+def _prepare(export: Export, readings: NDArray[np.float32]) -> PreparedData:
+    unread = np.flatnonzero(np.isnan(readings).all(axis=0))
+    if len(unread):
+        raise ExportError(
+            f"every sensor needs at least one reading, but {export.card.sensor_ids[unread[0]]!r} "
+            "has none here; give readings in which it has some"
+        )
+    if np.isinf(readings).any():
+        raise ExportError("readings must be finite, got an infinite value; leave it empty (NaN)")
+    values = np.array(readings, dtype=np.float32)
+    return PreparedData(
+        # The card of the days it was trained on: unit, interval and sensors are the same.
+        card=export.card,
+        fingerprint=export.manifest["dataset"]["fingerprint"],
+        readings=torch.from_numpy(export.scaler.scale(interpolate_gaps(values))),
+        truth=torch.from_numpy(values),
+        scaler=export.scaler,
+        graph_kernel=export.model.graph_kernel,
+        history_steps=export.model.config.history_steps,
+    )
+
+
+def _stretches(export: Export, rows: int, days: Days | None) -> list[Stretch]:
+    """Return the uninterrupted stretches of ``days``: weekdays one by one, others as one."""
+    length, weekdays = export.card.steps_per_day, export.card.day_kind == "weekdays"
+    if weekdays and rows % length:
+        raise ExportError(
+            f"readings of weekdays must be whole days of {length} rows, got {rows} rows = "
+            f"{rows // length} days and {rows % length} rows; leave out the rest"
+        )
+    if days is None:
+        return _daily(0, rows // length, length) if weekdays else [Stretch(0, rows)]
+    first, last = days
+    if not 0 <= first <= last < rows // length:
+        raise ExportError(
+            f"--days must lie within the {rows // length} days of the readings, counted from 0, "
+            f"got {first}-{last}"
+        )
+    if weekdays:
+        return _daily(first, last + 1, length)
+    return [Stretch(first * length, (last + 1) * length)]
+
+
+def _daily(first: int, stop: int, length: int) -> list[Stretch]:
+    return [Stretch(day * length, (day + 1) * length) for day in range(first, stop)]

@@ -1,0 +1,82 @@
+"""``hpo best``: the best configurations of a dataset over all its sweeps.
+
+Turns options into one call of ``hpo.selection.best`` and its answer into a table or JSON.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpo.cli.options import STORAGE, AnswerFormat, Storage
+from hpo.cli.output import Format, console, error_console, print_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def best(
+    dataset: Annotated[str, typer.Option(help="Which dataset.")],
+    method: Annotated[str | None, typer.Option(help="Only this method.")] = None,
+    max_parameters: Annotated[
+        int | None, typer.Option(help="Only students of at most so many parameters.")
+    ] = None,
+    top: Annotated[int, typer.Option(help="How many at most.")] = 10,
+    metric: Annotated[
+        str, typer.Option(help="What to judge by, such as val_mae or val_rmse_45; lower is better.")
+    ] = "val_mae",
+    pareto: Annotated[
+        bool,
+        typer.Option("--pareto", help="Only those no other beats in both metric and parameters."),
+    ] = False,
+    storage: Storage = STORAGE,
+    output: AnswerFormat = Format.table,
+) -> None:
+    """Show the best configurations over all sweeps of a dataset, by validation error.
+
+    hpo best --dataset pemsd7 --method ord --top 3
+    """
+    from hpo import selection
+    from hpo.cli.sweep_display import settings_text
+
+    rows = selection.best(
+        dataset,
+        storage,
+        method=method,
+        max_parameters=max_parameters,
+        top=top,
+        metric=metric,
+        pareto=pareto,
+    )
+    if output is Format.json:
+        print_json(rows)
+        return
+    if not rows:
+        error_console.print("no finished trial fits; see hpo status", highlight=False)
+        return
+    console.print(_table(rows, metric))
+    for row in rows:
+        console.print(f"{row['rank']}: {settings_text(row['config'])}", highlight=False)
+    console.print(f"next: hpo export {rows[0]['sweep']} --top 1", highlight=False)
+
+
+def _table(rows: list[dict[str, Any]], metric: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    shown = list(dict.fromkeys([metric, "val_mae_15", "val_mae_30", "val_mae_45"]))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("rank", "sweep", "trial", "method", *shown, "parameters"):
+        table.add_column(heading.removeprefix("val_"), justify="right", no_wrap=True)
+    for row in rows:
+        values = (row["metrics"].get(name) for name in shown)
+        table.add_row(
+            str(row["rank"]),
+            row["sweep"],
+            str(row["trial"]),
+            row["method"],
+            *("-" if value is None else f"{value:.3f}" for value in values),
+            f"{row['parameters']:,}",
+        )
+    return table

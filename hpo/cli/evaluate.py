@@ -1,0 +1,133 @@
+"""``hpo evaluate``: the errors of an exported student on a file of readings.
+
+Reads the export folder and the file, nothing else. How the file is read is taken from how the
+student's own data were imported, unless an option says otherwise.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpo.cli.options import AnswerFormat
+from hpo.cli.output import Format, console, error_console, print_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from core.datasets.dataset import DatasetCard
+    from core.datasets.readings_files import ReadingsSource
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="EXPORT", help="Folder of an export.")],
+    readings: Annotated[
+        Path, typer.Option(help="CSV or Parquet (a column per sensor), or NPZ; gaps are fine.")
+    ],
+    days: Annotated[
+        str | None, typer.Option(help="Which days, counted from 0, such as 26-29; default all.")
+    ] = None,
+    channel: Annotated[
+        str | None,
+        typer.Option(help="Channel of an NPZ array: a position, or flow, occupancy or speed."),
+    ] = None,
+    array: Annotated[str | None, typer.Option(help="Array of an NPZ file.")] = None,
+    missing_value: Annotated[
+        float | None, typer.Option(help="A number that marks a gap, such as 0.")
+    ] = None,
+    time_column: Annotated[
+        str | None, typer.Option(help="A column of timestamps, by name or position from 0.")
+    ] = None,
+    header: Annotated[
+        str | None,
+        typer.Option(metavar="auto|yes|no", help="Whether a CSV file opens with sensor ids."),
+    ] = None,
+    output: AnswerFormat = Format.table,
+) -> None:
+    """Show how well an exported student forecasts a file of readings.
+
+    hpo evaluate runs/ord-first/exports/1-trial-0007 --readings V_228.csv --days 39-43
+    """
+    from core.datasets.readings_files import read_readings
+    from core.export import open_export
+    from core.export_evaluation import evaluate_export
+
+    export = open_export(folder)
+    options = {
+        "channel": channel,
+        "array": array,
+        "missing_value": missing_value,
+        "time_column": time_column,
+        "header": header,
+    }
+    wanted = None if days is None else _parse_days(days)
+    table = read_readings(_source(readings, options, export.card))
+    errors = evaluate_export(export, table.values, wanted, table.sensor_ids)
+    _warn_of_training_days(readings, export.card, wanted)
+    if output is Format.json:
+        print_json(errors)
+    else:
+        console.print(_table(errors, export.card.unit))
+
+
+def _source(readings: Path, options: dict[str, Any], card: DatasetCard) -> ReadingsSource:
+    """Read a file of the same kind as the student's own data were read, another one plainly."""
+    from core.datasets.readings_files import ReadingsSource
+
+    kinds = {Path(name).suffix.lower() for name in list(card.sources)[:1]}
+    same_kind = readings.suffix.lower() in kinds
+    recorded = {
+        name: value
+        for name, value in card.settings.items()
+        if name in options and (same_kind or name == "missing_value")
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    return ReadingsSource(readings=readings, **{**recorded, **given})
+
+
+def _parse_days(text: str) -> tuple[int, int]:
+    from core.errors import ConfigError
+
+    first, dash, last = text.partition("-")
+    try:
+        return int(first), int(last if dash else first)
+    except ValueError as error:
+        raise ConfigError(
+            f"--days must be a day or a range such as 26-29, got {text!r}; count from 0"
+        ) from error
+
+
+def _warn_of_training_days(readings: Path, card: DatasetCard, days: tuple[int, int] | None) -> None:
+    """Say so if the days judged are ones that the student was trained or chosen on."""
+    from core.files import sha256_of_file
+
+    first_test = card.split[0] + card.split[1]
+    if days is not None and days[0] >= first_test:
+        return
+    if sha256_of_file(readings) in card.sources.values():
+        error_console.print(
+            "note: this is the file the student was trained on, so these errors include its "
+            f"training days; judge the test days alone by --days {first_test}-"
+            f"{sum(card.split) - 1}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _table(errors: dict[str, Any], unit: str) -> Table:
+    from rich.table import Table
+
+    from core.preprocessing.prepare import HORIZON_MINUTES
+
+    table = Table(
+        f"{errors['windows']:,} windows", *(f"{minutes} min" for minutes in HORIZON_MINUTES)
+    )
+    for metric, measured in (("mae", unit), ("mape", "%"), ("rmse", unit)):
+        values = (errors[metric][str(minutes)] for minutes in HORIZON_MINUTES)
+        table.add_row(
+            f"{metric.upper()}, {measured}",
+            *("-" if value is None else f"{value:.2f}" for value in values),
+        )
+    return table

@@ -1,0 +1,128 @@
+"""The records of all sweeps in, the best configurations of one dataset out.
+
+Judges by validation errors only. A dataset's name may have been given to other data over time;
+records of different data are never compared: those of the data that was searched last count.
+Runs and writes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from core.distillation.losses import LOSSES
+from core.errors import ConfigError, UnknownNameError
+from hpo.results import TrialRecord, read_records
+from hpo.sweep_config import OBJECTIVES
+from hpo.sweep_store import all_sweeps
+
+
+def best(
+    dataset: str,
+    storage: Path,
+    *,
+    method: str | None = None,
+    max_parameters: int | None = None,
+    top: int = 10,
+    metric: str = "val_mae",
+    pareto: bool = False,
+) -> list[dict[str, Any]]:
+    """Return the best finished trials over all sweeps of a dataset, the best first.
+
+    Args:
+        dataset: its name.
+        storage: folder of the sweeps.
+        method: only trials of this method.
+        max_parameters: only students of at most so many parameters.
+        top: how many at most.
+        metric: what to judge by, one of ``OBJECTIVES``; lower is better.
+        pareto: only those that no other trial beats in both ``metric`` and parameters.
+
+    Returns:
+        Per trial ``rank sweep trial dataset method config metrics parameters flops``; ``config``
+        holds the searched settings, ``epochs`` and ``seed``. Empty if no trial fits.
+
+    Raises:
+        UnknownNameError: no record of such a dataset, or no such metric or method.
+        ConfigError: ``top`` or ``max_parameters`` is below 1.
+    """
+    _check(method, max_parameters, top, metric)
+    ranked = ranked_records(records_of(dataset, storage), metric)
+    if method is not None:
+        ranked = [record for record in ranked if record.method == method]
+    if max_parameters is not None:
+        ranked = [record for record in ranked if record.parameters <= max_parameters]
+    if pareto:
+        points = [(record.metrics[metric], float(record.parameters)) for record in ranked]
+        ranked = [ranked[index] for index in pareto_front(points)]
+    return [_row(rank, record) for rank, record in enumerate(ranked[:top], start=1)]
+
+
+def records_of(dataset: str, storage: Path) -> list[TrialRecord]:
+    """Return the records of a dataset as it was when it was last searched.
+
+    Raises:
+        UnknownNameError: there are none.
+    """
+    everything = [record for sweep in all_sweeps(storage) for record in read_records(sweep.results)]
+    named = [record for record in everything if record.dataset == dataset]
+    if not named:
+        known = {record.dataset for record in everything}
+        raise UnknownNameError("dataset with finished trials", dataset, known)
+    newest = max(named, key=lambda record: record.ended).dataset_fingerprint
+    return [record for record in named if record.dataset_fingerprint == newest]
+
+
+def ranked_records(records: Sequence[TrialRecord], metric: str) -> list[TrialRecord]:
+    """Return the finished trials, the lowest ``metric`` first; those without it are left out."""
+    finished = [
+        record
+        for record in records
+        if record.status == "finished" and math.isfinite(record.metrics.get(metric) or math.nan)
+    ]
+    return sorted(finished, key=lambda one: (one.metrics[metric], one.sweep, one.trial))
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the indices of the points that no other dominates, in ascending order of the first.
+
+    A point dominates another if it is nowhere larger and somewhere smaller; equal points stay
+    together.
+    """
+    front: list[int] = []
+    for index in sorted(range(len(points)), key=lambda index: points[index]):
+        # In this order only an earlier point can dominate, and the last of the front is the
+        # strongest of them: its second value is the lowest so far.
+        if (
+            not front
+            or points[index][1] < points[front[-1]][1]
+            or points[index] == points[front[-1]]
+        ):
+            front.append(index)
+    return front
+
+
+def _check(method: str | None, max_parameters: int | None, top: int, metric: str) -> None:
+    if method is not None and method not in LOSSES:
+        raise UnknownNameError("method", method, LOSSES)
+    if metric not in OBJECTIVES:
+        raise UnknownNameError("metric", metric, OBJECTIVES)
+    for option, value in (("--top", top), ("--max-parameters", max_parameters)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{option} must be at least 1, got {value}")
+
+
+def _row(rank: int, record: TrialRecord) -> dict[str, Any]:
+    return {
+        "rank": rank,
+        "sweep": record.sweep,
+        "trial": record.trial,
+        "dataset": record.dataset,
+        "method": record.method,
+        "config": {**record.settings, "epochs": record.epochs, "seed": record.seed},
+        "metrics": record.metrics,
+        "parameters": record.parameters,
+        "flops": record.flops,
+    }
