@@ -102,7 +102,10 @@ class SweepFolder:
             fields["config"] = SweepConfig.from_json(fields["config"])
             fields["space"] = SearchSpace.from_json(fields["space"])
             return SweepPlan(**fields)
-        except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        except StorageError:
+            raise
+        # ValueError: broken text, broken JSON, and settings that break rules.
+        except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
             raise StorageError(
                 f"{self.plan_file} must be a sweep's plan: {error}; start the sweep anew"
             ) from error
