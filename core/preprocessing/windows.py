@@ -80,7 +80,7 @@ def segment_rows(
     firsts, owners = [], []
     for index, stretch in enumerate(parts):
         windows = stretch.first_rows(window_steps)[offset:]
-        runs = windows[:: windows_per_segment][: len(windows) // windows_per_segment]
+        runs = windows[::windows_per_segment][: len(windows) // windows_per_segment]
         firsts.append(runs)
         owners.append(torch.full_like(runs, index))
     return torch.cat(firsts), torch.cat(owners)
