@@ -118,7 +118,7 @@ def test_uneven_times_are_refused(files, readings):
     )
     files.refused(DatasetError, "start at midnight", late, time_column="when")
     # Friday from 6:00 to Saturday 5:00, then whole days from Monday on.
-    days = pd.to_datetime(["2024-03-08 06:00", "2024-03-11", "2024-03-12", "2024-03-13"])
+    days = pd.to_datetime(["2024-03-08T06", "2024-03-11T00", "2024-03-12T00", "2024-03-13T00"])
     friday = frame.assign(
         when=[day + pd.Timedelta(hours=hour) for day in days for hour in range(STEPS)]
     )
