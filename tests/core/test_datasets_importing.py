@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from core.datasets.dataset import open_dataset
-from core.datasets.importing import ImportRequest, import_dataset, suggested_split
+from core.datasets.importing import import_dataset, suggested_split
 from core.errors import (
     ConfigError,
     DatasetError,
@@ -20,10 +20,10 @@ from core.errors import (
     UserError,
 )
 from core.graph import gaussian_adjacency
+from tests.core.user_files import DISTANCES, Files
 
 STEPS = 24
 """A day of hourly readings."""
-DISTANCES = np.array([[0.0, 1500, 4000], [1500, 0, 2000], [4000, 2000, 0]])
 
 
 @pytest.fixture
@@ -32,48 +32,6 @@ def readings() -> np.ndarray:
     values = np.random.default_rng(0).uniform(20, 70, (4 * STEPS, 3)).round(1)
     values[5, 0] = values[50, 2] = np.nan
     return values
-
-
-class Files:
-    """Writes a user's files and builds the request for them."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.data = folder / "data"
-
-    def csv(self, name, values, header=False, **options):
-        path = self.folder / name
-        pd.DataFrame(values).to_csv(path, header=header, index=False, **options)
-        return path
-
-    def text(self, name, text):
-        path = self.folder / name
-        path.write_text(text)
-        return path
-
-    def request(self, readings, **changes):
-        fields = {
-            "name": "mine",
-            "interval_minutes": 60,
-            "day_kind": "weekdays",
-            "split": (2, 1, 1),
-            "readings": self.csv("r.csv", readings)
-            if isinstance(readings, np.ndarray)
-            else readings,
-        }
-        if not {"distances", "edges", "adjacency"} & set(changes):
-            fields["distances"] = self.csv("d.csv", DISTANCES)
-        return ImportRequest(**{**fields, **changes})
-
-    def load(self, readings, **changes):
-        return import_dataset(self.data, self.request(readings, **changes))
-
-    def refused(self, error, match, readings, **changes):
-        """The import fails as said, in one line, and leaves nothing behind."""
-        with pytest.raises(error, match=match) as caught:
-            self.load(readings, **changes)
-        assert "\n" not in str(caught.value)
-        assert not self.data.exists() or not any(self.data.iterdir())
 
 
 @pytest.fixture
@@ -159,6 +117,13 @@ def test_uneven_times_are_refused(files, readings):
         "late.csv", frame.assign(when=[t + pd.Timedelta(hours=6) for t in times]), header=True
     )
     files.refused(DatasetError, "start at midnight", late, time_column="when")
+    # Friday from 6:00 to Saturday 5:00, then whole days from Monday on.
+    days = pd.to_datetime(["2024-03-08T06", "2024-03-11T00", "2024-03-12T00", "2024-03-13T00"])
+    friday = frame.assign(
+        when=[day + pd.Timedelta(hours=hour) for day in days for hour in range(STEPS)]
+    )
+    path = files.csv("friday.csv", friday, header=True)
+    files.refused(DatasetError, "start at midnight", path, time_column="when")
     files.refused(
         UnknownNameError, "unknown time column 'wen'; did you mean 'when'", late, time_column="wen"
     )
