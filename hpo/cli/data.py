@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.options import DATA, AnswerFormat, DataFolder
 from hpo.cli.output import Format, console, print_json
 
 if TYPE_CHECKING:
@@ -20,17 +21,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, import and check datasets.", no_args_is_help=True)
 
-DataOption = Annotated[
-    Path, typer.Option("--data", envvar="HPO_DATA", help="Folder of the datasets.")
-]
-FormatOption = Annotated[
-    Format, typer.Option("--format", help="How to answer; JSON goes to standard output alone.")
-]
-_BUILT_IN = "built in, made on first use"
-
 
 @app.command("list")
-def list_datasets(data: DataOption = Path("data"), output: FormatOption = Format.table) -> None:
+def list_datasets(data: DataFolder = DATA, output: AnswerFormat = Format.table) -> None:
     """List the datasets that are there, and the built-in one."""
     from core.datasets.dataset import dataset_names, read_card
     from core.datasets.synthetic import SYNTHETIC
@@ -102,8 +95,8 @@ def import_files(
         float, typer.Option(help="Width of the Gaussian kernel, square kilometres.")
     ] = 10.0,
     epsilon: Annotated[float, typer.Option(help="Weights below this become zero.")] = 0.5,
-    data: DataOption = Path("data"),
-    output: FormatOption = Format.table,
+    data: DataFolder = DATA,
+    output: AnswerFormat = Format.table,
 ) -> None:
     """Make a dataset of your own readings and road graph.
 
@@ -142,8 +135,8 @@ def import_files(
 @app.command("check")
 def check(
     name: Annotated[str, typer.Argument(help="Which dataset.")],
-    data: DataOption = Path("data"),
-    output: FormatOption = Format.table,
+    data: DataFolder = DATA,
+    output: AnswerFormat = Format.table,
 ) -> None:
     """Show a dataset's card and what looks odd about it."""
     from dataclasses import asdict
