@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, import and check datasets.", no_args_is_help=True)
 
+_BUILT_IN = "built in, made on first use"
+
 
 @app.command("list")
 def list_datasets(data: DataFolder = DATA, output: AnswerFormat = Format.table) -> None:
