@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 
 import typer
-from click.exceptions import ClickException, UsageError
 
 from core.errors import UserError
 from hpo.cli.best import best
@@ -26,6 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
 app.command()(teacher)
@@ -49,11 +49,10 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
         code = int(app(arguments, prog_name="hpo", standalone_mode=False) or 0)
-    except UsageError as error:
-        where = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        where = f" (see `{context.command_path} --help`)" if context else ""
         return _complain(f"{error.format_message()}{where}", 2)
-    except ClickException as error:
-        return _complain(error.format_message(), 2)
     except UserError as error:
         return _complain(str(error), 2)
     except KeyboardInterrupt:
