@@ -1,0 +1,165 @@
+"""A trial as a worker runs it, with Ray's report replaced by a list."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.checkpoint import load_model
+from core.experiments import train_teacher
+from core.preprocessing.prepare import PreparedData
+from core.stgcn import STUDENT_CHANNELS
+from core.teachers import TeacherConfig
+from core.training import TrainingConfig
+from hpo import trainables
+from hpo.planning import Places, plan_sweep
+from hpo.sweep_config import SweepConfig
+from hpo.sweep_store import SweepFolder
+from hpo.trainables import run_trial, student_config
+
+SETTINGS = {"batch_size": 50, "learning_rate": 0.01, "optimizer": "adam", "schedule": "cosine"}
+EPOCHS = 3
+Reports = list[dict[str, Any]]
+
+
+class WorkerKilledError(BaseException):
+    """Ends a trial the way a signal does: nothing in it can catch it."""
+
+
+def begin(storage: Path, data: Path, method: str = "none") -> SweepFolder:
+    config = SweepConfig("night", method, "small", epochs=EPOCHS)
+    folder = SweepFolder(storage / "night")
+    folder.write_plan(plan_sweep(config, Places(data, storage))[0])
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, small_data: Path) -> SweepFolder:
+    return begin(tmp_path, small_data)
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> Reports:
+    """What a trial reports to Ray Tune."""
+    heard: Reports = []
+    monkeypatch.setattr(trainables.tune, "report", heard.append)
+    return heard
+
+
+def task(folder: SweepFolder, trial: int = 0, **settings: Any) -> dict[str, Any]:
+    chosen = {**SETTINGS, **settings}
+    return {"sweep": str(folder.path), "trial": trial, "seed": 5, "settings": chosen}
+
+
+def test_settings_are_sorted_into_weights_and_training() -> None:
+    config = student_config("stcd", {**SETTINGS, "alpha1": 0.5, "alpha2": 1}, epochs=9, seed=4)
+    assert config.method == "stcd"
+    assert config.weights == {"alpha1": 0.5, "alpha2": 1.0}
+    assert config.training == TrainingConfig(epochs=9, seed=4, **SETTINGS)
+
+
+def test_a_trial_reports_every_epoch_and_then_its_end(
+    folder: SweepFolder, reports: Reports, prepared: PreparedData
+) -> None:
+    run_trial(task(folder, trial=7))
+    assert [report.get("epoch") for report in reports] == [1, 2, 3, 3]
+    assert all(report["trial"] == 7 for report in reports)
+    assert ["ended" in report for report in reports] == [False, False, False, True]
+    last = reports[-1]
+    assert (last["status"], last["reason"]) == ("finished", None)
+    errors = [report["val_mae"] for report in reports[:-1]]
+    assert last["val_mae"] == min(errors)
+    assert last["best_epoch"] == errors.index(min(errors)) + 1
+    model, metadata = load_model(folder.student(7), prepared.graph_kernel)
+    assert sum(tensor.numel() for tensor in model.parameters()) == last["parameters"]
+    assert (metadata["trial"], metadata["sweep"]) == (7, "night")
+    assert not folder.checkpoints(7).exists()
+
+
+def test_a_killed_trial_goes_on_and_ends_with_the_same_numbers(
+    folder: SweepFolder, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_trial(task(folder, trial=0))
+    whole = list(reports)
+    reports.clear()
+
+    def die_at_epoch_2(report: dict[str, Any]) -> None:
+        reports.append(report)
+        if report["epoch"] == 2:
+            raise WorkerKilledError
+
+    monkeypatch.setattr(trainables.tune, "report", die_at_epoch_2)
+    with pytest.raises(WorkerKilledError):
+        run_trial(task(folder, trial=1))
+    monkeypatch.setattr(trainables.tune, "report", reports.append)
+    assert not folder.student(1).exists()
+    run_trial(task(folder, trial=1))
+    assert [report.get("epoch") for report in reports] == [1, 2, 3, 3]
+    for before, after in zip(whole, reports, strict=True):
+        same = before.keys() - {"trial", "seconds"}
+        assert {key: before[key] for key in same} == {key: after[key] for key in same}
+    assert folder.student(0).stat().st_size == folder.student(1).stat().st_size
+
+
+def test_a_diverging_trial_fails_with_its_reason(folder: SweepFolder, reports: Reports) -> None:
+    run_trial(task(folder, learning_rate=1e30))
+    last = reports[-1]
+    assert (last["status"], last["ended"]) == ("failed", True)
+    assert "must stay finite, got" in last["reason"]
+    assert "lower the learning rate of 1e+30" in last["reason"]
+    assert not folder.student(0).exists()
+
+
+def test_a_batch_that_the_data_cannot_fill_fails_with_its_reason(
+    folder: SweepFolder, reports: Reports
+) -> None:
+    run_trial(task(folder, batch_size=10**6))
+    assert [report["status"] for report in reports] == ["failed"]
+    assert "batch_size must not exceed" in reports[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (torch.OutOfMemoryError("tried 3 GiB"), r"out of GPU memory: tried 3 GiB; ask for more"),
+        (RuntimeError("shapes differ"), r"RuntimeError: shapes differ \(test_trainables\.py:\d+\)"),
+        (ZeroDivisionError("division"), r"ZeroDivisionError: division"),
+    ],
+)
+def test_whatever_ends_a_trial_does_not_end_the_sweep(
+    folder: SweepFolder,
+    reports: Reports,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    reason: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(trainables, "distill_student", fail)
+    run_trial(task(folder))
+    assert [report["status"] for report in reports] == ["failed"]
+    assert re.search(reason, reports[0]["reason"])
+
+
+def test_a_taught_trial_uses_the_planned_teacher(
+    tmp_path: Path, small_data: Path, prepared: PreparedData, reports: Reports
+) -> None:
+    quick = TrainingConfig(epochs=1, learning_rate=1e-2, windows_per_segment=5)
+    teacher = train_teacher(
+        prepared, TeacherConfig(STUDENT_CHANNELS, quick), tmp_path, lambda _: None
+    )
+    folder = begin(tmp_path, small_data, "ord")
+    run_trial(task(folder, alpha1=0.5))
+    assert reports[-1]["status"] == "finished"
+    assert math.isfinite(reports[-1]["val_mae"])
+    assert teacher.targets_file.exists()
+    (teacher.folder / "teacher.safetensors").unlink()
+    run_trial(task(folder, trial=1, alpha1=0.5))
+    assert reports[-1]["status"] == "failed"
+    assert f"unknown teacher of small '{teacher.fingerprint}'" in reports[-1]["reason"]

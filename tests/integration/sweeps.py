@@ -1,0 +1,131 @@
+"""Sweeps as their users run them: commands in processes of their own, watched through their files.
+
+Starts and watches processes; ends only those it started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hpo.ledger import SweepState
+from hpo.sweep_store import SweepPlan
+
+ROOT = Path(__file__).parents[2]
+SPACE = """
+method: none
+parameters:
+  batch_size: {type: categorical, choices: [50]}
+  learning_rate: {type: float, low: 1.0e-9, high: 1.0e+30, log: true}
+first_points:
+  - {source: good, values: {batch_size: 50, learning_rate: 0.01}}
+  - {source: fair, values: {batch_size: 50, learning_rate: 0.002}}
+  - {source: poor, values: {batch_size: 50, learning_rate: 1.0e-9}}
+  - {source: worst, values: {batch_size: 50, learning_rate: 1.0e+30}}
+"""
+"""Four trials without a draw; the third learns nothing, the fourth diverges."""
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "hpo", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HPO_")}
+    return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def hpo(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def start(log: Path, *arguments: object) -> subprocess.Popen[bytes]:
+    """Start a command in a process group of its own, as a terminal does; output goes to ``log``."""
+    with log.open("ab") as stream:
+        return subprocess.Popen(
+            command(*arguments),
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Say whether ``condition`` came true in time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+def events(sweep: Path) -> list[dict[str, Any]]:
+    """The whole lines of a sweep's ledger."""
+    path = sweep / "ledger.jsonl"
+    content = path.read_bytes() if path.exists() else b""
+    return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Process id -> title of everything that ``pid`` started, directly or not."""
+    children: dict[int, list[int]] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(status.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue  # ended meanwhile
+        children.setdefault(parent, []).append(int(status.parent.name))
+    found: dict[int, str] = {}
+    waiting = [pid]
+    while waiting:
+        for child in children.get(waiting.pop(), []):
+            found[child] = title(child)
+            waiting.append(child)
+    return found
+
+
+def title(pid: int) -> str:
+    """What a process calls itself; empty when it has ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        text = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except OSError:
+        return ""
+    return "" if state == "Z" else text
+
+
+class Watcher:
+    """Calls a function with the state after every change (``hpo.sweep.SweepObserver``)."""
+
+    def __init__(self, on_state: Callable[[SweepState], None]) -> None:
+        self.on_state = on_state
+        self.changes = 0
+
+    def on_teacher_epoch(self, report: object) -> None:
+        raise AssertionError("no teacher should be trained here")
+
+    def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
+        raise AssertionError("no teacher should be trained here")
+
+    def on_change(self, plan: SweepPlan, state: SweepState) -> None:
+        self.changes += 1
+        self.on_state(state)

@@ -1,0 +1,206 @@
+"""Whole sweeps on a real Ray: what lies on the disk afterwards, and how trials end differently."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import ray
+
+from core.checkpoint import load_model
+from core.datasets.dataset import open_dataset
+from core.experiments import train_teacher
+from core.preprocessing.prepare import PreparedData, prepare
+from core.stgcn import STUDENT_CHANNELS
+from core.teachers import Teacher, TeacherConfig
+from core.training import TrainingConfig
+from hpo.ledger import SweepState, read_ledger
+from hpo.planning import Places
+from hpo.results import TrialRecord, read_records
+from hpo.search_space import built_in_search_space, load_search_space
+from hpo.searcher import LedgerSearcher
+from hpo.sweep import resume_sweep, run_sweep
+from hpo.sweep_config import SweepConfig
+from hpo.sweep_store import SweepFolder
+from tests.integration.sweeps import Watcher, descendants, events
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    """One Ray for all sweeps of this file."""
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def places(traffic: Path, tmp_path_factory: pytest.TempPathFactory) -> Places:
+    return Places(traffic, tmp_path_factory.mktemp("storage") / "runs")
+
+
+@pytest.fixture(scope="module")
+def prepared(traffic: Path) -> PreparedData:
+    return prepare(open_dataset(traffic / "small"))
+
+
+@pytest.fixture(scope="module")
+def teacher(places: Places, prepared: PreparedData) -> Teacher:
+    """A hasty teacher, so that no sweep trains its own."""
+    quick = TrainingConfig(epochs=2, learning_rate=1e-2, windows_per_segment=5)
+    config = TeacherConfig(STUDENT_CHANNELS, quick)
+    return train_teacher(prepared, config, places.storage, lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def taught(places: Places, teacher: Teacher) -> list[TrialRecord]:
+    """Four trials of ``ord``, two epochs each, two at once."""
+    seen: list[int] = []
+
+    def on_state(state: SweepState) -> None:
+        seen.append(state.num_ended)
+        assert len(state.with_status("running")) <= 2
+
+    config = SweepConfig("taught", "ord", "small", trials=4, epochs=2)
+    records = run_sweep(config, places, observer=Watcher(on_state))
+    assert seen == sorted(seen)
+    assert seen[-1] == 4
+    return records
+
+
+@pytest.fixture(scope="module")
+def mixed(places: Places, space_file: Path) -> list[TrialRecord]:
+    """One after another under ASHA: good, fair, one that learns nothing, one that diverges."""
+    config = SweepConfig(
+        "mixed", "none", "small", trials=4, epochs=4, scheduler="asha", max_concurrent=1
+    )
+    return run_sweep(config, places, load_search_space(space_file))
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_every_trial_has_its_record_its_events_and_its_student(
+    taught: list[TrialRecord], places: Places, teacher: Teacher, prepared: PreparedData
+) -> None:
+    folder = SweepFolder(places.storage / "taught")
+    assert [record.trial for record in taught] == [0, 1, 2, 3]
+    assert read_records(folder.results) == taught
+    trials = read_ledger(folder.ledger_file).trials
+    points = built_in_search_space("ord").points()
+    assert [record.settings for record in taught][: len(points)] == points
+    for record in taught:
+        trial = trials[record.trial]
+        assert trial.status == record.status == "finished"
+        assert (trial.settings, trial.seed) == (record.settings, record.seed)
+        assert trial.metrics == record.metrics == trial.history[record.best_epoch]
+        assert trial.history.keys() == {1, 2}
+        errors = {epoch: metrics["val_mae"] for epoch, metrics in trial.history.items()}
+        assert errors[record.best_epoch] == min(errors.values())
+        assert record.teacher_fingerprint == teacher.fingerprint
+        assert record.dataset_fingerprint == prepared.fingerprint
+        assert record.student is not None
+        model, _ = load_model(places.storage / record.student, prepared.graph_kernel)
+        assert sum(tensor.numel() for tensor in model.parameters()) == record.parameters
+        assert not folder.checkpoints(record.trial).exists()
+    kinds = [event["event"] for event in events(folder.path)]
+    assert [kinds.count(kind) for kind in ("suggested", "epoch", "ended")] == [4, 8, 4]
+
+
+def test_trials_differ_and_their_table_says_so(taught: list[TrialRecord], places: Places) -> None:
+    assert len({record.metrics["val_mae"] for record in taught}) == 4
+    table = pd.read_parquet(places.storage / "taught" / "results")
+    assert list(table["val_mae"]) == [record.metrics["val_mae"] for record in taught]
+    assert list(table["setting_alpha1"]) == [record.settings["alpha1"] for record in taught]
+
+
+def test_a_finished_sweep_has_nothing_to_resume(taught: list[TrialRecord], places: Places) -> None:
+    before = contents(places.storage / "taught")
+    watcher = Watcher(lambda _: None)
+    assert resume_sweep("taught", places, watcher) == taught
+    assert contents(places.storage / "taught") == before
+    assert watcher.changes == 1
+
+
+def test_a_diverging_trial_fails_with_its_reason_and_the_others_go_on(
+    mixed: list[TrialRecord],
+) -> None:
+    assert [record.status for record in mixed].count("failed") == 1
+    failed = mixed[3]
+    assert failed.status == "failed"
+    assert failed.reason is not None
+    assert "must stay finite, got" in failed.reason
+    assert "1e+30" in failed.reason
+    assert failed.student is None
+    assert mixed[0].status == "finished"
+    assert all(record.reason is None for record in mixed[:3])
+
+
+def test_asha_prunes_what_learns_nothing_and_keeps_what_it_said(
+    mixed: list[TrialRecord], places: Places
+) -> None:
+    folder = SweepFolder(places.storage / "mixed")
+    pruned = mixed[2]
+    assert pruned.status == "pruned"
+    assert 1 <= pruned.epochs < 4
+    assert pruned.student is None
+    assert pruned.metrics["val_mae"] > mixed[0].metrics["val_mae"]
+    trial = read_ledger(folder.ledger_file).trials[2]
+    assert trial.status == "pruned"
+    assert trial.history[pruned.best_epoch] == pruned.metrics == trial.metrics
+    assert max(trial.history) == pruned.epochs
+    best = read_ledger(folder.ledger_file).best("val_mae")
+    assert best is not None
+    assert best.number in {0, 1}
+
+
+def test_a_killed_worker_is_tried_again_from_its_checkpoint(
+    mixed: list[TrialRecord],
+    places: Places,
+    space_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[int, int]] = []
+    killed: list[int] = []
+    tell = LedgerSearcher.on_trial_result
+
+    def listen(self: LedgerSearcher, trial_id: str, result: dict[str, Any]) -> None:
+        if "ended" not in result and "epoch" in result:
+            told.append((result["pid"], result["epoch"]))
+        tell(self, trial_id, result)
+
+    def kill_at_epoch_2(state: SweepState) -> None:
+        if not killed and state.trials and 2 in state.trials[0].history:
+            mine = descendants(os.getpid())
+            killed.extend(pid for pid, name in mine.items() if name.startswith("ray::ImplicitFunc"))
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    monkeypatch.setattr(LedgerSearcher, "on_trial_result", listen)
+    config = SweepConfig("killed", "none", "small", trials=1, epochs=4)
+    space = load_search_space(space_file)
+    (record,) = run_sweep(config, places, space, Watcher(kill_at_epoch_2))
+    assert len(killed) == 1
+    pids = list(dict.fromkeys(pid for pid, _ in told))
+    assert pids[0] == killed[0]
+    assert len(pids) == 2
+    assert min(epoch for pid, epoch in told if pid == pids[1]) in {3, 4}
+    assert (record.status, record.epochs) == ("finished", 4)
+    # The same first point with the same seed, never killed: the same numbers.
+    assert (record.settings, record.seed) == (mixed[0].settings, mixed[0].seed)
+    assert record.metrics == mixed[0].metrics
+    kinds = [event["event"] for event in events(places.storage / "killed")]
+    assert kinds.count("suggested") == kinds.count("ended") == 1
