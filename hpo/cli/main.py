@@ -22,7 +22,6 @@ from hpo.cli.teacher import teacher
 
 app = typer.Typer(
     help="Search for distilled students of STGCN traffic forecasters, on Ray Tune and Optuna.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
