@@ -7,6 +7,7 @@ or the user interrupted. Ray's own snapshots go to a temporary folder and are th
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,18 +72,29 @@ def cluster(address: str) -> Iterator[dict[str, float]]:
     ours = not ray.is_initialized()
     if ours:
         try:
+            _check_reachable(address)
             ray.init(
                 address=address, log_to_driver=False, include_dashboard=False, **_quiet(address)
             )
-        except ConnectionError as error:
+        # ValueError: what Ray cannot read as an address.
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
             raise ConfigError(
-                f"--address must be that of a running Ray cluster, got {address!r}: {error}"
+                f"--address must be that of a running Ray cluster, got {address!r}: {reason}; "
+                "`local` starts one on this machine"
             ) from error
     try:
         yield ray.cluster_resources()
     finally:
         if ours:
             ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise ``OSError`` where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, min(int(port), 65535)), timeout=10).close()
 
 
 def _quiet(address: str) -> dict[str, Any]:
