@@ -122,5 +122,7 @@ def trial_resources(
         )
     room = int(available["CPU"] // per_trial["cpu"])
     if gpus:
-        room = min(room, int(gpus_there // gpus))
+        # Shares of one GPU; the small addend keeps 1 / 0.1 from being nine.
+        on_one = int(1.0 / gpus + 1e-9)
+        room = min(room, int(gpus_there) * on_one if on_one else int(gpus_there // gpus))
     return per_trial, min(room, config.max_concurrent or room)

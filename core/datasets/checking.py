@@ -70,7 +70,7 @@ def _long_gaps(dataset: Dataset) -> list[Problem]:
         return []
     text = (
         f"{long.sum()} gaps are longer than {GAP_MINUTES / 60:g} hours, the longest "
-        f"{_hours(lengths.max(), dataset.card)}, at {_named(sensors[long], dataset.card)}"
+        f"{_hours(int(lengths.max()), dataset.card)}, at {_named(sensors[long], dataset.card)}"
     )
     return [Problem("warning", text)]
 
@@ -92,9 +92,10 @@ def _stuck_runs(dataset: Dataset) -> list[Problem]:
     if not stuck.any():
         return []
     share = (lengths[stuck] + 1).sum() / dataset.readings.size
+    longest = _hours(int(lengths.max()) + 1, dataset.card)
     text = (
         f"{stuck.sum()} times a value repeats for more than {STUCK_MINUTES / 60:g} hours "
-        f"({share:.2%} of the readings), the longest {_hours(lengths.max() + 1, dataset.card)}, at "
+        f"({share:.2%} of the readings), the longest {longest}, at "
         f"{_named(sensors[stuck], dataset.card)}; perhaps filled in or a stuck detector"
     )
     return [Problem("warning" if share > 0.1 else "note", text)]
@@ -119,10 +120,11 @@ def _outliers(dataset: Dataset) -> list[Problem]:
     if not len(far):
         return []
     row, sensor = np.unravel_index(np.nanargmax(distance), distance.shape)
+    day = row // dataset.card.steps_per_day
     text = (
-        f"{len(far)} readings lie more than {OUTLIER_STDS:g} standard deviations from their "
-        f"sensor's mean, the furthest {values[row, sensor]:g} {dataset.card.unit} at sensor "
-        f"{dataset.card.sensor_ids[sensor]} on day {row // dataset.card.steps_per_day} (from 0)"
+        f"readings more than {OUTLIER_STDS:g} standard deviations from their "
+        f"sensor's mean: {len(far)}, the furthest {values[row, sensor]:g} {dataset.card.unit} "
+        f"at sensor {dataset.card.sensor_ids[sensor]} on day {day} (from 0)"
     )
     return [Problem("note", text)]
 
@@ -138,7 +140,7 @@ def _unlike_days(dataset: Dataset) -> list[Problem]:
         return []
     days = ", ".join(f"{day} ({_part(int(day), card)})" for day in odd)
     verb = "looks" if len(odd) == 1 else "look"
-    text = f"day {days} (from 0) {verb} unlike the rest; perhaps a holiday, a weekend or a failure"
+    text = f"counting from 0, day {days} {verb} unlike the rest; perhaps a holiday or a weekend"
     return [Problem("note", text)]
 
 

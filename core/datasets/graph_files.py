@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,8 @@ from core.datasets.tables import Table, is_counting, read_csv
 from core.errors import ConfigError, DatasetError, ShapeError
 from core.graph import gaussian_adjacency
 
-DistanceUnit = Literal["metres", "kilometres", "miles"]
-ZeroDistance = Literal["colocated", "unconnected"]
 KILOMETRES = {"metres": 0.001, "kilometres": 1.0, "miles": 1.609344}
+"""Unit of distance -> kilometres."""
 
 Matrix = NDArray[np.float64]
 _HIGHEST = float(np.finfo(np.float32).max)
@@ -35,10 +33,10 @@ class GraphSource:
     """Rows ``from,to,cost``: the distance between two sensors, by position from 0 or by id."""
     adjacency: Path | None = None
     """A matrix [N, N] of weights, taken as it is; its diagonal is set to zero."""
-    distance_unit: DistanceUnit = "metres"
-    """Of distances and costs."""
-    zero_distance: ZeroDistance = "colocated"
-    """What a zero between two sensors means: one place, or no road between them."""
+    distance_unit: str = "metres"
+    """Of distances and costs: ``metres``, ``kilometres`` or ``miles``."""
+    zero_distance: str = "colocated"
+    """What a zero between two sensors means: ``colocated``, or ``unconnected`` (no road)."""
     sigma_squared: float = 10.0
     """Width of the Gaussian kernel, square kilometres."""
     epsilon: float = 0.5
@@ -52,12 +50,12 @@ class GraphSource:
                 "a dataset needs exactly one of --distances, --edges and --adjacency, got "
                 f"{len(given)}; give one"
             )
-        if self.distance_unit not in get_args(DistanceUnit):
+        if self.distance_unit not in KILOMETRES:
             raise ConfigError(
                 "distances must be in metres, kilometres or miles, got "
                 f"{self.distance_unit!r}; convert them"
             )
-        if self.zero_distance not in get_args(ZeroDistance):
+        if self.zero_distance not in {"colocated", "unconnected"}:
             raise ConfigError(
                 "a zero distance must mean colocated or unconnected, got "
                 f"{self.zero_distance!r}; choose one"
@@ -134,22 +132,21 @@ def _square(path: Path, num_sensors: int, ids: tuple[str, ...] | None) -> Matrix
     )
     if headed or cornered:
         table = read_csv(path, "yes")
-    if cornered:
-        table = table.without(0)
-    if table.cells.shape != (num_sensors, num_sensors):
+    columns = range(int(cornered), table.cells.shape[1])
+    if len(table.cells) != num_sensors or len(columns) != num_sensors:
         raise ShapeError(
             f"the graph must join the {num_sensors} sensors of the readings, but {path} holds a "
-            f"matrix of shape {list(table.cells.shape)}; give the graph of these sensors"
+            f"matrix of shape [{len(table.cells)}, {len(columns)}]; give the graph of these sensors"
         )
-    matrix = table.numbers()
-    order = _order(table, ids)
+    matrix = table.numbers(columns)
+    order = _order(table, columns, ids)
     return matrix[np.ix_(order, order)]
 
 
-def _order(table: Table, ids: tuple[str, ...] | None) -> list[int]:
-    labels = table.labels
+def _order(table: Table, columns: range, ids: tuple[str, ...] | None) -> list[int]:
+    labels = [table.labels[column] for column in columns] if table.labels else None
     if labels is None or ids is None or is_counting(labels):
-        return list(range(len(table.cells)))
+        return list(range(len(columns)))
     strangers = sorted(set(labels) ^ set(ids))
     if strangers:
         raise DatasetError(
@@ -189,7 +186,7 @@ def _edge_distances(path: Path, num_sensors: int, ids: tuple[str, ...] | None) -
             f"{table.cells.shape[1]} columns; keep these three"
         )
     ends = _positions(table, num_sensors, ids)
-    costs = table.without(1).without(0).numbers()[:, 0]
+    costs = table.numbers([2])[:, 0]
     distances = np.full((num_sensors, num_sensors), np.inf)
     np.fill_diagonal(distances, 0.0)
     seen: dict[tuple[int, int], float] = {}

@@ -15,7 +15,6 @@ import pandas as pd
 
 from core.datasets.dataset import (
     Dataset,
-    DayKind,
     Readings,
     check_days,
     open_dataset,
@@ -35,8 +34,8 @@ class ImportRequest(ReadingsSource, GraphSource):
 
     name: str
     interval_minutes: int = 5
-    day_kind: DayKind = "weekdays"
-    """``weekdays``: days need not be neighbours, so nothing may cross a midnight."""
+    day_kind: str = "weekdays"
+    """``weekdays``: days need not be neighbours; ``consecutive``: each follows the one before."""
     split: tuple[int, int, int] = (22, 4, 4)
     """Days for training, validation and test."""
     unit: str = "mph"

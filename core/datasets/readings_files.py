@@ -9,13 +9,13 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.datasets.tables import Header, Table, is_counting, read_csv, read_parquet, unreadable
+from core.datasets.tables import Table, is_counting, read_csv, read_parquet, unreadable
 from core.errors import ConfigError, DatasetError, UnknownNameError
 
 CHANNEL_NAMES = {3: ("flow", "occupancy", "speed")}
@@ -28,8 +28,8 @@ class ReadingsSource:
 
     readings: Path
     """A ``.csv``, ``.parquet`` or ``.npz`` file."""
-    header: Header = "auto"
-    """Whether a CSV file opens with a row of sensor ids."""
+    header: str = "auto"
+    """Whether a CSV file opens with a row of sensor ids: ``auto``, ``yes`` or ``no``."""
     time_column: str | None = None
     """A column of timestamps in CSV or Parquet, no sensor: its name, or position from 0."""
     array: str | None = None
@@ -41,7 +41,7 @@ class ReadingsSource:
 
     def __post_init__(self) -> None:
         """Refuse settings that this kind of file does not have."""
-        if self.header not in get_args(Header):
+        if self.header not in {"auto", "yes", "no"}:
             raise ConfigError(f"header must be auto, yes or no, got {self.header!r}; choose one")
         if self.kind not in _READERS:
             raise ConfigError(
@@ -106,19 +106,27 @@ def _read_parquet(source: ReadingsSource) -> ReadingsTable:
 
 def _from_table(table: Table, source: ReadingsSource) -> ReadingsTable:
     times = None
+    columns = list(range(table.cells.shape[1]))
     if source.time_column is not None:
         column = _time_position(table, source.time_column)
-        times, table = _timestamps(table, column), table.without(column)
-    if not table.cells.size:
+        times = _timestamps(table, column)
+        columns.remove(column)
+    if not columns or not len(table.cells):
         raise DatasetError(f"{source.readings} must hold readings, but it has none; check the file")
-    labels = None if table.labels is None or is_counting(table.labels) else table.labels
-    if labels is not None and len(set(labels)) < len(labels):
-        twice = next(label for label in labels if labels.count(label) > 1)
+    return ReadingsTable(_float32(table.numbers(columns)), _sensor_ids(table, columns), times)
+
+
+def _sensor_ids(table: Table, columns: list[int]) -> tuple[str, ...] | None:
+    ids = tuple(table.labels[column] for column in columns) if table.labels else None
+    if ids is None or is_counting(ids):
+        return None
+    if len(set(ids)) < len(ids):
+        twice = next(sensor for sensor in ids if ids.count(sensor) > 1)
         raise DatasetError(
-            f"sensor ids must differ, but {source.readings} has {twice!r} twice; rename one, or "
+            f"sensor ids must differ, but {table.path} has {twice!r} twice; rename one, or "
             "say --header no if its first row holds readings"
         )
-    return ReadingsTable(_float32(table.numbers()), labels, times)
+    return ids
 
 
 def _time_position(table: Table, name: str) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 
 from core.errors import DatasetError
 
-Header = Literal["auto", "yes", "no"]
 _WHOLE = re.compile(r"\d+")
 
 
@@ -33,20 +33,13 @@ class Table:
     first_row: int
     """Row of the file, counted from 1, that holds the first cells."""
 
-    def without(self, column: int) -> Table:
-        """Return the table with one column left out."""
-        kept = [index for index in range(self.cells.shape[1]) if index != column]
-        labels = None if self.labels is None else tuple(self.labels[index] for index in kept)
-        return Table(self.path, self.cells.iloc[:, kept], labels, self.first_row)
-
-    def numbers(self) -> NDArray[np.float64]:
-        """Return the cells as [rows, columns]; empty cells become NaN.
+    def numbers(self, columns: Sequence[int]) -> NDArray[np.float64]:
+        """Return the cells of ``columns`` as [rows, columns]; empty cells become NaN.
 
         Raises:
             DatasetError: a cell is not a number.
         """
-        columns = [self._column(index) for index in range(self.cells.shape[1])]
-        return np.stack(columns, axis=1)
+        return np.stack([self._column(index) for index in columns], axis=1)
 
     def place(self, row: int, column: int) -> str:
         """Return where a cell lies, as a user finds it in the file."""
@@ -69,12 +62,13 @@ class Table:
         return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def read_csv(path: Path, header: Header = "auto", text_columns: int = 0) -> Table:
+def read_csv(path: Path, header: str = "auto", text_columns: int = 0) -> Table:
     """Read a comma-separated file; its first ``text_columns`` columns stay text.
 
-    With ``auto`` the first row is a header when it reads like ids: none of its cells is a number,
-    or those that are numbers are whole, written without a point, all different, and either count
-    up from 0 or 1 or lie outside the range of all values below.
+    ``header`` is ``yes``, ``no`` or ``auto``. With ``auto`` the first row is a header when it reads
+    like ids: none of its cells is a number, or those that are numbers are whole, written without
+    a point, all different, and either count up from 0 or 1 or lie outside the range of all values
+    below.
 
     Raises:
         DatasetError: missing, unreadable, empty or ragged.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.options import DATA, AnswerFormat, DataFolder
 from hpo.cli.output import Format, console, print_json
 
 if TYPE_CHECKING:
@@ -18,30 +19,26 @@ if TYPE_CHECKING:
 
     from core.datasets.dataset import DatasetCard
 
-app = typer.Typer(help="List, import and check datasets.", no_args_is_help=True)
+app = typer.Typer(help="List, import and check datasets.")
 
-DataOption = Annotated[
-    Path, typer.Option("--data", envvar="HPO_DATA", help="Folder of the datasets.")
-]
-FormatOption = Annotated[
-    Format, typer.Option("--format", help="How to answer; JSON goes to standard output alone.")
-]
+_BUILT_IN = "built in, made on first use"
 
 
 @app.command("list")
-def list_datasets(data: DataOption = Path("data"), output: FormatOption = Format.table) -> None:
+def list_datasets(data: DataFolder = DATA, output: AnswerFormat = Format.table) -> None:
     """List the datasets that are there, and the built-in one."""
     from core.datasets.dataset import dataset_names, read_card
     from core.datasets.synthetic import SYNTHETIC
 
-    cards = [read_card(data / name) for name in dataset_names(data)]
-    rows = [_summary(card) for card in cards]
-    if SYNTHETIC not in {card.name for card in cards}:
-        rows.append({"name": SYNTHETIC, "note": "built in, made on first use"})
+    rows = [_summary(read_card(data / name)) for name in dataset_names(data)]
+    built_in = SYNTHETIC not in {row["name"] for row in rows}
     if output is Format.json:
-        print_json(rows)
-    else:
+        print_json([*rows, {"name": SYNTHETIC, "note": _BUILT_IN}] if built_in else rows)
+        return
+    if rows:
         console.print(_table(rows))
+    if built_in:
+        console.print(f"{SYNTHETIC}: {_BUILT_IN}", highlight=False)
 
 
 @app.command("import")
@@ -100,8 +97,8 @@ def import_files(
         float, typer.Option(help="Width of the Gaussian kernel, square kilometres.")
     ] = 10.0,
     epsilon: Annotated[float, typer.Option(help="Weights below this become zero.")] = 0.5,
-    data: DataOption = Path("data"),
-    output: FormatOption = Format.table,
+    data: DataFolder = DATA,
+    output: AnswerFormat = Format.table,
 ) -> None:
     """Make a dataset of your own readings and road graph.
 
@@ -116,16 +113,16 @@ def import_files(
         edges=edges,
         adjacency=adjacency,
         interval_minutes=interval,
-        day_kind=days,  # type: ignore[arg-type]  # the request checks it and says what is allowed
+        day_kind=days,
         split=_parse_split(split),
         channel=channel,
         array=array,
-        distance_unit=distance_unit,  # type: ignore[arg-type]
+        distance_unit=distance_unit,
         unit=unit,
         missing_value=missing_value,
         time_column=time_column,
-        zero_distance=zero_distance,  # type: ignore[arg-type]
-        header=header,  # type: ignore[arg-type]
+        zero_distance=zero_distance,
+        header=header,
         sigma_squared=sigma_squared,
         epsilon=epsilon,
     )
@@ -140,11 +137,13 @@ def import_files(
 @app.command("check")
 def check(
     name: Annotated[str, typer.Argument(help="Which dataset.")],
-    data: DataOption = Path("data"),
-    output: FormatOption = Format.table,
+    data: DataFolder = DATA,
+    output: AnswerFormat = Format.table,
 ) -> None:
     """Show a dataset's card and what looks odd about it."""
     from dataclasses import asdict
+
+    from rich.markup import escape
 
     from core.datasets.checking import check_dataset, check_files
     from core.datasets.loading import load_dataset
@@ -160,8 +159,7 @@ def check(
     console.print(f"Graph: {dataset.card.graph}", highlight=False)
     for found in problems:
         colour = "yellow" if found.severity == "warning" else "cyan"
-        console.print(f"[{colour}]{found.severity}[/] ", end="")
-        console.print(found.text, highlight=False, markup=False)
+        console.print(f"[{colour}]{found.severity}[/] {escape(found.text)}", highlight=False)
     if not problems:
         console.print("nothing looks odd")
 
@@ -197,23 +195,19 @@ def _summary(card: DatasetCard) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
+    from rich import box
     from rich.table import Table
 
-    table = Table(
-        "dataset", "sensors", "days", "every", "split", "range", "mean", "missing", "edges"
-    )
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("dataset", "sensors", "days", "split", "range", "missing", "edges"):
+        table.add_column(title, no_wrap=title not in {"dataset", "range"}, overflow="fold")
     for row in rows:
-        if "note" in row:
-            table.add_row(f"{row['name']} ({row['note']})")
-            continue
         table.add_row(
             row["name"],
             str(row["sensors"]),
             f"{row['days']} {row['day_kind']}",
-            f"{row['interval_minutes']} min",
             row["split"],
-            f"{row['minimum']:.1f} to {row['maximum']:.1f} {row['unit']}",
-            f"{row['mean']:.1f}",
+            f"{row['minimum']:g}..{row['maximum']:g} {row['unit']}",
             f"{row['missing_share']:.2%}",
             str(row["edges"]),
         )

@@ -7,7 +7,6 @@ gives one line on standard error, never a traceback.
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import typer
 
@@ -23,9 +22,9 @@ from hpo.cli.teacher import teacher
 
 app = typer.Typer(
     help="Search for distilled students of STGCN traffic forecasters, on Ray Tune and Optuna.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
 app.command()(teacher)
@@ -36,9 +35,8 @@ app.command()(best)
 app.command()(export)
 app.command()(evaluate)
 
+
 INTERRUPTED = 130
-WrongUsage: type[Exception] = typer.BadParameter.__mro__[2]
-"""``ClickException`` of the Click that Typer uses; newer ones carry a Click of their own."""
 
 
 def main() -> None:
@@ -50,23 +48,16 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
         code = int(app(arguments, prog_name="hpo", standalone_mode=False) or 0)
-    except WrongUsage as error:
-        return _wrong_usage(error)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        where = f" (see `{context.command_path} --help`)" if context else ""
+        return _complain(f"{error.format_message()}{where}", 2)
     except UserError as error:
         return _complain(str(error), 2)
     except KeyboardInterrupt:
         code = INTERRUPTED
     # Typer turns an interrupt into this code and says nothing.
     return _complain("interrupted", code) if code == INTERRUPTED else code
-
-
-def _wrong_usage(error: Any) -> int:
-    text, context = error.format_message(), getattr(error, "ctx", None)
-    if text.startswith("Usage:"):  # a group of commands without one: its help
-        print(text, file=sys.stderr)
-        return 2
-    where = f" (see `{context.command_path} --help`)" if context else ""
-    return _complain(f"{' '.join(text.split())}{where}", 2)
 
 
 def _complain(text: str, code: int) -> int:

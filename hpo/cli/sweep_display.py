@@ -92,7 +92,9 @@ class SweepDisplay:
         head = Text(
             f"{config.name}: {done} of {config.trials} trials{self._time_left(config, done)}"
         )
-        bar = ProgressBar(total=config.trials, completed=done, width=60)
+        # A bar of its own ends no line; a table's row does.
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=config.trials, completed=done, width=60))
         best = state.best(config.objective)
         line = f"best so far: {describe(best, config.objective)}" if best else "no trial has ended"
         return Group(head, bar, Text(line), trial_table(plan, state, MOST_ROWS))

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call
 
-from core.errors import ConfigError, ShapeError
 from core.profiling import count_parameters
 from core.stgcn import (
     PRUNING_BASE_CHANNELS,
@@ -23,38 +22,18 @@ from core.stgcn import (
     Features,
     STGCNConfig,
 )
+from tests.core.small_networks import (
+    TWO_BLOCKS,
+    edgeless,
+    random_network,
+    readings,
+    small_shapes,
+)
 from tests.golden import wave_network as golden
 from tests.oracles import stgcn_oracle as oracle
 
-TWO_BLOCKS = ((1, 2, 4), (4, 2, 3))
 EXACT = {"rtol": 0.0, "atol": 1e-10}
 """In float64, where only the order of additions differs."""
-
-
-def random_network(config: STGCNConfig, seed: int = 0) -> STGCN:
-    """In float64, every weight random, so that no scale of one or bias of zero hides a mistake.
-
-    The graph is random too and therefore not symmetric, which tells a kernel from its transpose.
-    """
-    source = torch.Generator().manual_seed(seed)
-    N, higher_orders = config.num_sensors, config.chebyshev_order - 1
-    higher = torch.randn((higher_orders, N, N), generator=source, dtype=torch.float64)
-    identity = torch.eye(N, dtype=torch.float64)[None]
-    model = STGCN(config, torch.cat([identity, higher])).double()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=source) / 2)
-    return model
-
-
-def edgeless(num_sensors: int) -> Tensor:
-    """A graph kernel of order 3 that begins with T_0 = I."""
-    return torch.eye(num_sensors).repeat(3, 1, 1)
-
-
-def readings(*shape: int, seed: int = 1) -> Tensor:
-    source = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=source, dtype=torch.float64)
 
 
 def by_oracle(model: STGCN, history: Tensor) -> tuple[Tensor, Features]:
@@ -77,28 +56,6 @@ def assert_same(
     torch.testing.assert_close(found[0], wanted[0], **tolerance)
     torch.testing.assert_close(found[1].temporal, wanted[1].temporal, **tolerance)
     torch.testing.assert_close(found[1].spatial, wanted[1].spatial, **tolerance)
-
-
-Shape = dict[str, Any]
-
-
-@st.composite
-def small_shapes(draw: st.DrawFn) -> Shape:
-    """Kernels of 1 to 3, one to three blocks, widths that grow and shrink, 1 to 3 last steps.
-
-    As keywords: the shape checks draw random numbers, which a strategy must not.
-    """
-    width = st.integers(1, 3)
-    outs = [1, *draw(st.lists(width, min_size=1, max_size=3))]
-    channels = tuple((outs[i], draw(width), outs[i + 1]) for i in range(len(outs) - 1))
-    kernel_size = draw(st.integers(1, 3))
-    return {
-        "num_sensors": draw(st.integers(1, 3)),
-        "channels": channels,
-        "history_steps": 2 * len(channels) * (kernel_size - 1) + draw(st.integers(1, 3)),
-        "temporal_kernel_size": kernel_size,
-        "chebyshev_order": draw(st.integers(1, 3)),
-    }
 
 
 # The equations
@@ -251,77 +208,3 @@ def test_a_whole_day_column_by_column():
             assert [signal.shape[1] for signal in inputs] == model.temporal_kernel_sizes
             predictions.append(newest)
     torch.testing.assert_close(torch.cat(predictions, dim=1), whole, **EXACT)
-
-
-# Config, construction, refusals
-
-
-@pytest.mark.parametrize(
-    ("fields", "text"),
-    [
-        ({"num_sensors": 0}, "must be at least 1, got 0, 3 and 3"),
-        ({"temporal_kernel_size": 0}, "must be at least 1, got 6, 0 and 3"),
-        ({"chebyshev_order": 0}, "must be at least 1, got 6, 3 and 0"),
-        ({"channels": ()}, r"triples of positive widths, one per block, got \(\)"),
-        ({"channels": ((1, 0, 4),)}, "triples of positive widths"),
-        ({"channels": ((2, 2, 4),)}, "must start at 1"),
-        ({"channels": ((1, 2, 4), (3, 2, 4))}, "must take what the one before gives"),
-        ({"history_steps": 8}, "history_steps must exceed 8 .* got 8"),
-        ({"channels": (*TWO_BLOCKS, (3, 2, 2))}, "history_steps must exceed 12 .* got 12"),
-    ],
-)
-def test_refuses_shapes_that_no_network_can_have(fields, text):
-    with pytest.raises(ConfigError, match=text):
-        STGCNConfig(**{"num_sensors": 6, **fields})
-
-
-def test_one_step_left_for_the_output_block_is_enough():
-    assert STGCNConfig(6, history_steps=9).output_kernel_size == 1
-    assert STGCNConfig(6).output_kernel_size == 4
-
-
-@given(shape=small_shapes())
-def test_config_goes_to_json_and_back(shape):
-    config = STGCNConfig(**shape)
-    assert STGCNConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
-    assert STGCNConfig.from_json(config.to_json()) == config
-
-
-def test_refuses_a_graph_of_another_size():
-    text = r"must have shape \[3, 4, 4\] to fit the config, got \[2, 4, 4\]"
-    with pytest.raises(ShapeError, match=text):
-        STGCN(STGCNConfig(4, TWO_BLOCKS), edgeless(4)[:2])
-
-
-def test_refuses_a_graph_that_does_not_begin_with_the_identity():
-    with pytest.raises(ShapeError, match="must begin with T_0 = I, got another matrix"):
-        STGCN(STGCNConfig(4, TWO_BLOCKS), edgeless(4).flip(1))
-
-
-def test_refuses_less_than_a_window():
-    model = random_network(STGCNConfig(4, TWO_BLOCKS))
-    with pytest.raises(ShapeError, match="at least 12 time steps, got 11"):
-        model(readings(1, 1, 11, 4))
-
-
-def test_the_graph_is_no_weight():
-    model = random_network(STGCNConfig(4, TWO_BLOCKS))
-    assert "graph_kernel" not in model.state_dict()
-    assert "graph_kernel" not in dict(model.named_parameters())
-    assert model.to(torch.float32).graph_kernel.dtype == torch.float32
-
-
-def test_fresh_weights_are_glorot_uniform_and_biases_zero():
-    torch.manual_seed(0)
-    model = STGCN(STGCNConfig(4, ((1, 40, 40), (40, 40, 40))), edgeless(4))
-    for name, value in model.named_parameters():
-        if name.endswith(("bias", "shift")):
-            assert not value.any()
-        elif name.endswith("scale"):
-            assert (value == 1).all()
-    bounds = {"first": (6 / (3 * 40 + 3 * 80)) ** 0.5, "spatial": (6 / (3 * 40 + 40)) ** 0.5}
-    for name, bound in bounds.items():
-        largest = model.get_parameter(f"blocks.1.{name}.weight").abs().max()
-        assert 0.99 * bound < largest <= bound
-    bound = (6 / 41) ** 0.5
-    assert 0.8 * bound < model.output.weight.abs().max() <= bound

@@ -1,0 +1,29 @@
+"""What tests of all packages share: a small dataset, and the public readings where they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from core.datasets.dataset import Dataset
+from core.datasets.synthetic import build_synthetic
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data_folder() -> Path:
+    """The folder with ``pemsd7-m``, ``pems08`` and ``metr-la``; skips where there is none."""
+    folder = Path(os.environ.get("HPO_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "pemsd7-m").is_dir():
+        pytest.skip(f"no public readings in {folder}; set HPO_TEST_DATA to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Synthetic traffic of 6 sensors, split 3/1/1, with gaps."""
+    folder = tmp_path_factory.mktemp("data") / "tiny"
+    return build_synthetic(folder, seed=1, num_sensors=6, split=(3, 1, 1))

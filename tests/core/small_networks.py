@@ -1,0 +1,64 @@
+"""Small networks for tests, with random weights and graphs, and readings for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from core.stgcn import (
+    STGCN,
+    STGCNConfig,
+)
+
+TWO_BLOCKS = ((1, 2, 4), (4, 2, 3))
+
+
+def random_network(config: STGCNConfig, seed: int = 0) -> STGCN:
+    """In float64, every weight random, so that no scale of one or bias of zero hides a mistake.
+
+    The graph is random too and therefore not symmetric, which tells a kernel from its transpose.
+    """
+    source = torch.Generator().manual_seed(seed)
+    N, higher_orders = config.num_sensors, config.chebyshev_order - 1
+    higher = torch.randn((higher_orders, N, N), generator=source, dtype=torch.float64)
+    identity = torch.eye(N, dtype=torch.float64)[None]
+    model = STGCN(config, torch.cat([identity, higher])).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=source) / 2)
+    return model
+
+
+def edgeless(num_sensors: int) -> Tensor:
+    """A graph kernel of order 3 that begins with T_0 = I."""
+    return torch.eye(num_sensors).repeat(3, 1, 1)
+
+
+def readings(*shape: int, seed: int = 1) -> Tensor:
+    source = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=source, dtype=torch.float64)
+
+
+Shape = dict[str, Any]
+
+
+@st.composite
+def small_shapes(draw: st.DrawFn) -> Shape:
+    """Kernels of 1 to 3, one to three blocks, widths that grow and shrink, 1 to 3 last steps.
+
+    As keywords: the shape checks draw random numbers, which a strategy must not.
+    """
+    width = st.integers(1, 3)
+    outs = [1, *draw(st.lists(width, min_size=1, max_size=3))]
+    channels = tuple((outs[i], draw(width), outs[i + 1]) for i in range(len(outs) - 1))
+    kernel_size = draw(st.integers(1, 3))
+    return {
+        "num_sensors": draw(st.integers(1, 3)),
+        "channels": channels,
+        "history_steps": 2 * len(channels) * (kernel_size - 1) + draw(st.integers(1, 3)),
+        "temporal_kernel_size": kernel_size,
+        "chebyshev_order": draw(st.integers(1, 3)),
+    }

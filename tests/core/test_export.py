@@ -1,0 +1,381 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import core.export
+from core.datasets.dataset import Dataset
+from core.errors import ExportError
+from core.export import FILES, Export, StudentFacts, export_student, open_export, read_manifest
+from core.export_evaluation import evaluate_export
+from core.forecasting import evaluate, repeat_last
+from core.onnx_forecaster import TOLERANCE, Parity, measure_parity, to_onnx
+from core.preprocessing.gaps import interpolate_gaps
+from core.preprocessing.prepare import PreparedData, prepare
+from core.stgcn import STGCN
+from tests.oracles import forecasting_oracle as oracle
+from tests.small_students import ROWS_PER_DAY, SENSORS, WINDOWS_PER_DAY, make_dataset, make_student
+
+FACTS = StudentFacts(
+    settings={"method": "ord", "alpha1": 0.5, "epochs": 3, "seed": 7},
+    validation={"val_mae": 2.5, "val_mape": float("nan")},
+    lineage={"sweep": "first", "trial": 7},
+    teacher_test={"mae": 1.5},
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    folder: Path
+    dataset: Dataset
+    data: PreparedData
+    model: STGCN
+    said: str
+    """What the export wrote to standard output, standard error and logs."""
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    root = tmp_path_factory.mktemp("exports")
+    dataset = make_dataset(root / "small")
+    data = prepare(dataset)
+    model, said = make_student(data), io.StringIO()
+    handler = logging.StreamHandler(said)
+    logging.getLogger().addHandler(handler)
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        export_student(root / "1-trial-0007", model, data, dataset.adjacency, FACTS)
+    logging.getLogger().removeHandler(handler)
+    return Exported(root / "1-trial-0007", dataset, data, model, said.getvalue())
+
+
+@pytest.fixture
+def opened(exported: Exported) -> Export:
+    return open_export(exported.folder)
+
+
+@pytest.fixture
+def copied(exported: Exported, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(exported.folder, tmp_path / "export"))
+
+
+@pytest.fixture
+def ready_made(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the conversion where only what surrounds it is tested."""
+    content = (exported.folder / "model.onnx").read_bytes()
+    monkeypatch.setattr(core.export, "to_onnx", lambda *_: content)
+
+
+@pytest.mark.timeout(300)
+def test_the_folder_holds_what_the_manifest_lists(exported: Exported) -> None:
+    assert {path.name for path in exported.folder.iterdir()} == {*FILES, "manifest.json"}
+    assert exported.said == ""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("batch", [1, 5])
+def test_onnx_forecasts_what_each_window_gives_by_itself(exported: Exported, batch: int) -> None:
+    session = onnxruntime.InferenceSession(exported.folder / "model.onnx")
+    scaler = exported.data.scaler
+    rows = range(400, 400 + 7 * batch, 7)
+    windows = torch.stack([exported.data.readings[row : row + 12] for row in rows])
+    expected = scaler.unscale(oracle.plain_roll_out(exported.model, windows, 3))
+    readings = scaler.unscale(windows).numpy()
+    (forecast,) = session.run(None, {"readings": readings})
+    assert forecast.dtype == np.float32
+    np.testing.assert_allclose(forecast, expected, atol=TOLERANCE)
+    # Not by luck: forecasts differ between windows, and from the scaled ones.
+    assert np.ptp(forecast, axis=2).min() > 0.1
+    assert forecast.mean() > 10
+
+
+def test_onnx_says_what_goes_in_and_out_and_nothing_of_the_machine(exported: Exported) -> None:
+    path = exported.folder / "model.onnx"
+    graph = onnx.load(path)
+    onnx.checker.check_model(graph)
+    facts = read_manifest(exported.folder)["onnx"]
+    assert [opset.version for opset in graph.opset_import if opset.domain == ""] == [facts["opset"]]
+    ends = {"input": graph.graph.input, "output": graph.graph.output}
+    for end, values in ends.items():
+        dims = {
+            value.name: [one.dim_param or one.dim_value for one in value.type.tensor_type.shape.dim]
+            for value in values
+        }
+        assert dims == facts[end]
+    assert b"site-packages" not in path.read_bytes()
+    assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()
+
+
+def test_manifest_tells_everything(exported: Exported) -> None:
+    manifest = read_manifest(exported.folder)
+    card = exported.data.card
+    assert manifest["settings"] == FACTS.settings
+    assert manifest["lineage"] == FACTS.lineage
+    assert manifest["metrics"] == {
+        "validation": {"val_mae": 2.5, "val_mape": None},
+        "test": {
+            "student": pytest.approx(evaluate(exported.model, exported.data, "test")),
+            "repeat_last": pytest.approx(repeat_last(exported.data, "test")),
+            "teacher": {"mae": 1.5},
+        },
+    }
+    assert (manifest["history_steps"], manifest["horizon_steps"]) == (12, 3)
+    assert manifest["horizon_minutes"] == [15, 30, 45]
+    assert manifest["parameters"] == sum(one.numel() for one in exported.model.parameters())
+    assert manifest["flops"] > 0
+    assert manifest["dataset"]["fingerprint"] == exported.dataset.fingerprint
+    assert manifest["dataset"]["sources"] == card.sources
+    assert manifest["dataset"]["sensor_ids"] == list(SENSORS)
+    assert manifest["dataset"]["unit"] == "mph"
+    parity = manifest["onnx"]["parity"]
+    assert parity["windows"] == WINDOWS_PER_DAY
+    assert 0 <= parity["mean_difference"] <= parity["max_difference"] <= parity["tolerance"]
+
+
+def test_opened_it_is_the_same_student(exported: Exported, opened: Export) -> None:
+    assert opened.card == exported.data.card
+    assert opened.scaler == exported.data.scaler
+    history = torch.randn(2, 1, 12, 5)
+    assert torch.equal(opened.model(history)[0], exported.model(history)[0])
+
+
+def test_without_a_teacher_there_are_no_errors_of_one(
+    exported: Exported, ready_made: None, tmp_path: Path
+) -> None:
+    facts = replace(FACTS, teacher_test=None)
+    manifest = export_student(
+        tmp_path / "export", exported.model, exported.data, exported.dataset.adjacency, facts
+    )
+    assert set(manifest["metrics"]["test"]) == {"student", "repeat_last"}
+
+
+def test_another_student_is_no_match(exported: Exported) -> None:
+    content = (exported.folder / "model.onnx").read_bytes()
+    assert measure_parity(content, exported.model, exported.data).holds
+    assert not measure_parity(content, make_student(exported.data, seed=1), exported.data).holds
+
+
+@pytest.mark.parametrize(
+    ("difference", "rounding", "holds"),
+    [
+        (1e-3, 0.0, True),
+        (1.1e-3, 1e-5, False),
+        (3.9e-2, 1e-2, True),
+        (4.1e-2, 1e-2, False),
+        (float("nan"), 0.0, False),
+    ],
+)
+def test_tolerance_follows_what_float32_can_do(
+    difference: float, rounding: float, holds: bool
+) -> None:
+    assert Parity(difference, 0.0, rounding, windows=1).holds is holds
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["nothing there", "an older export there"])
+def test_refused_without_a_trace_where_onnx_differs(
+    exported: Exported, ready_made: None, tmp_path: Path, before: bool
+) -> None:
+    folder = tmp_path / "export"
+    if before:
+        shutil.copytree(exported.folder, folder)
+    other = make_student(exported.data, seed=1)
+    with pytest.raises(ExportError, match=r"must be within 0\.00\S+ mph of PyTorch, but export is"):
+        export_student(folder, other, exported.data, exported.dataset.adjacency, FACTS)
+    assert list(tmp_path.iterdir()) == ([folder] if before else [])
+    if before:
+        assert torch.equal(open_export(folder).model.output.weight, exported.model.output.weight)
+
+
+def test_nothing_half_written_where_writing_fails(
+    exported: Exported, ready_made: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(core.export, "write_json", fail)
+    with pytest.raises(OSError, match="No space left"):
+        export_student(
+            tmp_path / "export", exported.model, exported.data, exported.dataset.adjacency, FACTS
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_or_missing_file_is_seen(copied: Path, name: str) -> None:
+    content = bytearray((copied / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / name).write_bytes(content)
+    with pytest.raises(ExportError, match=rf"{name} must be the file that was exported.*again"):
+        open_export(copied)
+    (copied / name).unlink()
+    with pytest.raises(ExportError, match=rf"an export must hold {name}, but .* has none"):
+        open_export(copied)
+
+
+def edit(copied: Path, change: Callable[[dict], object]) -> None:
+    manifest = read_manifest(copied)
+    change(manifest)
+    (copied / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda manifest: manifest.update(version=2), "must be of version 1, got version 2"),
+        (lambda manifest: manifest.pop("dataset"), "must be a whole export: 'dataset'"),
+        (lambda manifest: manifest["dataset"].pop("unit"), "must be a whole export.*unit"),
+        (lambda manifest: manifest["dataset"].update(split=[1, 1, 1]), "must be a whole export"),
+        (lambda manifest: manifest["scaler"].pop("std"), "must be a whole export.*std"),
+    ],
+)
+def test_a_manifest_of_something_else_is_seen(
+    copied: Path, change: Callable[[dict], object], message: str
+) -> None:
+    edit(copied, change)
+    with pytest.raises(ExportError, match=message):
+        open_export(copied)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
+def test_a_folder_without_a_manifest_is_no_export(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ExportError, match=r"must be an export folder with a manifest\.json"):
+        open_export(tmp_path)
+
+
+def by_metric(summary: dict[str, float]) -> dict[str, object]:
+    return {
+        metric: pytest.approx(
+            {str(minutes): summary[f"{metric}_{minutes}"] for minutes in (15, 30, 45)}, rel=1e-6
+        )
+        for metric in ("mae", "mape", "rmse")
+    }
+
+
+def test_evaluating_the_test_days_gives_the_test_errors(exported: Exported, opened: Export) -> None:
+    found = evaluate_export(opened, exported.dataset.readings, (4, 5), SENSORS)
+    expected = by_metric(evaluate(exported.model, exported.data, "test"))
+    assert found == {**expected, "windows": 2 * WINDOWS_PER_DAY}
+
+
+def test_no_window_crosses_a_midnight_between_weekdays(exported: Exported, opened: Export) -> None:
+    assert evaluate_export(opened, exported.dataset.readings)["windows"] == 6 * WINDOWS_PER_DAY
+
+
+def consecutive(opened: Export) -> Export:
+    return replace(opened, card=replace(opened.card, day_kind="consecutive"))
+
+
+def test_consecutive_days_are_one_stretch(exported: Exported, opened: Export) -> None:
+    readings = exported.dataset.readings
+    export = consecutive(opened)
+    data = replace(exported.data, card=export.card)
+    found = evaluate_export(export, readings, (4, 5))
+    windows = 2 * ROWS_PER_DAY - 14
+    assert found == {**by_metric(evaluate(exported.model, data, "test")), "windows": windows}
+    assert evaluate_export(export, readings[:100])["windows"] == 86
+    assert evaluate_export(export, readings[:15])["windows"] == 1
+
+
+def test_gaps_are_never_scored(exported: Exported, opened: Export) -> None:
+    readings = np.array(exported.dataset.readings[: 2 * ROWS_PER_DAY])
+    # What lies only in horizons: the last three rows of a single window.
+    readings[12:15] = np.nan
+    found = evaluate_export(consecutive(opened), readings[:15])
+    assert found["mae"] == {"15": None, "30": None, "45": None}
+    json.dumps(found, allow_nan=False)
+
+
+def test_new_readings_are_scaled_as_the_training_days(exported: Exported, opened: Export) -> None:
+    readings = np.array(exported.dataset.readings[:ROWS_PER_DAY]) + 5
+    scaled = exported.data.scaler.scale(interpolate_gaps(readings))
+    windows = torch.stack(
+        [torch.from_numpy(scaled[row : row + 12]) for row in range(WINDOWS_PER_DAY)]
+    )
+    forecasts = oracle.plain_roll_out(exported.model, windows, 3)
+    unscaled = exported.data.scaler.unscale(forecasts).double().numpy()
+    truths = [readings[row + 12 : row + 15].astype(np.float64) for row in range(WINDOWS_PER_DAY)]
+    naive = oracle.errors(list(unscaled), truths, {15: 1, 30: 2, 45: 3})
+    found = evaluate_export(opened, readings)
+    assert found["mae"]["45"] == pytest.approx(naive["mae_45"], rel=1e-5)
+    assert found["rmse"]["15"] == pytest.approx(naive["rmse_15"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("cut", "days", "ids", "message"),
+    [
+        (np.s_[:, :4], None, None, r"each of the 5 sensors .*got shape \[576, 4\]"),
+        (np.s_[:, 0], None, None, r"each of the 5 sensors .*got shape \[576\]"),
+        (np.s_[:], None, [*SENSORS[:4], "moon"], r"column 4 is 'moon' instead of 'middle'.*same"),
+        (np.s_[:], None, ["east", "north", *SENSORS[2:]], r"column 0 is 'east'.*into the order"),
+        (np.s_[:100], None, None, r"whole days of 96 rows, got 100 rows = 1 days and 4 rows"),
+        (np.s_[:0], None, None, r"every sensor needs at least one reading, but 'north'"),
+        (np.s_[:], (4, 6), None, r"within the 6 days of the readings, counted from 0, got 4-6"),
+        (np.s_[:], (5, 4), None, r"within the 6 days"),
+        (np.s_[:], (-1, 4), None, r"within the 6 days"),
+    ],
+)
+def test_readings_that_do_not_fit_are_refused(
+    exported: Exported,
+    opened: Export,
+    cut: slice | tuple,
+    days: tuple[int, int] | None,
+    ids: list[str] | None,
+    message: str,
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        evaluate_export(opened, np.array(exported.dataset.readings[cut]), days, ids)
+
+
+def test_too_few_rows_for_a_window_are_refused(exported: Exported, opened: Export) -> None:
+    with pytest.raises(ExportError, match=r"a window needs 15 rows .* but the readings have 14"):
+        evaluate_export(consecutive(opened), np.array(exported.dataset.readings[:14]))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(np.nan, "but 'west' has none here"), (np.inf, "must be finite")]
+)
+def test_a_sensor_without_a_number_is_refused(
+    exported: Exported, opened: Export, value: float, message: str
+) -> None:
+    readings = np.array(exported.dataset.readings)
+    readings[:, 3] = value
+    with pytest.raises(ExportError, match=message):
+        evaluate_export(opened, readings)
+
+
+def test_positions_are_no_ids_to_compare(exported: Exported, opened: Export) -> None:
+    export = replace(opened, card=replace(opened.card, sensor_ids=tuple("01234")))
+    readings = exported.dataset.readings
+    assert evaluate_export(export, readings, (4, 5), SENSORS) == evaluate_export(
+        opened, readings, (4, 5)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_real_size_agrees_with_pytorch(tmp_path: Path) -> None:
+    """228 sensors at 5 minutes: long sums and nine steps, where rounding shows."""
+    data = prepare(wide_dataset(tmp_path / "wide"))
+    model = make_student(data)
+    parity = measure_parity(to_onnx(model, data.scaler, 9), model, data)
+    assert parity.holds
+    assert parity.mean_difference < 1e-4
+
+
+def wide_dataset(folder: Path) -> Dataset:
+    from core.datasets.synthetic import build_synthetic
+
+    return build_synthetic(folder, seed=1, num_sensors=228, split=(1, 1, 1))

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.checkpoint import save_file, save_model
+from core.errors import CheckpointError, UnknownNameError
+from core.experiments import new_network
+from core.preprocessing.prepare import PreparedData, prepare
+from core.stgcn import STGCN, STGCNConfig
+from core.teachers import (
+    Teacher,
+    TeacherConfig,
+    find_teacher,
+    find_teachers,
+    open_teacher,
+    teacher_folder,
+)
+from core.training import TrainingConfig
+
+CONFIG = TeacherConfig(((1, 2, 3), (3, 2, 3)))
+
+
+@pytest.fixture(scope="module")
+def data(tiny_dataset) -> PreparedData:
+    return prepare(tiny_dataset)
+
+
+def network(data: PreparedData) -> STGCN:
+    shape = STGCNConfig(data.card.num_sensors, CONFIG.channels, data.history_steps)
+    return new_network(shape, data.graph_kernel, seed=0)
+
+
+def put_teacher(storage: Path, data: PreparedData, name: str, val_mae: float) -> Path:
+    """A teacher as if it had been trained."""
+    folder = teacher_folder(storage, name)
+    metadata = {
+        "dataset_fingerprint": data.fingerprint,
+        "settings": asdict(CONFIG),
+        "metrics": {"val_mae": val_mae},
+        "seconds": 12.5,
+    }
+    save_model(folder / "teacher.safetensors", network(data), metadata)
+    return folder
+
+
+# Fingerprints
+
+
+def test_what_identifies_a_teacher(data):
+    same = TeacherConfig(((1, 2, 3), (3, 2, 3)), replace(CONFIG.training))
+    found = {CONFIG.fingerprint_for(data), same.fingerprint_for(data)}
+    assert len(found) == 1
+    others = [
+        TeacherConfig(((1, 2, 3), (3, 2, 4))),
+        replace(CONFIG, training=replace(CONFIG.training, seed=1)),
+        replace(CONFIG, training=replace(CONFIG.training, learning_rate=2.1e-3)),
+        replace(CONFIG, training=TrainingConfig()),
+    ]
+    found |= {config.fingerprint_for(data) for config in others}
+    found.add(CONFIG.fingerprint_for(replace(data, fingerprint="other")))
+    found.add(CONFIG.fingerprint_for(replace(data, history_steps=13)))
+    assert len(found) == 7
+
+
+# On the disk
+
+
+def test_a_teacher_is_read_as_it_was_written(tmp_path, data):
+    folder = put_teacher(tmp_path, data, "t1", 2.5)
+    teacher = open_teacher(folder)
+    assert folder == tmp_path / "teachers" / "t1"
+    assert teacher == Teacher(
+        folder, data.fingerprint, teacher.settings, metrics={"val_mae": 2.5}, seconds=12.5
+    )
+    assert teacher.fingerprint == "t1"
+    assert teacher.targets_file == folder / "targets.safetensors"
+    assert teacher.settings["training"]["epochs"] == CONFIG.training.epochs
+    assert teacher.settings["channels"] == [[1, 2, 3], [3, 2, 3]]
+
+
+def test_its_network_is_loaded_frozen(tmp_path, data):
+    teacher = open_teacher(put_teacher(tmp_path, data, "t1", 2.5))
+    model = teacher.load(data)
+    for name, value in network(data).state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_file_of_another_kind_is_no_teacher(tmp_path, data):
+    folder = put_teacher(tmp_path, data, "t1", 2.5)
+    save_file(folder / "teacher.safetensors", {"predictions": torch.zeros(2)}, {"key": "k"})
+    with pytest.raises(CheckpointError, match=r"t1 must hold a teacher: .*; train it again"):
+        open_teacher(folder)
+
+
+def test_a_model_that_is_no_teacher_is_refused(tmp_path, data):
+    save_model(tmp_path / "teacher.safetensors", network(data), {"trial": 3})
+    with pytest.raises(CheckpointError, match=r"must hold a teacher: .*; train it again"):
+        open_teacher(tmp_path)
+
+
+def test_a_damaged_teacher_is_refused(tmp_path, data):
+    file = put_teacher(tmp_path, data, "t1", 2.5) / "teacher.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"must be a whole .*make it again"):
+        find_teachers(tmp_path, data)
+
+
+# Found again
+
+
+def test_teachers_of_this_data_come_best_first(tmp_path, data):
+    for name, val_mae in (("t1", 2.5), ("t2", 2.25), ("t3", 3.0)):
+        put_teacher(tmp_path, data, name, val_mae)
+    put_teacher(tmp_path, replace(data, fingerprint="other"), "t4", 1.0)
+    (tmp_path / "teachers" / "unfinished" / "checkpoints").mkdir(parents=True)
+    assert [one.fingerprint for one in find_teachers(tmp_path, data)] == ["t2", "t1", "t3"]
+
+
+def test_the_best_or_the_one_that_is_wanted(tmp_path, data):
+    assert find_teacher(tmp_path, data, None) is None
+    for name, val_mae in (("7f3a90", 2.5), ("c41d22", 2.25)):
+        put_teacher(tmp_path, data, name, val_mae)
+    assert find_teacher(tmp_path, data, None).fingerprint == "c41d22"
+    assert find_teacher(tmp_path, data, "7f3a90").fingerprint == "7f3a90"
+
+
+def test_an_unknown_teacher_comes_with_the_nearest(tmp_path, data):
+    put_teacher(tmp_path, data, "7f3a90", 2.5)
+    text = r"unknown teacher of tiny '7f3a9'; did you mean '7f3a90'\? \(known: 7f3a90\)"
+    with pytest.raises(UnknownNameError, match=text):
+        find_teacher(tmp_path, data, "7f3a9")
+
+
+def test_a_teacher_of_other_data_is_unknown(tmp_path, data):
+    put_teacher(tmp_path, replace(data, fingerprint="other"), "7f3a90", 2.5)
+    with pytest.raises(UnknownNameError, match="there is none yet"):
+        find_teacher(tmp_path, data, "7f3a90")
