@@ -17,16 +17,13 @@ from tests.integration.sweeps import hpo
 
 IN_A_PROCESS = (
     "method",
-    "unknown sweep",
     "taken name",
-    "name outside",
     "wrong option",
     "share of no GPU",
     "too many CPUs",
     "no such cluster",
     "storage below a file",
     "set outside",
-    "unknown key",
     "batch larger than data",
 )
 """Run as a user runs them."""

@@ -132,9 +132,10 @@ def test_ctrl_c_stops_a_sweep_that_another_driver_could_not_take(
 ) -> None:
     storage, log = tmp_path / "runs", tmp_path / "log"
     sweep = storage / "night"
-    driver = start(log, *sweep_arguments(traffic, storage, space_file, epochs=40))
+    driver = start(log, *sweep_arguments(traffic, storage, space_file, epochs=15))
     try:
-        wait_until(lambda: any(event["event"] == "epoch" for event in events(sweep)), 90)
+        begun = wait_until(lambda: any(one["event"] == "epoch" for one in events(sweep)), 90)
+        assert begun, log.read_text()
         assert state_of(storage, capsys) == "running"
         assert run(["resume", "night", "--storage", str(storage)]) == 2
         complaint = capsys.readouterr().err
