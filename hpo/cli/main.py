@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         where = f" (see `{context.command_path} --help`)" if context else ""
-        return _complain(f"{error.format_message()}{where}", 2)
+        return _complain(f"{' '.join(error.format_message().split())}{where}", 2)
     except UserError as error:
         return _complain(str(error), 2)
     except KeyboardInterrupt:

@@ -14,10 +14,11 @@ import pytest
 from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
-from hpo.ledger import Trial
+from hpo.ledger import Ledger, Trial, read_ledger
 from hpo.planning import Places, plan_sweep
 from hpo.recording import Recorder
 from hpo.results import TrialRecord, read_records
+from hpo.sweep import resume_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
 
@@ -108,3 +109,24 @@ def test_every_field_has_a_value(write: Write) -> None:
     record = write("failed", "why")
     empty = {field.name for field in fields(record) if getattr(record, field.name) is None}
     assert empty == {"teacher_fingerprint", "student"}
+
+
+@pytest.mark.parametrize(("status", "reason"), [("finished", None), ("failed", "too hot")])
+def test_a_record_that_a_crash_kept_from_the_ledger_counts(
+    folder: SweepFolder, small_data: Path, status: str, reason: str | None
+) -> None:
+    places = Places(small_data, folder.storage)
+    plan, _ = plan_sweep(SweepConfig("night", "none", "small", trials=1), places)
+    folder.write_plan(plan)
+    ledger = Ledger(folder.ledger_file)
+    ledger.append("suggested", trial=0, settings=TRIAL.settings, seed=17)
+    Recorder(folder, plan).write(ledger.state.trials[0], status, reason, FACTS)
+    ledger.close()
+    assert read_ledger(folder.ledger_file).num_ended == 0
+
+    # Nothing is left to run, so this starts no Ray.
+    (record,) = resume_sweep("night", places)
+    trial = read_ledger(folder.ledger_file).trials[0]
+    assert (trial.status, trial.reason, trial.metrics) == (status, reason, record.metrics)
+    assert resume_sweep("night", places) == [record]
+    assert folder.ledger_file.read_bytes().count(b"\n") == 2

@@ -1,0 +1,217 @@
+"""The command ``hpo``: quick help, exit codes, JSON alone on standard output, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.errors import ConfigError
+from hpo.cli import main as command_line
+from hpo.cli.main import run
+from hpo.ledger import Ledger
+from hpo.planning import Places, plan_sweep
+from hpo.sweep_config import SweepConfig
+from hpo.sweep_store import SweepFolder
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("ray", "torch", "optuna", "pandas", "pyarrow")
+LOADED = f"""
+import sys
+from hpo.cli.main import run
+code = run(sys.argv[1:])
+print(*sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr)
+sys.exit(code)
+"""
+CAN_FAIL = LOADED.replace("import sys\n", "import sys, optuna\n", 1)
+Output = pytest.CaptureFixture[str]
+
+
+def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["sweep"], ["resume"], ["status"], ["teacher"], ["data"]])
+def test_help_loads_nothing_heavy(command: list[str]) -> None:
+    done = in_a_process("-c", LOADED, *command, "--help")
+    assert done.returncode == 0
+    assert done.stderr.split() == []
+    assert "Usage: hpo" in done.stdout
+
+
+def test_that_check_can_fail() -> None:
+    assert "optuna" in in_a_process("-c", CAN_FAIL, "--help").stderr.split()
+
+
+@pytest.mark.parametrize("command", [[], ["sweep"]])
+def test_help_is_quick(command: list[str]) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = in_a_process("-m", "hpo", *command, "--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert seconds < 1.5
+
+
+def test_help_names_every_command(capsys: Output) -> None:
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("data", "teacher", "sweep", "resume", "status"))
+
+
+@pytest.mark.parametrize("group", [[], ["data"]])
+def test_a_group_without_a_command_shows_its_help(capsys: Output, group: list[str]) -> None:
+    assert run(group) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(" ".join(["Usage: hpo", *group]))
+    assert len(err.splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ConfigError("learning_rate must be positive"), 2, "hpo: learning_rate must be positive\n"),
+        (KeyboardInterrupt(), 130, "hpo: interrupted\n"),
+    ],
+)
+def test_errors_become_exit_codes(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Output,
+    error: BaseException,
+    code: int,
+    line: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("hpo.sweep_store.all_sweeps", fail)
+    assert run(["status"]) == code
+    assert tuple(capsys.readouterr()) == ("", line)
+
+
+def test_a_mistake_of_the_project_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("hpo.sweep_store.all_sweeps", fail)
+    with pytest.raises(ZeroDivisionError):
+        run(["status"])
+
+
+def test_main_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["hpo", "statu"])
+    with pytest.raises(SystemExit) as caught:
+        command_line.main()
+    assert caught.value.code == 2
+
+
+@pytest.fixture
+def storage(tmp_path: Path, small_data: Path) -> Path:
+    """Two sweeps: ``night`` stopped with one trial of each kind, ``day`` complete."""
+    storage = tmp_path / "runs"
+    places = Places(small_data, storage)
+    for name, trials in (("night", 5), ("day", 1)):
+        folder = SweepFolder(storage / name)
+        config = SweepConfig(name, "none", "small", trials=trials, epochs=3)
+        folder.write_plan(plan_sweep(config, places)[0])
+        ledger = Ledger(folder.ledger_file)
+        for trial, status in enumerate(["finished", "pruned", "failed", "running"][:trials]):
+            ledger.append("suggested", trial=trial, settings={"batch_size": 16}, seed=trial)
+            metrics = {"val_mae": 2.0 + trial}
+            ledger.append("epoch", trial=trial, epoch=1, metrics=metrics)
+            if status != "running":
+                reason = "too hot" if status == "failed" else None
+                ledger.append("ended", trial=trial, status=status, metrics=metrics, reason=reason)
+        ledger.close()
+    return storage
+
+
+def status(storage: Path, *arguments: str) -> int:
+    return run(["status", *arguments, "--storage", str(storage)])
+
+
+def test_status_of_one_sweep_as_json(storage: Path, capsys: Output) -> None:
+    assert status(storage, "night", "--format", "json") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    answer = json.loads(out)
+    counts = {key: answer[key] for key in ("finished", "pruned", "failed", "running", "trials")}
+    assert counts == {"finished": 1, "pruned": 1, "failed": 1, "running": 1, "trials": 5}
+    assert (answer["state"], answer["best"], answer["best_trial"]) == ("stopped", 2.0, 0)
+    assert [trial["status"] for trial in answer["details"]] == [
+        "finished",
+        "pruned",
+        "failed",
+        "running",
+    ]
+
+
+def test_status_of_all_sweeps(storage: Path, capsys: Output) -> None:
+    assert status(storage, "--format", "json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [(sweep["sweep"], sweep["state"]) for sweep in answer] == [
+        ("day", "complete"),
+        ("night", "stopped"),
+    ]
+    assert status(storage) == 0
+    text = capsys.readouterr().out
+    assert "night" in text
+    assert "complete" in text
+
+
+def test_status_says_how_to_go_on(storage: Path, capsys: Output) -> None:
+    assert status(storage, "night") == 0
+    text = capsys.readouterr().out
+    assert "night is stopped: 3 of 5 trials ended (1 pruned, 1 failed)" in text
+    assert "next: hpo resume night" in text
+    assert "too hot" in text
+
+
+def test_status_sees_a_driver(storage: Path, capsys: Output) -> None:
+    with SweepFolder(storage / "night").driver_lock():
+        assert status(storage, "night", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "running"
+
+
+def test_status_reads_only(storage: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in storage.rglob("*")}
+    assert status(storage) == status(storage, "night") == 0
+    assert {path: path.stat().st_mtime_ns for path in storage.rglob("*")} == before
+
+
+def test_status_without_any_sweep(tmp_path: Path, capsys: Output) -> None:
+    assert status(tmp_path / "runs") == 0
+    assert "no sweep yet" in capsys.readouterr().out
+    assert status(tmp_path / "runs", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    tmp_path: Path, small_data: Path, capsys: Output
+) -> None:
+    places = ["--data", str(small_data), "--storage", str(tmp_path / "runs")]
+    given = ["sweep", "none", "--dataset", "small", "--dry-run", "--set", "batch_size=16"]
+    assert run([*given, *places]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    plan = json.loads(out)
+    assert plan["space"]["parameters"]["batch_size"]["choices"] == [16]
+    assert plan["sweep"]["method"] == "none"
+    assert plan["sweep"]["name"].startswith("none-small-")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_may_come_from_the_environment(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setenv("HPO_STORAGE", str(storage))
+    assert run(["status", "--format", "json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2

@@ -1,0 +1,171 @@
+"""Sweeps that are killed, interrupted or driven twice: they lose nothing and repeat nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpo.cli.main import run
+from hpo.ledger import SweepState, read_ledger
+from hpo.results import read_records
+from hpo.sweep_store import SweepFolder
+from tests.integration.sweeps import descendants, events, hpo, start, title, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+KILLS = 4
+WORKERS = ("ray::ImplicitFunc", "raylet", "gcs_server")
+
+
+def sweep_arguments(traffic: Path, storage: Path, space_file: Path, epochs: int) -> list[object]:
+    places = ["--data", traffic, "--storage", storage, "--space", space_file]
+    fixed = ["--dataset", "small", "--trials", 4, "--epochs", epochs, "--max-concurrent", 2]
+    return ["sweep", "none", "--name", "night", *fixed, *places]
+
+
+def kill_at_a_random_moment(
+    driver: subprocess.Popen[bytes], sweep: Path, chance: random.Random
+) -> dict[int, str]:
+    """SIGKILL the driver after some more events; return what it had started."""
+    wanted = len(events(sweep)) + chance.randint(0, 3)
+    begun = wait_until(
+        lambda: (
+            driver.poll() is not None
+            or ((sweep / "sweep.json").exists() and len(events(sweep)) >= wanted)
+        ),
+        90,
+    )
+    assert begun, "the sweep did not get on"
+    time.sleep(chance.uniform(0, 0.5))
+    started = descendants(driver.pid)
+    driver.kill()
+    driver.wait()
+    return started
+
+
+def finished_files(sweep: Path) -> dict[Path, bytes]:
+    """Records, and the students they name, that nothing may change any more."""
+    folder = SweepFolder(sweep)
+    files = sorted(folder.results.glob("[0-9]*.parquet"))
+    named = [record.student for record in read_records(folder.results)]
+    files += [folder.storage / student for student in named if student]
+    return {file: file.read_bytes() for file in files}
+
+
+def check_nothing_is_lost_or_repeated(sweep: Path) -> None:
+    counts = Counter(
+        (event["event"], event["trial"], event.get("epoch")) for event in events(sweep)
+    )
+    assert set(counts.values()) == {1}
+    for kind in ("suggested", "ended"):
+        assert sorted(trial for name, trial, _ in counts if name == kind) == [0, 1, 2, 3]
+    ended: set[int] = set()
+    for event in events(sweep):
+        assert event["trial"] not in ended, "a trial that ended went on"
+        if event["event"] == "ended":
+            ended.add(event["trial"])
+    assert [record.trial for record in read_records(sweep / "results")] == [0, 1, 2, 3]
+
+
+def outcome(state: SweepState) -> dict[int, tuple[Any, ...]]:
+    return {
+        number: (trial.status, trial.settings, trial.seed, trial.metrics)
+        for number, trial in state.trials.items()
+    }
+
+
+def test_a_driver_killed_again_and_again_still_runs_every_trial_once(
+    traffic: Path, space_file: Path, tmp_path: Path
+) -> None:
+    chance = random.Random(11)
+    sweep, log = tmp_path / "runs" / "night", tmp_path / "log"
+    arguments = sweep_arguments(traffic, tmp_path / "runs", space_file, epochs=4)
+    orphans: dict[int, str] = {}
+    kept: dict[Path, bytes] = {}
+    kills = 0
+    for life in range(KILLS):
+        again = ["resume", "night", "--storage", tmp_path / "runs"]
+        driver = start(log, *(again if life else arguments))
+        orphans |= kill_at_a_random_moment(driver, sweep, chance)
+        kills += driver.returncode == -signal.SIGKILL
+        for file, content in kept.items():
+            assert file.read_bytes() == content, f"{file} changed"
+        kept = finished_files(sweep)
+    assert kills >= 3, log.read_text()
+
+    done = hpo("resume", "night", "--storage", tmp_path / "runs")
+    assert done.returncode == 0, done.stderr
+    assert all(file.read_bytes() == content for file, content in kept.items())
+    check_nothing_is_lost_or_repeated(sweep)
+
+    # The same sweep without a fault: every number is the same.
+    calm = sweep_arguments(traffic, tmp_path / "calm", space_file, epochs=4)
+    assert hpo(*calm).returncode == 0
+    state = read_ledger(sweep / "ledger.jsonl")
+    expected = read_ledger(tmp_path / "calm" / "night" / "ledger.jsonl")
+    assert outcome(state) == outcome(expected)
+    best, calm_best = state.best("val_mae"), expected.best("val_mae")
+    assert best is not None
+    assert calm_best is not None
+    assert (best.number, best.metrics) == (calm_best.number, calm_best.metrics)
+
+    def training() -> list[int]:
+        return [pid for pid, name in orphans.items() if name == title(pid) and is_training(name)]
+
+    assert wait_until(lambda: not training(), 30), [title(pid) for pid in training()]
+
+
+def is_training(name: str) -> bool:
+    return any(worker in name for worker in WORKERS)
+
+
+def test_ctrl_c_stops_a_sweep_that_another_driver_could_not_take(
+    traffic: Path, space_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage, log = tmp_path / "runs", tmp_path / "log"
+    sweep = storage / "night"
+    driver = start(log, *sweep_arguments(traffic, storage, space_file, epochs=40))
+    try:
+        wait_until(lambda: any(event["event"] == "epoch" for event in events(sweep)), 90)
+        assert state_of(storage, capsys) == "running"
+        assert run(["resume", "night", "--storage", str(storage)]) == 2
+        complaint = capsys.readouterr().err
+        assert complaint.startswith("hpo: a sweep has one driver, but another process drives 'nig")
+        assert complaint.count("\n") == 1
+        os.killpg(driver.pid, signal.SIGINT)
+        assert driver.wait(60) == 130
+    finally:
+        driver.kill()
+        driver.wait()
+    text = log.read_text()
+    assert "night is stopped; next: hpo resume night" in text
+    assert "Traceback" not in text
+
+    assert state_of(storage, capsys) == "stopped"
+    before = read_ledger(sweep / "ledger.jsonl")
+    assert before.num_ended < 4
+    done = hpo("resume", "night", "--storage", storage, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["sweep"], answer["trials"], answer["failed"]) == ("night", 4, 1)
+    check_nothing_is_lost_or_repeated(sweep)
+    after = read_ledger(sweep / "ledger.jsonl")
+    for number, trial in before.trials.items():
+        history = after.trials[number].history
+        assert {epoch: history[epoch] for epoch in trial.history} == trial.history
+    assert state_of(storage, capsys) == "complete"
+
+
+def state_of(storage: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What ``hpo status`` says of the sweep."""
+    capsys.readouterr()
+    assert run(["status", "night", "--storage", str(storage), "--format", "json"]) == 0
+    return str(json.loads(capsys.readouterr().out)["state"])
