@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from core.datasets.dataset import DatasetCard
 
-app = typer.Typer(help="List, import and check datasets.")
+app = typer.Typer(help="List, import and check datasets.", no_args_is_help=True)
 
 _BUILT_IN = "built in, made on first use"
 

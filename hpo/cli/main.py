@@ -22,6 +22,7 @@ from hpo.cli.teacher import teacher
 
 app = typer.Typer(
     help="Search for distilled students of STGCN traffic forecasters, on Ray Tune and Optuna.",
+    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -49,15 +50,22 @@ def run(arguments: list[str]) -> int:
     try:
         code = int(app(arguments, prog_name="hpo", standalone_mode=False) or 0)
     except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        where = f" (see `{context.command_path} --help`)" if context else ""
-        return _complain(f"{error.format_message()}{where}", 2)
+        return _wrong_usage(error)
     except UserError as error:
         return _complain(str(error), 2)
     except KeyboardInterrupt:
         code = INTERRUPTED
     # Typer turns an interrupt into this code and says nothing.
     return _complain("interrupted", code) if code == INTERRUPTED else code
+
+
+def _wrong_usage(error: typer.TyperException) -> int:
+    text, context = error.format_message(), getattr(error, "ctx", None)
+    if text.startswith("Usage:"):  # a group of commands without one: its help
+        print(text, file=sys.stderr)
+        return 2
+    where = f" (see `{context.command_path} --help`)" if context else ""
+    return _complain(f"{' '.join(text.split())}{where}", 2)
 
 
 def _complain(text: str, code: int) -> int:
