@@ -62,11 +62,10 @@ def best(
 
 
 def _table(rows: list[dict[str, Any]], metric: str) -> Table:
-    from rich import box
     from rich.table import Table
 
     shown = list(dict.fromkeys([metric, "val_mae_15", "val_mae_30", "val_mae_45"]))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for heading in ("rank", "sweep", "trial", "method", *shown, "parameters"):
         table.add_column(heading.removeprefix("val_"), justify="right", no_wrap=True)
     for row in rows:

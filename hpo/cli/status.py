@@ -74,7 +74,6 @@ def _show_one(folder: SweepFolder, output: Format) -> None:
 
 
 def _show_all(folders: list[SweepFolder], output: Format) -> None:
-    from rich import box
     from rich.table import Table
 
     from hpo.cli.output import console, print_json
@@ -84,7 +83,7 @@ def _show_all(folders: list[SweepFolder], output: Format) -> None:
         print_json(summaries)
         return
     columns = ("sweep", "method", "dataset", "state", "finished", "trials", "failed", "best")
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(*columns, box=None, pad_edge=False)
     for summary in summaries:
         best = "" if summary["best"] is None else f"{summary['objective']} {summary['best']:.4f}"
         table.add_row(*(str(summary[key]) for key in columns[:-1]), best)
