@@ -6,6 +6,8 @@ BIN=${BIN:-.venv/bin}
 export HPO_DATA=demo/data HPO_STORAGE=demo/runs
 rm -rf demo/runs
 
+# Few epochs: enough for a teacher clearly better than repeating the last observation.
+"$BIN"/hpo teacher synthetic --epochs 10
 "$BIN"/hpo sweep ord --dataset synthetic --trials 8 --epochs 10 --name demo
 "$BIN"/hpo best --dataset synthetic --top 3
 "$BIN"/hpo export demo --top 1
