@@ -131,7 +131,7 @@ def import_files(
         print_json(_summary(card))
         return
     console.print(_table([_summary(card)]))
-    console.print(f"Next: hpo data check {name}, or hpo teacher {name}", highlight=False)
+    console.print(f"next: hpo data check {name}, or hpo teacher {name}", highlight=False)
 
 
 @app.command("check")

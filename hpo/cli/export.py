@@ -60,8 +60,9 @@ def _show(folders: list[Path], output: Format) -> None:
         return
     for row in rows:
         console.print(_table(row))
-        console.print(row["folder"], highlight=False, soft_wrap=True, markup=False)
-    console.print(f"Next: hpo evaluate {rows[0]['folder']} --readings FILE", soft_wrap=True)
+        console.print(_from_here(row["folder"]), highlight=False, soft_wrap=True, markup=False)
+    first = _from_here(rows[0]["folder"])
+    console.print(f"next: hpo evaluate {first} --readings FILE", highlight=False, soft_wrap=True)
 
 
 def _summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -98,3 +99,9 @@ def _table(row: dict[str, Any]) -> Table:
             *("-" if value is None else f"{value:.2f}" for value in values),
         )
     return table
+
+
+def _from_here(folder: str) -> str:
+    """Return a path as short as the user would type it."""
+    path, here = Path(folder), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else folder

@@ -51,7 +51,7 @@ def test_import_list_and_check_as_json(run, options):
 def test_tables_for_people(run, options):
     imported = run("import", "mine", *options)
     assert imported.exit_code == 0
-    assert "Next: hpo data check mine" in imported.stdout
+    assert "next: hpo data check mine" in imported.stdout
     assert "3 consecutive" in run("list").stdout
     assert "built in, made on first use" in " ".join(run("list").stdout.split())
 
