@@ -122,7 +122,7 @@ class StructuralDistillation(Loss):
     alpha: float
     """Weight of each distilling gradient; the task's is 1 - alpha."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "features"})
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "last"})
 
     def __call__(
         self,
@@ -132,12 +132,12 @@ class StructuralDistillation(Loss):
         teacher: TeacherOutput,
     ) -> LossValue:
         """Compare one batch."""
-        last, teachers_last = features.temporal[-1], teacher.require_features().temporal[-1]
+        last = features.temporal[-1:], teacher.require_last(), features.windows_per_segment
         task = squared_error(prediction, target)
         distilling = {
             "response": response_kl_loss(prediction, teacher.require_prediction()),
-            "mimicry": mimicry_loss(last, teachers_last),
-            "structure": structure_loss(last, teachers_last),
+            "mimicry": summed_over_layers(mimicry_loss, *last),
+            "structure": summed_over_layers(structure_loss, *last),
         }
         taught = torch.stack(list(distilling.values())).sum()
         return RevisedLossValue(
@@ -179,7 +179,7 @@ class TemporalCorrelation(Loss):
     alpha3: float
     """Weight of the correlation term beside ORD."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "features"})
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "temporal"})
 
     def __call__(
         self,
@@ -190,7 +190,7 @@ class TemporalCorrelation(Loss):
     ) -> LossValue:
         """Compare one batch. Reports ``teacher_share`` (Table 3)."""
         response, parts = _overseen(prediction, target, teacher, self.alpha1)
-        tcd = summed_over_layers(tcd_loss, features.temporal, teacher.require_features().temporal)
+        tcd = _tcd(features, teacher)
         return LossValue(response + self.alpha3 * tcd, {**parts, **_detached(tcd=tcd)})
 
 
@@ -203,7 +203,7 @@ class SpatialCorrelation(Loss):
     alpha3: float
     """Weight of the correlation term beside ORD."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "features"})
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "spatial"})
 
     def __call__(
         self,
@@ -214,7 +214,7 @@ class SpatialCorrelation(Loss):
     ) -> LossValue:
         """Compare one batch. Reports ``teacher_share`` (Table 3)."""
         response, parts = _overseen(prediction, target, teacher, self.alpha1)
-        scd = summed_over_layers(scd_loss, features.spatial, teacher.require_features().spatial)
+        scd = _scd(features, teacher)
         return LossValue(response + self.alpha3 * scd, {**parts, **_detached(scd=scd)})
 
 
@@ -229,7 +229,7 @@ class SpatioTemporalCorrelation(Loss):
     alpha3: float
     """Weight of both correlation terms beside ORD."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "features"})
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "spatial", "temporal"})
 
     def __call__(
         self,
@@ -240,9 +240,7 @@ class SpatioTemporalCorrelation(Loss):
     ) -> LossValue:
         """Compare one batch. Reports ``teacher_share`` (Table 3)."""
         response, parts = _overseen(prediction, target, teacher, self.alpha1)
-        taught = teacher.require_features()
-        scd = summed_over_layers(scd_loss, features.spatial, taught.spatial)
-        tcd = summed_over_layers(tcd_loss, features.temporal, taught.temporal)
+        scd, tcd = _scd(features, teacher), _tcd(features, teacher)
         correlation = self.alpha2 * scd + (1.0 - self.alpha2) * tcd
         parts = {**parts, **_detached(scd=scd, tcd=tcd)}
         return LossValue(response + self.alpha3 * correlation, parts)
@@ -280,6 +278,16 @@ def _overseen(
     response = squared_error(prediction, mixture)
     share = from_teacher.to(response.dtype).mean()
     return response, {"teacher_share": share, **_detached(response=response)}
+
+
+def _scd(features: Features, teacher: TeacherOutput) -> Scalar:
+    taught = teacher.require_spatial()
+    return summed_over_layers(scd_loss, features.spatial, taught, features.windows_per_segment)
+
+
+def _tcd(features: Features, teacher: TeacherOutput) -> Scalar:
+    taught = teacher.require_temporal()
+    return summed_over_layers(tcd_loss, features.temporal, taught, features.windows_per_segment)
 
 
 def _detached(**parts: Tensor) -> dict[str, Tensor]:
