@@ -172,6 +172,17 @@ def fill_node_distances(columns: Array, distances: Array, start: int, stop: int)
 
 
 @compiled
+def fill_step_distances(columns: Array, distances: Array, start: int, stop: int) -> None:
+    """Add to ``distances`` [S, T, lags, N], zero so far, those of the steps; a task is a step."""
+    _, T, C, _ = columns.shape
+    for task in range(start, stop):
+        s, t = task // T, task % T
+        for lag in range(1, min(distances.shape[2], T - 1 - t) + 1):
+            late, row = columns[s, t + lag], distances[s, t, lag - 1]
+            _add_step_distances(columns[s, t], late, np.float32(1.0 / C), row)
+
+
+@compiled
 def _learn_node(columns: Array, gradient: Array, i: int, error: Array) -> float:
     """Take minus the distances wanted from node i; add its slopes, return the squared error."""
     _add_node_distances(columns, i, np.float32(1.0 / columns.shape[0]), error)

@@ -24,6 +24,7 @@ from core.distillation.correlation_loops import (
     Array,
     Taught,
     fill_node_distances,
+    fill_step_distances,
     scd_from_distances,
     scd_from_features,
     tcd_from_distances,
@@ -64,6 +65,15 @@ def node_distances(signal: Tensor) -> Tensor:
     S, T, _, N = own.shape
     distances = np.zeros((S, T, N * (N - 1) // 2), np.float32)
     _in_threads(lambda start, stop: fill_node_distances(own, distances, start, stop), S * T)
+    return torch.from_numpy(distances)
+
+
+def step_distances(signal: Tensor, lags: int) -> Tensor:
+    """Return what ``correlation.step_distances`` does, without a gradient."""
+    own = _columns(signal)
+    S, T, _, N = own.shape
+    distances = np.zeros((S, T, lags, N), np.float32)
+    _in_threads(lambda start, stop: fill_step_distances(own, distances, start, stop), S * T)
     return torch.from_numpy(distances)
 
 

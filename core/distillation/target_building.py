@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from core.distillation.correlation import import_compiled_terms, node_distances, step_distances
+from core.distillation import correlation
 from core.distillation.step_tables import StepTable, to_fixed_point
 from core.distillation.table_files import Layout, TableWriter, tables_written_aside
 from core.preprocessing.prepare import PreparedData
@@ -125,8 +126,9 @@ def forms_for(sample: Features) -> dict[str, list[HiddenLayers]]:
     pairs = [(N * (N - 1) // 2,)] * len(widths)
 
     def steps(features: Features) -> list[Tensor]:
+        terms = _fastest_on(features.temporal[0].device)
         layers = zip(features.temporal, lags, strict=True)
-        return [step_distances(layer, lag)[0] for layer, lag in layers]
+        return [terms.step_distances(layer, lag)[0] for layer, lag in layers]
 
     return {
         "temporal": [HiddenLayers("temporal", [(lag, N) for lag in lags], steps, True)],
@@ -188,9 +190,13 @@ def _passes(teacher: STGCN, data: PreparedData) -> Iterator[tuple[int, Pass]]:
 
 
 def _pair_distances(features: Features) -> list[Tensor]:
-    compiled = import_compiled_terms() if features.spatial[0].device.type == "cpu" else None
-    distances = compiled.node_distances if compiled is not None else node_distances
-    return [distances(layer)[0] for layer in features.spatial]
+    terms = _fastest_on(features.spatial[0].device)
+    return [terms.node_distances(layer)[0] for layer in features.spatial]
+
+
+def _fastest_on(device: torch.device) -> ModuleType:
+    compiled = correlation.import_compiled_terms() if device.type == "cpu" else None
+    return compiled or correlation
 
 
 def _spatial_features(features: Features) -> list[Tensor]:

@@ -183,3 +183,15 @@ def test_the_reference_has_the_gradient_that_it_says(term):
     assert torch.autograd.gradcheck(
         lambda signal: loss(signal, teacher, windows_per_segment=2), (student,)
     )
+
+
+@numba_only
+def test_compiled_distances_are_those_of_the_reference():
+    from core.distillation import correlation_numba
+
+    signal = draw(2, 7, 6, 5).float()
+    for found, expected in (
+        (correlation_numba.node_distances(signal), node_distances(signal)),
+        (correlation_numba.step_distances(signal, 4), step_distances(signal, 4)),
+    ):
+        torch.testing.assert_close(found, expected)
