@@ -39,9 +39,6 @@ logger = logging.getLogger(__name__)
 
 BACKENDS: Final = ("torch", "numba")
 
-SMALLEST_MEAN_DISTANCE = 1e-6
-"""Nodes closer than this on average count as equal: keeps the gradient of a dead layer finite."""
-
 
 def scd_loss(
     student: Signal,
@@ -65,15 +62,15 @@ def scd_loss(
         UnknownNameError: no such backend.
         ConfigError: the backend cannot do this here.
     """
-    _check_comparable(student, teacher, windows_per_segment)
-    pairs = _check_nodes(student)
-    _check_stored(student, teacher, (pairs,))
+    check_comparable(student, teacher, windows_per_segment)
+    pairs = check_nodes(student)
+    check_stored(student, teacher, (pairs,))
     weights = step_weights(student, windows_per_segment) / pairs
     compiled = _compiled_terms(student, backend)
     if compiled is not None:
         fused: Scalar = compiled.scd(student, teacher, weights)
         return fused
-    error = node_distances(student) - _wanted(teacher, student, node_distances)
+    error = node_distances(student) - teachers_values(teacher, student, node_distances)
     return (error.square().sum(dim=2) @ weights.to(error)).sum()
 
 
@@ -99,71 +96,26 @@ def tcd_loss(
         UnknownNameError: no such backend.
         ConfigError: the backend cannot do this here.
     """
-    _check_comparable(student, teacher, windows_per_segment)
+    check_comparable(student, teacher, windows_per_segment)
     T, N = student.shape[2:]
     lags = T - windows_per_segment
     if lags < 1:
         raise ShapeError(
             f"temporal correlation needs at least 2 time steps, got {lags + 1}; use `scd`"
         )
-    _check_stored(student, teacher, (lags, N))
+    check_stored(student, teacher, (lags, N))
     weights = pair_weights(student, windows_per_segment) / N
     compiled = _compiled_terms(student, backend)
     if compiled is not None:
         fused: Scalar = compiled.tcd(student, teacher, weights)
         return fused
     lag_distances = functools.partial(step_distances, lags=lags)
-    errors = lag_distances(student) - _wanted(teacher, student, lag_distances)
+    errors = lag_distances(student) - teachers_values(teacher, student, lag_distances)
     per_pair = errors.square().sum(dim=(0, 3))  # [T, lags]
     by_lag = [F.pad(weights.diagonal(lag), (0, lag)) for lag in range(1, lags + 1)]
     # Not a product with zero weights: beyond the last step there is no distance to look at.
     counted = torch.stack(by_lag, dim=1).to(per_pair)
     return (per_pair * counted)[counted > 0].sum()
-
-
-def structure_loss(
-    student: Signal, teacher: OtherSignal | StoredFeatures, windows_per_segment: int = 1
-) -> Scalar:
-    """Return the distance-wise relational loss of Park et al. (CVPR 2019) over the nodes.
-
-    At every time step, the Euclidean distances between nodes, divided by their mean over the
-    pairs; smooth L1 between student and teacher, mean over windows, time steps and pairs.
-
-    Args:
-        student: [S, C, T, N].
-        teacher: [S, C', T, N], or what is stored of it.
-        windows_per_segment: W.
-
-    Raises:
-        ShapeError: the shapes do not fit together, or there is no pair of nodes.
-    """
-    _check_comparable(student, teacher, windows_per_segment)
-    pairs = _check_nodes(student)
-    _check_stored(student, teacher, ())
-    own, wanted = _relative_distances(student), _wanted(teacher, student, _relative_distances)
-    error = F.smooth_l1_loss(own, wanted, reduction="none").sum(dim=(2, 3))
-    # A distance matrix holds each pair twice.
-    weights = step_weights(student, windows_per_segment) / (2 * pairs)
-    return (error @ weights.to(error)).sum()
-
-
-def mimicry_loss(
-    student: Signal, teacher: OtherSignal | StoredFeatures, windows_per_segment: int = 1
-) -> Scalar:
-    """Return the mean squared difference of the channel means of two layers.
-
-    Args:
-        student: [S, C, T, N].
-        teacher: [S, C', T, N], or what is stored of it.
-        windows_per_segment: W.
-
-    Raises:
-        ShapeError: the shapes do not fit together.
-    """
-    _check_comparable(student, teacher, windows_per_segment)
-    _check_stored(student, teacher, ())
-    error = (_channel_mean(student) - _wanted(teacher, student, _channel_mean)).square().mean(dim=2)
-    return (error @ step_weights(student, windows_per_segment).to(error)).sum()
 
 
 def summed_over_layers(
@@ -192,7 +144,7 @@ def node_distances(signal: Signal) -> Float[Tensor, "B T P"]:
     """Map [B, C, T, N] to [B, T, N (N - 1) / 2]: the mean over channels of |F_i - F_j|, i < j."""
     B, C, T, N = signal.shape
     i, j = torch.triu_indices(N, N, offset=1, device=signal.device)
-    square = _node_distances(signal, 1.0).flatten(1)
+    square = distance_matrices(signal, 1.0).flatten(1)
     return square.index_select(1, i * N + j).view(B, T, -1) / C
 
 
@@ -208,7 +160,7 @@ def step_distances(signal: Signal, lags: int) -> Float[Tensor, "B T lags N"]:
     return torch.stack(changes, dim=2)
 
 
-def _wanted(teacher: Any, student: Tensor, distances: Callable[[Tensor], Tensor]) -> Tensor:
+def teachers_values(teacher: Any, student: Tensor, distances: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the teacher's ``distances`` at the student's steps, from whatever is known of it."""
     if isinstance(teacher, StoredDistances):
         return teacher.at(student.shape[2]).to(student.dtype)
@@ -245,7 +197,7 @@ def import_compiled_terms() -> ModuleType | None:
         return None
 
 
-def _node_distances(signal: Tensor, norm: float) -> Tensor:
+def distance_matrices(signal: Tensor, norm: float) -> Tensor:
     """Map [B, C, T, N] to [B T, N, N]: the norm over channels between every two nodes."""
     B, C, T, N = signal.shape
     nodes = signal.permute(0, 2, 3, 1).reshape(B * T, N, C)
@@ -253,19 +205,7 @@ def _node_distances(signal: Tensor, norm: float) -> Tensor:
     return torch.cdist(nodes, nodes, p=norm, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _channel_mean(signal: Tensor) -> Tensor:
-    return signal.mean(dim=1)
-
-
-def _relative_distances(signal: Tensor) -> Tensor:
-    """Map [B, C, T, N] to Euclidean distances [B, T, N, N] whose mean over pairs is 1."""
-    B, _, T, N = signal.shape
-    distances = _node_distances(signal, 2.0)
-    mean = distances.sum(dim=(1, 2), keepdim=True) / (N * (N - 1))
-    return (distances / mean.clamp_min(SMALLEST_MEAN_DISTANCE)).view(B, T, N, N)
-
-
-def _check_comparable(student: Tensor, teacher: Any, windows: int) -> None:
+def check_comparable(student: Tensor, teacher: Any, windows: int) -> None:
     """Refuse layers of other windows, and segments that cannot be."""
     other = teacher if isinstance(teacher, Tensor) else student
     both = f"student {list(student.shape)} and teacher {list(other.shape)}"
@@ -283,7 +223,7 @@ def _check_comparable(student: Tensor, teacher: Any, windows: int) -> None:
         )
 
 
-def _check_stored(student: Tensor, teacher: Any, distances: tuple[int, ...]) -> None:
+def check_stored(student: Tensor, teacher: Any, distances: tuple[int, ...]) -> None:
     """Refuse a table of another network; ``distances`` is the shape of those of one step."""
     if isinstance(teacher, Tensor):
         return
@@ -298,7 +238,7 @@ def _check_stored(student: Tensor, teacher: Any, distances: tuple[int, ...]) -> 
         )
 
 
-def _check_nodes(signal: Tensor) -> int:
+def check_nodes(signal: Tensor) -> int:
     """Return the number of pairs of nodes."""
     N = signal.shape[3]
     if N < 2:

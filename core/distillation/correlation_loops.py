@@ -65,10 +65,8 @@ def scd_from_features(
     for task in range(start, stop):
         s, t = task // T, task % T
         row = taught.rows[s] + t
-        features, share = (
-            taught.entries[row],
-            np.float32(taught.scale[row] / taught.entries.shape[1]),
-        )
+        features = taught.entries[row]
+        share = np.float32(taught.scale[row] / len(features))
         total = 0.0
         for i in range(N - 1):
             error = row_error[i + 1 :]

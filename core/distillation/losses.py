@@ -1,9 +1,8 @@
 """All distillation losses, side by side: one signature, one registry.
 
 A student's outputs, the target and what the teacher says go in; a ``LossValue`` comes out. Each
-loss is a frozen dataclass whose fields are its hyperparameters, all in [0, 1], so that a search
-space may name them. Every term is a mean over its entries; layers of one kind are summed. Nothing
-here trains, runs a teacher or searches. A new loss is a class below and a line in ``LOSSES``.
+loss is a frozen dataclass whose fields are its hyperparameters, all in [0, 1]. Every term is a mean
+over its entries; layers of one kind are summed. A new loss is a class below and a line in ``LOSSES``.
 """
 
 from __future__ import annotations
@@ -16,23 +15,22 @@ import torch
 from torch import Tensor
 
 from core.distillation.correlation import (
-    mimicry_loss,
     scd_loss,
-    structure_loss,
     summed_over_layers,
     tcd_loss,
 )
 from core.distillation.gradient_revision import RevisedLossValue
 from core.distillation.interface import Loss, LossValue, TeacherOutput
 from core.distillation.response import (
+    hyperparameter_problems,
     ord_loss,
     overseen_target,
     rd_kl_loss,
     rd_l2_loss,
     response_kl_loss,
-    share_problems,
     squared_error,
 )
+from core.distillation.structure import mimicry_loss, structure_loss
 from core.errors import ConfigError, UnknownNameError
 from core.shapes import Scalar, WindowValues
 from core.stgcn import Features
@@ -115,8 +113,7 @@ class ResponseKL(Loss):
 class StructuralDistillation(Loss):
     """SKD of Bian et al.: response, mimicry and structure, their gradients revised.
 
-    Features are compared on the last hidden block. ``total`` is the weighted sum; ``backward``
-    takes the revised gradient, which is not that of the sum where task and teacher conflict.
+    On the last hidden layer. ``backward`` takes the revised gradient, not that of ``total``.
     """
 
     alpha: float
@@ -241,9 +238,8 @@ class SpatioTemporalCorrelation(Loss):
         """Compare one batch. Reports ``teacher_share`` (Table 3)."""
         response, parts = _overseen(prediction, target, teacher, self.alpha1)
         scd, tcd = _scd(features, teacher), _tcd(features, teacher)
-        correlation = self.alpha2 * scd + (1.0 - self.alpha2) * tcd
-        parts = {**parts, **_detached(scd=scd, tcd=tcd)}
-        return LossValue(response + self.alpha3 * correlation, parts)
+        total = response + self.alpha3 * (self.alpha2 * scd + (1.0 - self.alpha2) * tcd)
+        return LossValue(total, {**parts, **_detached(scd=scd, tcd=tcd)})
 
 
 def make_loss(method: str, hyperparameters: Mapping[str, Any]) -> Loss:
@@ -260,14 +256,11 @@ def make_loss(method: str, hyperparameters: Mapping[str, Any]) -> Loss:
     if method not in LOSSES:
         raise UnknownNameError("method", method, LOSSES)
     wanted = [entry.name for entry in fields(LOSSES[method])]
-    known = {name: value for name, value in hyperparameters.items() if name in wanted}
-    problems = [f"{name} is missing" for name in wanted if name not in known]
-    problems += [f"{name} is unknown" for name in hyperparameters if name not in known]
-    problems += share_problems(known)
+    problems = hyperparameter_problems(wanted, hyperparameters)
     if problems:
         takes = ", ".join(wanted) or "no hyperparameters"
         raise ConfigError(f"method {method!r} takes {takes}: {'; '.join(problems)}")
-    return LOSSES[method](**{name: float(value) for name, value in known.items()})
+    return LOSSES[method](**{name: float(value) for name, value in hyperparameters.items()})
 
 
 def _overseen(
@@ -277,7 +270,7 @@ def _overseen(
     mixture, from_teacher = overseen_target(teacher.require_prediction(), target, alpha1)
     response = squared_error(prediction, mixture)
     share = from_teacher.to(response.dtype).mean()
-    return response, {"teacher_share": share, **_detached(response=response)}
+    return response, _detached(teacher_share=share, response=response)
 
 
 def _scd(features: Features, teacher: TeacherOutput) -> Scalar:

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 
 from core.batching import windows_of
 from core.distillation.correlation import (
-    mimicry_loss,
     node_distances,
     scd_loss,
     step_distances,
-    structure_loss,
     tcd_loss,
 )
 from core.distillation.step_tables import (
@@ -25,6 +23,7 @@ from core.distillation.step_tables import (
     StoredFeatures,
     to_fixed_point,
 )
+from core.distillation.structure import mimicry_loss, structure_loss
 from core.errors import ShapeError
 from core.stgcn import Features
 from tests.oracles import loss_oracle as oracle
