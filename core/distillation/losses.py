@@ -2,7 +2,7 @@
 
 A student's outputs, the target and what the teacher says go in; a ``LossValue`` comes out. Each
 loss is a frozen dataclass whose fields are its hyperparameters, all in [0, 1]. Every term is a mean
-over its entries; layers of one kind are summed. A new loss is a class below and a line in ``LOSSES``.
+over its entries; layers of one kind are summed. A new one is a class and a line in ``LOSSES``.
 """
 
 from __future__ import annotations
