@@ -33,13 +33,17 @@ def cut_batch(
     return block[:, None, :-1], block[:, history_steps:].flatten(0, 1), rows
 
 
-def windows_of(features: Features, windows_per_segment: int) -> Features:
-    """Cut features of segments [S, C, T + W - 1, N] into those of their windows [S W, C, T, N]."""
-    if windows_per_segment == 1:
+def windows_of(features: Features) -> Features:
+    """Cut features of segments [S, C, T + W - 1, N] into those of their windows [S W, C, T, N].
+
+    Costs W times the memory: a term that counts every step once is cheaper (``correlation``).
+    """
+    size = features.windows_per_segment
+    if size == 1:
         return features
 
     def cut(signal: Signal) -> OtherSignal:
-        length = signal.shape[2] - windows_per_segment + 1
+        length = signal.shape[2] - size + 1
         runs = signal.unfold(2, length, 1)  # [S, C, W, N, T]
         return runs.permute(0, 2, 1, 4, 3).flatten(0, 1)
 

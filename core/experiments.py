@@ -15,6 +15,7 @@ import torch
 from core.checkpoint import CheckpointFolder, save_model
 from core.distillation.interface import LossValue, TeacherOutput
 from core.distillation.losses import Loss, make_loss
+from core.distillation.target_building import OnProgress
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.errors import ConfigError
 from core.files import exclusive_lock
@@ -67,7 +68,7 @@ class DistillationObjective:
         """Judge one batch (``core.training.Objective``)."""
         teacher = TeacherOutput()
         if self.targets is not None:
-            teacher = self.targets.of(rows, self.loss.needs)
+            teacher = self.targets.of(rows, self.loss.needs, features.windows_per_segment)
         return self.loss(prediction, features, target, teacher)
 
 
@@ -121,6 +122,7 @@ def distill_student(
     config: StudentConfig,
     checkpoints: CheckpointFolder | None,
     on_epoch: OnEpoch,
+    on_targets: OnProgress | None = None,
 ) -> TrainedStudent:
     """Train one student with one loss.
 
@@ -130,6 +132,7 @@ def distill_student(
         config: the trial's settings.
         checkpoints: where this very run keeps its states, or None.
         on_epoch: called after every epoch.
+        on_targets: called while the teacher's targets are built, if this trial builds them.
 
     Raises:
         TrainingDivergedError: the numbers left the finite ones.
@@ -140,7 +143,7 @@ def distill_student(
         if teacher is None:
             raise ConfigError(f"method {config.method} needs a teacher; train one first")
         targets = load_teacher_targets(
-            teacher.targets_file, teacher.load(data), teacher.fingerprint, data
+            teacher.targets_folder, teacher.load(data), data, loss.needs, on_progress=on_targets
         )
     shape = STGCNConfig(data.card.num_sensors, config.channels, data.history_steps)
     model = new_network(shape, data.graph_kernel, config.training.seed)

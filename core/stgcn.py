@@ -94,6 +94,8 @@ class Features:
     """After both temporal convolutions of each block: [B, C, T', N] each."""
     spatial: list[OtherSignal]
     """After the graph convolution of each block."""
+    windows_per_segment: int = 1
+    """W: B are runs of so many consecutive windows, whose own layers have T' - W + 1 steps."""
 
 
 Columns = Float[Tensor, "B T C N"]

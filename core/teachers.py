@@ -1,7 +1,7 @@
 """Teachers on the disk, found by what they were trained on and how.
 
     STORAGE/teachers/FINGERPRINT/teacher.safetensors   weights, config, settings, metrics
-    STORAGE/teachers/FINGERPRINT/targets.safetensors   what students imitate (TeacherTargets)
+    STORAGE/teachers/FINGERPRINT/targets/              what students imitate (TeacherTargets)
     STORAGE/teachers/FINGERPRINT/checkpoints/          while it trains
 
 The fingerprint covers data and settings, so asking for the same teacher again finds it. Training
@@ -67,9 +67,9 @@ class Teacher:
         return model.to(data.readings.device).requires_grad_(False)
 
     @property
-    def targets_file(self) -> Path:
+    def targets_folder(self) -> Path:
         """Where its targets lie or will lie."""
-        return self.folder / "targets.safetensors"
+        return self.folder / "targets"
 
 
 def teacher_folder(storage: Path, teacher_fingerprint: str) -> Path:

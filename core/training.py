@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from core.batching import cut_batch, windows_of
+from core.batching import cut_batch
 from core.checkpoint import CheckpointFolder
 from core.errors import ConfigError, TrainingDivergedError
 from core.forecasting import evaluate
@@ -101,7 +101,14 @@ class Objective(Protocol):
     def __call__(
         self, prediction: WindowValues, features: Features, target: WindowValues, rows: Rows
     ) -> ObjectiveValue:
-        """Take predictions [B, N], hidden features, targets [B, N] and first rows [B]."""
+        """Judge one batch.
+
+        Args:
+            prediction: [B, N].
+            features: hidden layers of the segments that these windows make up, in this order.
+            target: [B, N].
+            rows: first row of each window [B].
+        """
 
 
 @dataclass(frozen=True)
@@ -220,7 +227,7 @@ class Trainer:
         prediction, features = self.model(history)
         value = self.objective(
             prediction.flatten(0, 1),
-            windows_of(features, self.config.windows_per_segment),
+            replace(features, windows_per_segment=self.config.windows_per_segment),
             target,
             rows,
         )

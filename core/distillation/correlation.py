@@ -1,15 +1,19 @@
 """Hidden features of a student and a teacher in, how differently they are correlated out.
 
-Each term reduces features [B, C, T, N] to values that do not depend on the number of channels, so
+Each term reduces features [S, C, T, N] to values that do not depend on the number of channels, so
 a student and a teacher of different widths can be compared, and returns a mean over the entries.
 The teacher is a constant here: no gradient flows to it. No tensor with both pairs and channels
 is ever stored. Which layers are compared, and with which weights, is decided in ``losses``.
+
+Segments: of W consecutive windows every time step, and every pair of steps, is compared once and
+counts as often as there are windows that hold it. The result equals, to rounding, the mean over
+the windows one by one.
 
 The spatial and temporal terms have two implementations, called backends: ``torch``, the reference,
 runs anywhere and in any precision; ``numba`` is compiled, many times faster and sparing of memory,
 for float32 on the CPU. Left to themselves they take the faster one that fits.
 
-Axes: B windows, C channels, T time steps, N sensors.
+Axes: S segments (windows where W = 1), C channels, T time steps of a segment, N sensors, P pairs.
 """
 
 from __future__ import annotations
@@ -19,12 +23,15 @@ import importlib
 import logging
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from core.distillation.segment_weights import pair_weights, step_weights
+from core.distillation.step_tables import StoredDistances, StoredFeatures
 from core.errors import ConfigError, ShapeError, UnknownNameError
 from core.shapes import OtherSignal, Scalar, Signal
 
@@ -32,105 +39,90 @@ logger = logging.getLogger(__name__)
 
 BACKENDS: Final = ("torch", "numba")
 
-SMALLEST_MEAN_DISTANCE = 1e-6
-"""Nodes closer than this on average count as equal: keeps the gradient of a dead layer finite."""
 
-
-def scd_loss(student: Signal, teacher: OtherSignal, backend: str | None = None) -> Scalar:
+def scd_loss(
+    student: Signal,
+    teacher: OtherSignal | StoredDistances | StoredFeatures,
+    backend: str | None = None,
+    windows_per_segment: int = 1,
+) -> Scalar:
     """Return the spatial correlation distillation of one layer, Eq. 9-10.
 
     At every time step, the mean over channels of |F_i - F_j| for each pair of nodes i < j; the
     mean squared difference between student and teacher over windows, time steps and pairs.
 
     Args:
-        student: [B, C, T, N].
-        teacher: [B, C', T, N].
+        student: [S, C, T, N].
+        teacher: [S, C', T, N], or what is stored of it.
         backend: one of ``BACKENDS``, or None for the fastest that fits.
+        windows_per_segment: W; the windows' layer has T - W + 1 time steps.
 
     Raises:
         ShapeError: the shapes do not fit together, or there is no pair of nodes.
         UnknownNameError: no such backend.
         ConfigError: the backend cannot do this here.
     """
-    _check_comparable(student, teacher)
-    _check_nodes(student)
+    check_comparable(student, teacher, windows_per_segment)
+    pairs = check_nodes(student)
+    check_stored(student, teacher, (pairs,))
+    weights = step_weights(student, windows_per_segment) / pairs
     compiled = _compiled_terms(student, backend)
     if compiled is not None:
-        fused: Scalar = compiled.scd(student, teacher)
+        fused: Scalar = compiled.scd(student, teacher, weights)
         return fused
-    own = _node_distances(student, 1.0) / student.shape[1]
-    wanted = _node_distances(teacher.detach(), 1.0) / teacher.shape[1]
-    return F.mse_loss(own, wanted, reduction="sum") / _ordered_pairs(student)
+    error = node_distances(student) - teachers_values(teacher, student, node_distances)
+    return (error.square().sum(dim=2) @ weights.to(error)).sum()
 
 
-def tcd_loss(student: Signal, teacher: OtherSignal, backend: str | None = None) -> Scalar:
+def tcd_loss(
+    student: Signal,
+    teacher: OtherSignal | StoredDistances,
+    backend: str | None = None,
+    windows_per_segment: int = 1,
+) -> Scalar:
     """Return the temporal correlation distillation of one layer, Eq. 7-8.
 
     For every node, the mean over channels of |F_i - F_j| for each pair of time steps i < j; the
     mean squared difference between student and teacher over windows, pairs and nodes.
 
     Args:
-        student: [B, C, T, N].
-        teacher: [B, C', T, N].
+        student: [S, C, T, N].
+        teacher: [S, C', T, N], or what is stored of it.
         backend: one of ``BACKENDS``, or None for the fastest that fits.
+        windows_per_segment: W; the windows' layer has T - W + 1 time steps.
 
     Raises:
         ShapeError: the shapes do not fit together, or there is no pair of time steps.
         UnknownNameError: no such backend.
         ConfigError: the backend cannot do this here.
     """
-    _check_comparable(student, teacher)
-    B, _, T, N = student.shape
-    if T < 2:
-        raise ShapeError(f"temporal correlation needs at least 2 time steps, got {T}; use `scd`")
+    check_comparable(student, teacher, windows_per_segment)
+    T, N = student.shape[2:]
+    lags = T - windows_per_segment
+    if lags < 1:
+        raise ShapeError(
+            f"temporal correlation needs at least 2 time steps, got {lags + 1}; use `scd`"
+        )
+    check_stored(student, teacher, (lags, N))
+    weights = pair_weights(student, windows_per_segment) / N
     compiled = _compiled_terms(student, backend)
     if compiled is not None:
-        fused: Scalar = compiled.tcd(student, teacher)
+        fused: Scalar = compiled.tcd(student, teacher, weights)
         return fused
-    per_lag = [
-        F.mse_loss(_changes(student, lag), _changes(teacher.detach(), lag), reduction="sum")
-        for lag in range(1, T)
-    ]
-    return torch.stack(per_lag).sum() / (B * N * (T * (T - 1) // 2))
-
-
-def structure_loss(student: Signal, teacher: OtherSignal) -> Scalar:
-    """Return the distance-wise relational loss of Park et al. (CVPR 2019) over the nodes.
-
-    At every time step, the Euclidean distances between nodes, divided by their mean over the
-    pairs; smooth L1 between student and teacher, mean over windows, time steps and pairs.
-
-    Args:
-        student: [B, C, T, N].
-        teacher: [B, C', T, N].
-
-    Raises:
-        ShapeError: the shapes do not fit together, or there is no pair of nodes.
-    """
-    _check_comparable(student, teacher)
-    _check_nodes(student)
-    own, wanted = _relative_distances(student), _relative_distances(teacher.detach())
-    return F.smooth_l1_loss(own, wanted, reduction="sum") / _ordered_pairs(student)
-
-
-def mimicry_loss(student: Signal, teacher: OtherSignal) -> Scalar:
-    """Return the mean squared difference of the channel means of two layers.
-
-    Args:
-        student: [B, C, T, N].
-        teacher: [B, C', T, N].
-
-    Raises:
-        ShapeError: the shapes do not fit together.
-    """
-    _check_comparable(student, teacher)
-    return F.mse_loss(student.mean(dim=1), teacher.detach().mean(dim=1))
+    lag_distances = functools.partial(step_distances, lags=lags)
+    errors = lag_distances(student) - teachers_values(teacher, student, lag_distances)
+    per_pair = errors.square().sum(dim=(0, 3))  # [T, lags]
+    by_lag = [F.pad(weights.diagonal(lag), (0, lag)) for lag in range(1, lags + 1)]
+    # Not a product with zero weights: beyond the last step there is no distance to look at.
+    counted = torch.stack(by_lag, dim=1).to(per_pair)
+    return (per_pair * counted)[counted > 0].sum()
 
 
 def summed_over_layers(
-    term: Callable[[Tensor, Tensor], Tensor],
+    term: Callable[..., Tensor],
     student: Sequence[OtherSignal],
-    teacher: Sequence[OtherSignal],
+    teacher: Sequence[Any],
+    windows_per_segment: int,
 ) -> Scalar:
     """Return the sum of ``term`` over the layers of one kind.
 
@@ -142,7 +134,39 @@ def summed_over_layers(
             "student and teacher must have as many hidden layers, got "
             f"{len(student)} and {len(teacher)}; give both as many blocks"
         )
-    return torch.stack([term(*pair) for pair in zip(student, teacher, strict=True)]).sum()
+    layers = zip(student, teacher, strict=True)
+    return torch.stack(
+        [term(own, taught, windows_per_segment=windows_per_segment) for own, taught in layers]
+    ).sum()
+
+
+def node_distances(signal: Signal) -> Float[Tensor, "B T P"]:
+    """Map [B, C, T, N] to [B, T, N (N - 1) / 2]: the mean over channels of |F_i - F_j|, i < j."""
+    B, C, T, N = signal.shape
+    i, j = torch.triu_indices(N, N, offset=1, device=signal.device)
+    square = distance_matrices(signal, 1.0).flatten(1)
+    return square.index_select(1, i * N + j).view(B, T, -1) / C
+
+
+def step_distances(signal: Signal, lags: int) -> Float[Tensor, "B T lags N"]:
+    """Map [B, C, T, N] to [B, T, lags, N], at [b, t, d - 1]: mean over channels of |F_{t+d} - F_t|.
+
+    Zero where t + d lies beyond the last step.
+    """
+    changes = [
+        F.pad((signal[:, :, lag:] - signal[:, :, :-lag]).abs().mean(dim=1), (0, 0, 0, lag))
+        for lag in range(1, lags + 1)
+    ]
+    return torch.stack(changes, dim=2)
+
+
+def teachers_values(teacher: Any, student: Tensor, distances: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the teacher's ``distances`` at the student's steps, from whatever is known of it."""
+    if isinstance(teacher, StoredDistances):
+        return teacher.at(student.shape[2]).to(student.dtype)
+    if isinstance(teacher, StoredFeatures):
+        return distances(teacher.at(student.shape[2]).to(student.dtype))
+    return distances(teacher.detach())
 
 
 def _compiled_terms(student: Tensor, backend: str | None) -> ModuleType | None:
@@ -157,14 +181,14 @@ def _compiled_terms(student: Tensor, backend: str | None) -> ModuleType | None:
             "backend numba needs float32 on the cpu, got "
             f"{student.dtype} on {student.device}; use backend torch"
         )
-    compiled = _import_compiled_terms()
+    compiled = import_compiled_terms()
     if compiled is None and backend == "numba":
         raise ConfigError("backend numba needs the package numba, found none; pip install numba")
     return compiled
 
 
 @functools.cache
-def _import_compiled_terms() -> ModuleType | None:
+def import_compiled_terms() -> ModuleType | None:
     """Import them when first asked for, as numba takes its time; None where it is missing."""
     try:
         return importlib.import_module("core.distillation.correlation_numba")
@@ -173,7 +197,7 @@ def _import_compiled_terms() -> ModuleType | None:
         return None
 
 
-def _node_distances(signal: Tensor, norm: float) -> Tensor:
+def distance_matrices(signal: Tensor, norm: float) -> Tensor:
     """Map [B, C, T, N] to [B T, N, N]: the norm over channels between every two nodes."""
     B, C, T, N = signal.shape
     nodes = signal.permute(0, 2, 3, 1).reshape(B * T, N, C)
@@ -181,43 +205,44 @@ def _node_distances(signal: Tensor, norm: float) -> Tensor:
     return torch.cdist(nodes, nodes, p=norm, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _relative_distances(signal: Tensor) -> Tensor:
-    """Map [B, C, T, N] to Euclidean distances [B T, N, N] whose mean over pairs is 1."""
-    N = signal.shape[3]
-    distances = _node_distances(signal, 2.0)
-    mean = distances.sum(dim=(1, 2), keepdim=True) / (N * (N - 1))
-    return distances / mean.clamp_min(SMALLEST_MEAN_DISTANCE)
-
-
-def _changes(signal: Tensor, lag: int) -> Tensor:
-    """Map [B, C, T, N] to [B, T - lag, N]: mean over channels of |F_{t + lag} - F_t|."""
-    return (signal[:, :, lag:] - signal[:, :, :-lag]).abs().mean(dim=1)
-
-
-def _ordered_pairs(signal: Tensor) -> int:
-    """Count the entries of distance matrices off their diagonal.
-
-    A distance matrix holds each pair i < j twice and zeros on its diagonal, so its sum divided by
-    this count is the mean over pairs.
-    """
-    B, _, T, N = signal.shape
-    return B * T * N * (N - 1)
-
-
-def _check_comparable(student: Tensor, teacher: Tensor) -> None:
-    both = f"student {list(student.shape)} and teacher {list(teacher.shape)}"
-    if student.ndim != 4 or teacher.ndim != 4:
+def check_comparable(student: Tensor, teacher: Any, windows: int) -> None:
+    """Refuse layers of other windows, and segments that cannot be."""
+    other = teacher if isinstance(teacher, Tensor) else student
+    both = f"student {list(student.shape)} and teacher {list(other.shape)}"
+    if student.ndim != 4 or other.ndim != 4:
         raise ShapeError(f"features must be [B, C, T, N], got {both}")
-    if student.shape[0] != teacher.shape[0] or student.shape[2:] != teacher.shape[2:]:
+    if student.shape[0] != other.shape[0] or student.shape[2:] != other.shape[2:]:
         raise ShapeError(
             f"student and teacher must agree in windows, time steps and sensors, got {both} "
             "[B, C, T, N]; compare the same layer of the same windows"
         )
-
-
-def _check_nodes(signal: Tensor) -> None:
-    if signal.shape[3] < 2:
+    if not 1 <= windows <= student.shape[2]:
         raise ShapeError(
-            f"correlation between sensors needs at least 2 of them, got {signal.shape[3]}; "
-            "use `ord` or `tcd`"
+            f"windows_per_segment must be 1 to {student.shape[2]}, the time steps of the layer, "
+            f"got {windows}; give the number of windows that were computed together"
         )
+
+
+def check_stored(student: Tensor, teacher: Any, distances: tuple[int, ...]) -> None:
+    """Refuse a table of another network; ``distances`` is the shape of those of one step."""
+    if isinstance(teacher, Tensor):
+        return
+    S, N = student.shape[0], student.shape[3]
+    entry = tuple(teacher.table.entries.shape[1:])
+    fits = entry[1:] == (N,) if isinstance(teacher, StoredFeatures) else entry == distances
+    if len(teacher.rows) != S or not fits:
+        raise ShapeError(
+            f"what is stored of a teacher must fit the student {list(student.shape)} [B, C, T, N], "
+            f"got {len(teacher.rows)} segments with {list(entry)} a step; use a teacher of the "
+            "same sensors, history and temporal kernel"
+        )
+
+
+def check_nodes(signal: Tensor) -> int:
+    """Return the number of pairs of nodes."""
+    N = signal.shape[3]
+    if N < 2:
+        raise ShapeError(
+            f"correlation between sensors needs at least 2 of them, got {N}; use `ord` or `tcd`"
+        )
+    return N * (N - 1) // 2

@@ -1,68 +1,80 @@
 """The correlation terms for the CPU, compiled: each pair is visited once and forgotten.
 
-The same two terms as in ``correlation``, in the same shapes. One pass gives the loss and its
-gradient with respect to the student, so no matrix of pairs is ever stored. The gradient has no
+The same two terms as in ``correlation``. One pass gives the loss and its gradient with respect to
+the student, so no matrix of pairs is ever stored. What is stored of a teacher is read where it
+lies: its rows are looked up inside the kernels, so nothing is gathered. The gradient has no
 derivative of its own: differentiating twice is refused. It uses as many threads as torch does.
 Needs numba; whether it is there, and which implementation is used, ``correlation`` decides.
 
-Axes: B windows, C and W channels of student and teacher, T time steps, N sensors.
+Axes: S segments, R rows of what is known of the teacher, C channels, T time steps, N sensors.
+Arrays lie as signals do inside the network, [S, T, C, N]: the nodes of a step are side by side.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from core.distillation.correlation_loops import (
+    Array,
+    Taught,
+    fill_node_distances,
+    fill_step_distances,
+    scd_from_distances,
+    scd_from_features,
+    tcd_from_distances,
+    tcd_from_features,
+)
+from core.distillation.step_tables import StoredDistances, StoredFeatures
 from core.errors import ConfigError
 
-Array = NDArray[Any]
-Kernel = Callable[[Array, Array, Array, Array, int, int], None]
-"""(student, teacher, gradient, sums, start, stop): work through tasks ``start`` to ``stop - 1``.
-
-Adds to ``gradient`` and writes the sum of each task to ``sums``. Tasks share no output, so ranges
-may run side by side, and the result does not depend on how many threads there are.
-"""
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-# Sums may be reordered; NaN and infinity stay what they are, for they must show in the loss.
-FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+Kernel = Callable[[Array, Taught, Array, Array, Array, int, int], None]
 
 
-def _compiled(function: Function) -> Function:
-    """Compile at the first call, for the types of that call; kept on disk where that is allowed."""
-    # The shape checks of the tests wrap every function, and a wrapper cannot be compiled.
-    plain = inspect.unwrap(function)
-    try:
-        return cast(Function, numba.njit(nogil=True, cache=True, fastmath=FASTMATH)(plain))
-    except RuntimeError:  # no folder to keep it in
-        return cast(Function, numba.njit(nogil=True, fastmath=FASTMATH)(plain))
-
-
-def scd(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return what ``correlation.scd_loss`` does, from features that fit together."""
-    B, _, T, N = student.shape
+def scd(
+    student: Tensor, teacher: Tensor | StoredDistances | StoredFeatures, weights: Tensor
+) -> Tensor:
+    """Return what ``correlation.scd_loss`` does; ``weights`` [T] count one pair of each step."""
+    stored = isinstance(teacher, StoredDistances)
+    kernel = scd_from_distances if stored else scd_from_features
+    tasks = student.shape[0] * student.shape[2]
     term: Tensor = _CompiledTerm.apply(  # type: ignore[no-untyped-call]
-        student, teacher, _scd_kernel, B * T, B * T * (N * (N - 1) // 2)
+        student, _taught(teacher), weights.numpy(), kernel, tasks
     )
     return term
 
 
-def tcd(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return what ``correlation.tcd_loss`` does, from features that fit together."""
-    B, _, T, N = student.shape
+def tcd(student: Tensor, teacher: Tensor | StoredDistances, weights: Tensor) -> Tensor:
+    """Return what ``correlation.tcd_loss`` does; ``weights`` [T, T] count one pair of steps."""
+    stored = isinstance(teacher, StoredDistances)
+    kernel = tcd_from_distances if stored else tcd_from_features
     term: Tensor = _CompiledTerm.apply(  # type: ignore[no-untyped-call]
-        student, teacher, _tcd_kernel, B, B * N * (T * (T - 1) // 2)
+        student, _taught(teacher), weights.numpy(), kernel, student.shape[0]
     )
     return term
+
+
+def node_distances(signal: Tensor) -> Tensor:
+    """Return what ``correlation.node_distances`` does, without a gradient."""
+    own = _columns(signal)
+    S, T, _, N = own.shape
+    distances = np.zeros((S, T, N * (N - 1) // 2), np.float32)
+    _in_threads(lambda start, stop: fill_node_distances(own, distances, start, stop), S * T)
+    return torch.from_numpy(distances)
+
+
+def step_distances(signal: Tensor, lags: int) -> Tensor:
+    """Return what ``correlation.step_distances`` does, without a gradient."""
+    own = _columns(signal)
+    S, T, _, N = own.shape
+    distances = np.zeros((S, T, lags, N), np.float32)
+    _in_threads(lambda start, stop: fill_step_distances(own, distances, start, stop), S * T)
+    return torch.from_numpy(distances)
 
 
 class _CompiledTerm(torch.autograd.Function):
@@ -70,16 +82,16 @@ class _CompiledTerm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, kernel: Kernel, tasks: int, entries: int
+        ctx: Any, student: Tensor, taught: Taught, weights: Array, kernel: Kernel, tasks: int
     ) -> Tensor:
-        """Return the mean over ``entries`` of what ``kernel`` sums in ``tasks``."""
-        own = student.detach().contiguous()
-        wanted = teacher.detach().to(own.dtype).contiguous()
-        gradient, sums = torch.zeros_like(own), np.empty(tasks)
-        arrays = (own.numpy(), wanted.numpy(), gradient.numpy(), sums)
-        _in_threads(kernel, arrays, tasks)
-        ctx.save_for_backward(gradient.mul_(2.0 / (entries * own.shape[1])))
-        return own.new_tensor(sums.sum() / entries)
+        """Return the sum of what ``kernel`` finds in ``tasks``."""
+        own = _columns(student)
+        gradient, sums = np.zeros_like(own), np.empty(tasks)
+        _in_threads(
+            lambda start, stop: kernel(own, taught, weights, gradient, sums, start, stop), tasks
+        )
+        ctx.save_for_backward(torch.from_numpy(gradient).transpose(1, 2))
+        return student.new_tensor(sums.sum())
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
@@ -93,130 +105,30 @@ class _CompiledTerm(torch.autograd.Function):
         return upstream * gradient, None, None, None, None
 
 
-def _in_threads(kernel: Kernel, arrays: tuple[Array, Array, Array, Array], tasks: int) -> None:
+def _columns(signal: Tensor) -> Array:
+    """Return [S, C, T, N] as the array [S, T, C, N]; signals of a network lie so already."""
+    array: Array = signal.detach().float().transpose(1, 2).contiguous().numpy()
+    return array
+
+
+def _taught(teacher: Tensor | StoredDistances | StoredFeatures) -> Taught:
+    """Name the arrays that hold what is known of the teacher; features at hand make a table too."""
+    if isinstance(teacher, Tensor):
+        own = _columns(teacher)
+        S, T = own.shape[:2]
+        scale = np.ones(S * T, np.float32)
+        return Taught(own.reshape(S * T, *own.shape[2:]), scale, np.arange(0, S * T, T))
+    table = teacher.table
+    return Taught(table.entries.numpy(), table.scale.numpy(), teacher.rows.numpy())
+
+
+def _in_threads(work: Callable[[int, int], None], tasks: int) -> None:
     """Split ``tasks`` evenly over torch's number of threads."""
     threads = min(torch.get_num_threads(), tasks)
     if threads == 1:
-        kernel(*arrays, 0, tasks)
+        work(0, tasks)
         return
     bounds = [tasks * part // threads for part in range(threads + 1)]
     # Our own threads: numba's survive no fork and, with some layers, no second caller.
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda start, stop: kernel(*arrays, start, stop), bounds[:-1], bounds[1:]))
-
-
-@_compiled
-def _scd_kernel(
-    student: Array, teacher: Array, gradient: Array, sums: Array, start: int, stop: int
-) -> None:
-    """One task is one time step of one window: node i against all nodes j > i, for each i."""
-    _, _, T, N = student.shape
-    own_row, wanted_row = np.empty(N, student.dtype), np.empty(N, student.dtype)
-    for task in range(start, stop):
-        b, t = task // T, task % T
-        total = 0.0
-        for i in range(N - 1):
-            error, wanted = own_row[i + 1 :], wanted_row[i + 1 :]
-            _node_distances(student, b, t, i, error)
-            _node_distances(teacher, b, t, i, wanted)
-            total += _subtract(error, wanted)
-            _node_gradient(student, gradient, b, t, i, error)
-        sums[task] = total
-
-
-@_compiled
-def _tcd_kernel(
-    student: Array, teacher: Array, gradient: Array, sums: Array, start: int, stop: int
-) -> None:
-    """One task is one window: time step i against j, for all nodes at once."""
-    _, _, T, N = student.shape
-    error, wanted = np.empty(N, student.dtype), np.empty(N, student.dtype)
-    for b in range(start, stop):
-        total = 0.0
-        for i in range(T - 1):
-            for j in range(i + 1, T):
-                _step_distances(student, b, i, j, error)
-                _step_distances(teacher, b, i, j, wanted)
-                total += _subtract(error, wanted)
-                _step_gradient(student, gradient, b, i, j, error)
-        sums[b] = total
-
-
-@_compiled
-def _node_distances(signal: Array, b: int, t: int, i: int, distances: Array) -> None:
-    """Fill in the mean over channels of |F_j - F_i| for the nodes j > i."""
-    C = signal.shape[1]
-    distances[:] = 0
-    for c in range(0, C - 3, 4):  # four channels a round: fewer trips to memory
-        row0, at0 = signal[b, c, t, i + 1 :], signal[b, c, t, i]
-        row1, at1 = signal[b, c + 1, t, i + 1 :], signal[b, c + 1, t, i]
-        row2, at2 = signal[b, c + 2, t, i + 1 :], signal[b, c + 2, t, i]
-        row3, at3 = signal[b, c + 3, t, i + 1 :], signal[b, c + 3, t, i]
-        for n in range(len(distances)):
-            two = abs(row0[n] - at0) + abs(row1[n] - at1)
-            distances[n] += two + abs(row2[n] - at2) + abs(row3[n] - at3)
-    for c in range(C - C % 4, C):
-        row, at = signal[b, c, t, i + 1 :], signal[b, c, t, i]
-        for n in range(len(distances)):
-            distances[n] += abs(row[n] - at)
-    _scale(distances, C)
-
-
-@_compiled
-def _step_distances(signal: Array, b: int, i: int, j: int, distances: Array) -> None:
-    """Fill in the mean over channels of |F_j - F_i| for every node."""
-    C = signal.shape[1]
-    distances[:] = 0
-    for c in range(0, C - 1, 2):
-        early0, late0 = signal[b, c, i], signal[b, c, j]
-        early1, late1 = signal[b, c + 1, i], signal[b, c + 1, j]
-        for n in range(len(distances)):
-            distances[n] += abs(late0[n] - early0[n]) + abs(late1[n] - early1[n])
-    for c in range(C - C % 2, C):
-        early, late = signal[b, c, i], signal[b, c, j]
-        for n in range(len(distances)):
-            distances[n] += abs(late[n] - early[n])
-    _scale(distances, C)
-
-
-@_compiled
-def _scale(distances: Array, channels: int) -> None:
-    share = distances.dtype.type(1.0 / channels)
-    for n in range(len(distances)):
-        distances[n] *= share
-
-
-@_compiled
-def _subtract(own: Array, wanted: Array) -> float:
-    """Turn ``own`` into its error against ``wanted``; return the sum of the squares."""
-    total = own.dtype.type(0)
-    for n in range(len(own)):
-        own[n] -= wanted[n]
-        total += own[n] * own[n]
-    return float(total)
-
-
-@_compiled
-def _node_gradient(student: Array, gradient: Array, b: int, t: int, i: int, error: Array) -> None:
-    """Add error x sign(F_j - F_i) to the nodes j > i, take it from node i; a tie adds nothing."""
-    for c in range(student.shape[1]):
-        row, at = student[b, c, t, i + 1 :], student[b, c, t, i]
-        slopes = gradient[b, c, t, i + 1 :]
-        total = error.dtype.type(0)
-        for n in range(len(error)):
-            slope = np.sign(row[n] - at) * error[n]
-            slopes[n] += slope
-            total += slope
-        gradient[b, c, t, i] -= total
-
-
-@_compiled
-def _step_gradient(student: Array, gradient: Array, b: int, i: int, j: int, error: Array) -> None:
-    """Add error x sign(F_j - F_i) to time step j, take it from time step i."""
-    for c in range(student.shape[1]):
-        early, late = student[b, c, i], student[b, c, j]
-        early_slopes, late_slopes = gradient[b, c, i], gradient[b, c, j]
-        for n in range(len(error)):
-            slope = np.sign(late[n] - early[n]) * error[n]
-            early_slopes[n] -= slope
-            late_slopes[n] += slope
+        list(pool.map(work, bounds[:-1], bounds[1:]))

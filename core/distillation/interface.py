@@ -1,6 +1,6 @@
 """What every loss takes from the teacher, what it is and what it gives back. Computes nothing.
 
-Axes: B windows, N sensors.
+Axes: B windows, S segments of consecutive windows, N sensors.
 """
 
 from __future__ import annotations
@@ -8,36 +8,62 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from torch import Tensor, nn
 
 from core.distillation.response import check_shares
+from core.distillation.step_tables import StoredDistances, StoredFeatures
 from core.errors import ConfigError
-from core.shapes import Scalar, WindowValues
+from core.shapes import OtherSignal, Scalar, WindowValues
 from core.stgcn import Features
+
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True)
 class TeacherOutput:
-    """What the frozen teacher says about one batch: at least what the loss ``needs``."""
+    """What the frozen teacher says about one batch: at least what the loss ``needs``.
+
+    Layers lie as the student's, over the same segments; only their channels may differ. The
+    correlation terms take features or, cheaper, the distances that they would make of them.
+    """
 
     prediction: WindowValues | None = None
     """[B, N], z-scored."""
-    features: Features | None = None
-    """Layers as the student's; only their channels may differ."""
+    temporal: Sequence[OtherSignal | StoredDistances] | None = None
+    """Both temporal layers of every block."""
+    spatial: Sequence[OtherSignal | StoredDistances | StoredFeatures] | None = None
+    """The spatial layer of every block."""
+    last: Sequence[OtherSignal | StoredFeatures] | None = None
+    """The last hidden layer alone."""
+
+    @classmethod
+    def of_pass(cls, prediction: WindowValues | None, features: Features) -> TeacherOutput:
+        """Take all from one pass of the teacher over the batch."""
+        return cls(prediction, features.temporal, features.spatial, features.temporal[-1:])
 
     def require_prediction(self) -> WindowValues:
         """Return the prediction, or raise ``ConfigError`` where it was left out."""
-        if self.prediction is None:
-            raise ConfigError("this loss needs the teacher's prediction, got none; see its `needs`")
-        return self.prediction
+        return _present(self.prediction, "prediction")
 
-    def require_features(self) -> Features:
-        """Return the features, or raise ``ConfigError`` where they were left out."""
-        if self.features is None:
-            raise ConfigError("this loss needs the teacher's features, got none; see its `needs`")
-        return self.features
+    def require_temporal(self) -> Sequence[OtherSignal | StoredDistances]:
+        """Return the temporal layers, or raise ``ConfigError`` where they were left out."""
+        return _present(self.temporal, "temporal")
+
+    def require_spatial(self) -> Sequence[OtherSignal | StoredDistances | StoredFeatures]:
+        """Return the spatial layers, or raise ``ConfigError`` where they were left out."""
+        return _present(self.spatial, "spatial")
+
+    def require_last(self) -> Sequence[OtherSignal | StoredFeatures]:
+        """Return the last hidden layer, or raise ``ConfigError`` where it was left out."""
+        return _present(self.last, "last")
+
+
+def _present(given: Given | None, need: str) -> Given:
+    if given is None:
+        raise ConfigError(f"this loss needs the teacher's {need}, got none; see its `needs`")
+    return given
 
 
 @dataclass(frozen=True)
@@ -62,7 +88,10 @@ class Loss(ABC):
     """One method of distillation with its hyperparameters."""
 
     needs: ClassVar[frozenset[str]]
-    """What it takes from the teacher: some of ``prediction`` and ``features``."""
+    """What it takes from the teacher: some of ``prediction``, ``temporal``, ``spatial``, ``last``.
+
+    No more than that is ever computed or stored.
+    """
 
     def __post_init__(self) -> None:
         """Refuse hyperparameters outside [0, 1]."""
@@ -80,7 +109,8 @@ class Loss(ABC):
 
         Args:
             prediction: the student's, [B, N], z-scored.
-            features: the student's, of the same pass.
+            features: the student's, of the same pass over S segments; ``core.batching.windows_of``
+                cuts them into windows, for a loss that must see each by itself.
             target: the true readings, [B, N], z-scored.
             teacher: at least what the loss ``needs``.
 

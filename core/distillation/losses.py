@@ -1,9 +1,8 @@
 """All distillation losses, side by side: one signature, one registry.
 
 A student's outputs, the target and what the teacher says go in; a ``LossValue`` comes out. Each
-loss is a frozen dataclass whose fields are its hyperparameters, all in [0, 1], so that a search
-space may name them. Every term is a mean over its entries; layers of one kind are summed. Nothing
-here trains, runs a teacher or searches. A new loss is a class below and a line in ``LOSSES``.
+loss is a frozen dataclass whose fields are its hyperparameters, all in [0, 1]. Every term is a mean
+over its entries; layers of one kind are summed. A new one is a class and a line in ``LOSSES``.
 """
 
 from __future__ import annotations
@@ -16,23 +15,22 @@ import torch
 from torch import Tensor
 
 from core.distillation.correlation import (
-    mimicry_loss,
     scd_loss,
-    structure_loss,
     summed_over_layers,
     tcd_loss,
 )
 from core.distillation.gradient_revision import RevisedLossValue
 from core.distillation.interface import Loss, LossValue, TeacherOutput
 from core.distillation.response import (
+    hyperparameter_problems,
     ord_loss,
     overseen_target,
     rd_kl_loss,
     rd_l2_loss,
     response_kl_loss,
-    share_problems,
     squared_error,
 )
+from core.distillation.structure import mimicry_loss, structure_loss
 from core.errors import ConfigError, UnknownNameError
 from core.shapes import Scalar, WindowValues
 from core.stgcn import Features
@@ -115,14 +113,13 @@ class ResponseKL(Loss):
 class StructuralDistillation(Loss):
     """SKD of Bian et al.: response, mimicry and structure, their gradients revised.
 
-    Features are compared on the last hidden block. ``total`` is the weighted sum; ``backward``
-    takes the revised gradient, which is not that of the sum where task and teacher conflict.
+    On the last hidden layer. ``backward`` takes the revised gradient, not that of ``total``.
     """
 
     alpha: float
     """Weight of each distilling gradient; the task's is 1 - alpha."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "features"})
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "last"})
 
     def __call__(
         self,
@@ -132,12 +129,12 @@ class StructuralDistillation(Loss):
         teacher: TeacherOutput,
     ) -> LossValue:
         """Compare one batch."""
-        last, teachers_last = features.temporal[-1], teacher.require_features().temporal[-1]
+        last = features.temporal[-1:], teacher.require_last(), features.windows_per_segment
         task = squared_error(prediction, target)
         distilling = {
             "response": response_kl_loss(prediction, teacher.require_prediction()),
-            "mimicry": mimicry_loss(last, teachers_last),
-            "structure": structure_loss(last, teachers_last),
+            "mimicry": summed_over_layers(mimicry_loss, *last),
+            "structure": summed_over_layers(structure_loss, *last),
         }
         taught = torch.stack(list(distilling.values())).sum()
         return RevisedLossValue(
@@ -179,7 +176,7 @@ class TemporalCorrelation(Loss):
     alpha3: float
     """Weight of the correlation term beside ORD."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "features"})
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "temporal"})
 
     def __call__(
         self,
@@ -190,7 +187,7 @@ class TemporalCorrelation(Loss):
     ) -> LossValue:
         """Compare one batch. Reports ``teacher_share`` (Table 3)."""
         response, parts = _overseen(prediction, target, teacher, self.alpha1)
-        tcd = summed_over_layers(tcd_loss, features.temporal, teacher.require_features().temporal)
+        tcd = _tcd(features, teacher)
         return LossValue(response + self.alpha3 * tcd, {**parts, **_detached(tcd=tcd)})
 
 
@@ -203,7 +200,7 @@ class SpatialCorrelation(Loss):
     alpha3: float
     """Weight of the correlation term beside ORD."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "features"})
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "spatial"})
 
     def __call__(
         self,
@@ -214,7 +211,7 @@ class SpatialCorrelation(Loss):
     ) -> LossValue:
         """Compare one batch. Reports ``teacher_share`` (Table 3)."""
         response, parts = _overseen(prediction, target, teacher, self.alpha1)
-        scd = summed_over_layers(scd_loss, features.spatial, teacher.require_features().spatial)
+        scd = _scd(features, teacher)
         return LossValue(response + self.alpha3 * scd, {**parts, **_detached(scd=scd)})
 
 
@@ -229,7 +226,7 @@ class SpatioTemporalCorrelation(Loss):
     alpha3: float
     """Weight of both correlation terms beside ORD."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "features"})
+    needs: ClassVar[frozenset[str]] = frozenset({"prediction", "spatial", "temporal"})
 
     def __call__(
         self,
@@ -240,12 +237,9 @@ class SpatioTemporalCorrelation(Loss):
     ) -> LossValue:
         """Compare one batch. Reports ``teacher_share`` (Table 3)."""
         response, parts = _overseen(prediction, target, teacher, self.alpha1)
-        taught = teacher.require_features()
-        scd = summed_over_layers(scd_loss, features.spatial, taught.spatial)
-        tcd = summed_over_layers(tcd_loss, features.temporal, taught.temporal)
-        correlation = self.alpha2 * scd + (1.0 - self.alpha2) * tcd
-        parts = {**parts, **_detached(scd=scd, tcd=tcd)}
-        return LossValue(response + self.alpha3 * correlation, parts)
+        scd, tcd = _scd(features, teacher), _tcd(features, teacher)
+        total = response + self.alpha3 * (self.alpha2 * scd + (1.0 - self.alpha2) * tcd)
+        return LossValue(total, {**parts, **_detached(scd=scd, tcd=tcd)})
 
 
 def make_loss(method: str, hyperparameters: Mapping[str, Any]) -> Loss:
@@ -262,14 +256,11 @@ def make_loss(method: str, hyperparameters: Mapping[str, Any]) -> Loss:
     if method not in LOSSES:
         raise UnknownNameError("method", method, LOSSES)
     wanted = [entry.name for entry in fields(LOSSES[method])]
-    known = {name: value for name, value in hyperparameters.items() if name in wanted}
-    problems = [f"{name} is missing" for name in wanted if name not in known]
-    problems += [f"{name} is unknown" for name in hyperparameters if name not in known]
-    problems += share_problems(known)
+    problems = hyperparameter_problems(wanted, hyperparameters)
     if problems:
         takes = ", ".join(wanted) or "no hyperparameters"
         raise ConfigError(f"method {method!r} takes {takes}: {'; '.join(problems)}")
-    return LOSSES[method](**{name: float(value) for name, value in known.items()})
+    return LOSSES[method](**{name: float(value) for name, value in hyperparameters.items()})
 
 
 def _overseen(
@@ -279,7 +270,17 @@ def _overseen(
     mixture, from_teacher = overseen_target(teacher.require_prediction(), target, alpha1)
     response = squared_error(prediction, mixture)
     share = from_teacher.to(response.dtype).mean()
-    return response, {"teacher_share": share, **_detached(response=response)}
+    return response, _detached(teacher_share=share, response=response)
+
+
+def _scd(features: Features, teacher: TeacherOutput) -> Scalar:
+    taught = teacher.require_spatial()
+    return summed_over_layers(scd_loss, features.spatial, taught, features.windows_per_segment)
+
+
+def _tcd(features: Features, teacher: TeacherOutput) -> Scalar:
+    taught = teacher.require_temporal()
+    return summed_over_layers(tcd_loss, features.temporal, taught, features.windows_per_segment)
 
 
 def _detached(**parts: Tensor) -> dict[str, Tensor]:

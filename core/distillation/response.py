@@ -8,7 +8,7 @@ Axes: B windows, N sensors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from jaxtyping import Bool
@@ -131,6 +131,13 @@ def share_problems(shares: Mapping[str, object]) -> list[str]:
         for name, value in shares.items()
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0
     ]
+
+
+def hyperparameter_problems(wanted: Collection[str], given: Mapping[str, object]) -> list[str]:
+    """Say what is missing, unknown or not in [0, 1] of the hyperparameters ``given``."""
+    problems = [f"{name} is missing" for name in wanted if name not in given]
+    problems += [f"{name} is unknown" for name in given if name not in wanted]
+    return problems + share_problems({name: given[name] for name in given if name in wanted})
 
 
 def check_window_values(*values: Tensor) -> None:

@@ -43,7 +43,7 @@ def batch():
     history, target = torch.randn(2, 1, 12, 5), torch.randn(2, 5)
     with torch.no_grad():
         prediction, features = teacher(history)
-    return student, history, target, TeacherOutput(prediction[:, 0], features)
+    return student, history, target, TeacherOutput.of_pass(prediction[:, 0], features)
 
 
 def only_needed(teacher: TeacherOutput, needs: frozenset[str]) -> TeacherOutput:
@@ -90,7 +90,7 @@ def test_refuses_each_hyperparameter_outside_its_range(method):
 def test_trains_a_student_with_what_it_needs_alone(method, value, batch):
     student, history, target, teacher = batch
     loss = make_loss(method, settings_of(method, value))
-    assert loss.needs <= {"prediction", "features"}
+    assert loss.needs <= {"prediction", "temporal", "spatial", "last"}
     prediction, features = student(history)
     outcome = loss(prediction[:, 0], features, target, only_needed(teacher, loss.needs))
     outcome.backward(list(student.parameters()))

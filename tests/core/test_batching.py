@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,13 +65,14 @@ def test_a_segment_batch_is_its_windows_one_by_one(case, method):
         outputs = []
         for model in (student, teacher):
             prediction, features = model(history)
-            outputs += [prediction.flatten(0, 1), windows_of(features, size)]
-        taught = TeacherOutput(outputs[2].detach(), outputs[3])
+            outputs += [prediction.flatten(0, 1), replace(features, windows_per_segment=size)]
+        taught = TeacherOutput.of_pass(outputs[2].detach(), outputs[3])
         student.zero_grad()
         value = loss(outputs[0], outputs[1], target, taught)
         value.backward(list(student.parameters()))
         gradients = [parameter.grad.clone() for parameter in student.parameters()]
-        seen = [outputs[0], target, *outputs[1].temporal, *outputs[1].spatial]
+        cut = windows_of(outputs[1])
+        seen = [outputs[0], target, *cut.temporal, *cut.spatial]
         return [window_rows, value.total, *seen], gradients
 
     together = judge(torch.tensor(first_rows), size)
@@ -84,7 +87,7 @@ def test_a_segment_batch_is_its_windows_one_by_one(case, method):
 def test_features_are_cut_at_the_window_that_they_belong_to(shape, size):
     S, C, T, N = shape
     signal = torch.arange(S * C * (T + size - 1) * N).reshape(S, C, T + size - 1, N).float()
-    cut = windows_of(Features([signal], [2 * signal]), size)
+    cut = windows_of(Features([signal], [2 * signal], size))
     assert cut.temporal[0].shape == (S * size, C, T, N)
     for segment in range(S):
         for window in range(size):

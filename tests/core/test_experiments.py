@@ -190,7 +190,7 @@ def test_a_killed_student_goes_on_with_the_same_numbers(data, teacher, tmp_path,
 def test_the_objective_joins_each_window_with_its_own_target(data, teacher):
     """Whoever predicts what the teacher does loses nothing, whatever the order of windows."""
     model = teacher.load(data)
-    targets = load_teacher_targets(teacher.targets_file, model, teacher.fingerprint, data)
+    targets = load_teacher_targets(teacher.targets_folder, model, data, ["prediction"])
     objective = DistillationObjective(make_loss("rd_l2", {"beta": 1.0}), targets)
     rows = torch.tensor([290, 7, 600, 8])
     windows = torch.stack([data.readings[row : row + 12] for row in rows])[:, None]
@@ -217,7 +217,7 @@ def test_new_weights_depend_on_the_seed_alone(data):
 def test_both_backends_of_the_correlation_terms_train_the_same_student(data, teacher, monkeypatch):
     compiled = distill(data, teacher, "stcd", TRAINING)
     calls: list[int] = []
-    monkeypatch.setattr(correlation, "_import_compiled_terms", lambda: calls.append(1))
+    monkeypatch.setattr(correlation, "import_compiled_terms", lambda: calls.append(1))
     plain = distill(data, teacher, "stcd", TRAINING)
     assert calls
     assert plain.metrics == pytest.approx(compiled.metrics, rel=1e-4)

@@ -202,7 +202,9 @@ def test_stcd_weighs_its_terms_as_eq_11():
     prediction, taught, target = draw(3, 2, 5)
     own, wanted = features_of(2, 20), features_of(4, 50)
     weights = {"alpha1": 0.4, "alpha2": 0.3, "alpha3": 0.9}
-    value = make_loss("stcd", weights)(prediction, own, target, TeacherOutput(taught, wanted))
+    value = make_loss("stcd", weights)(
+        prediction, own, target, TeacherOutput.of_pass(taught, wanted)
+    )
     scd = over_layers(oracle.scd, own.spatial, wanted.spatial)
     tcd = over_layers(oracle.tcd, own.temporal, wanted.temporal)
     response = oracle.ord_(prediction.numpy(), taught.numpy(), target.numpy(), 0.4)
@@ -216,7 +218,12 @@ def test_stcd_weighs_its_terms_as_eq_11():
 @pytest.mark.parametrize(("alpha2", "part"), [(0.0, "tcd"), (1.0, "scd")])
 def test_stcd_at_its_ends_is_one_of_its_parts(alpha2, part):
     prediction, taught, target = draw(3, 2, 5)
-    batch = (prediction, features_of(2, 20), target, TeacherOutput(taught, features_of(4, 50)))
+    batch = (
+        prediction,
+        features_of(2, 20),
+        target,
+        TeacherOutput.of_pass(taught, features_of(4, 50)),
+    )
     shared = {"alpha1": 0.4, "alpha3": 0.9}
     both, alone = make_loss("stcd", {**shared, "alpha2": alpha2}), make_loss(part, shared)
     torch.testing.assert_close(both(*batch).total, alone(*batch).total)
@@ -228,7 +235,9 @@ def test_stcd_at_its_ends_is_one_of_its_parts(alpha2, part):
 def test_skd_reports_the_weighted_sum_of_its_terms():
     prediction, taught, target = draw(3, 2, 5)
     own, wanted = features_of(2, 20), features_of(4, 50)
-    value = make_loss("skd", {"alpha": 0.3})(prediction, own, target, TeacherOutput(taught, wanted))
+    value = make_loss("skd", {"alpha": 0.3})(
+        prediction, own, target, TeacherOutput.of_pass(taught, wanted)
+    )
     last = own.temporal[-1].numpy(), wanted.temporal[-1].numpy()
     distilling = (
         oracle.response_kl(prediction.numpy(), taught.numpy())
@@ -282,7 +291,7 @@ def test_skd_backward_leaves_the_revised_gradient(sign):
     torch.manual_seed(3)
     model, history = TwoHeads(), draw(2, 1, 3, 5)
     prediction, features = model(history)
-    teacher = TeacherOutput(draw(2, 5, seed=8), Features([draw(2, 3, 3, 5, seed=9)], []))
+    teacher = TeacherOutput(draw(2, 5, seed=8), last=[draw(2, 3, 3, 5, seed=9)])
     # A target on the other side of the prediction turns the task gradient round.
     target = prediction.detach() + sign * draw(2, 5, seed=7)
     value = make_loss("skd", {"alpha": 0.6})(prediction, features, target, teacher)
@@ -343,7 +352,7 @@ def test_layers_that_do_not_match_are_refused():
     short = Features([draw(2, 4, 4, 5)], [draw(2, 4, 3, 5)])
     loss = make_loss("tcd", {"alpha1": 0.5, "alpha3": 0.5})
     with pytest.raises(ShapeError, match="as many hidden layers, got 3 and 1"):
-        loss(draw(2, 5), features_of(2, 0), draw(2, 5), TeacherOutput(draw(2, 5), short))
+        loss(draw(2, 5), features_of(2, 0), draw(2, 5), TeacherOutput.of_pass(draw(2, 5), short))
 
 
 def test_make_loss_names_everything_that_is_wrong_at_once():
@@ -447,14 +456,14 @@ def test_an_unknown_backend_is_refused():
 
 def test_without_numba_the_reference_steps_in_and_says_so_once(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "core.distillation.correlation_numba", None)
-    correlation._import_compiled_terms.cache_clear()
+    correlation.import_compiled_terms.cache_clear()
     student, teacher = draw(2, 3, 4, 5).float(), draw(2, 3, 4, 5, seed=1).float()
     assert tcd_loss(student, teacher) == tcd_loss(student, teacher, backend="torch")
     assert scd_loss(student, teacher) == scd_loss(student, teacher, backend="torch")
     assert caplog.text.count("pip install numba") == 1
     with pytest.raises(ConfigError, match="needs the package numba, found none"):
         scd_loss(student, teacher, backend="numba")
-    correlation._import_compiled_terms.cache_clear()
+    correlation.import_compiled_terms.cache_clear()
 
 
 MEMORY_SCRIPT = """

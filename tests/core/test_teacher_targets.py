@@ -1,24 +1,24 @@
+"""Targets read from tables against the teacher run window by window, and files that went wrong."""
+
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+import threading
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
-from core.checkpoint import save_file, save_model
-from core.datasets.synthetic import build_synthetic
+from core.batching import cut_batch
 from core.distillation import teacher_targets
-from core.distillation.teacher_targets import load_teacher_targets, predict_windows
+from core.distillation.losses import LOSSES, Loss, TeacherOutput, make_loss
+from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData, prepare
-from core.preprocessing.windows import window_rows
+from core.preprocessing.windows import segment_rows, window_rows
 from core.stgcn import STGCN, STGCNConfig
+from tests.small_students import make_student
+
+ALL_NEEDS = ("prediction", "temporal", "spatial", "last")
 
 
 @pytest.fixture(scope="module")
@@ -26,188 +26,255 @@ def data(tiny_dataset) -> PreparedData:
     return prepare(tiny_dataset)
 
 
-@pytest.fixture(scope="module")
-def teacher(data) -> STGCN:
-    return network(data, seed=0)
-
-
-@pytest.fixture
-def path(tmp_path, data, teacher) -> Path:
-    """A file of targets, built."""
-    file = tmp_path / "targets.safetensors"
-    load_teacher_targets(file, teacher, "t1", data)
-    return file
-
-
-@pytest.fixture
-def no_building(monkeypatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("targets were built")
-
-    monkeypatch.setattr(teacher_targets, "predict_windows", refuse)
-
-
-def network(data: PreparedData, seed: int) -> STGCN:
-    shape = STGCNConfig(data.card.num_sensors, ((1, 3, 5), (5, 3, 4)), data.history_steps)
+def network(data: PreparedData, seed: int = 0) -> STGCN:
+    shape = STGCNConfig(data.card.num_sensors, ((1, 5, 6), (6, 5, 7)), data.history_steps)
     return new_network(shape, data.graph_kernel, seed)
 
 
-# What they hold
+@pytest.fixture(scope="module")
+def teacher(data) -> STGCN:
+    return network(data)
 
 
-@pytest.mark.parametrize("day_kind", ["weekdays", "consecutive"])
-def test_predictions_are_those_of_every_window_by_itself(data, teacher, tmp_path, day_kind):
-    """Three consecutive days make one stretch, longer than what one pass takes."""
-    data = replace(data, card=replace(data.card, day_kind=day_kind))
-    targets = load_teacher_targets(tmp_path / "targets", teacher, "t1", data)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("teacher") / "targets"
+
+
+@pytest.fixture(scope="module")
+def targets(folder, teacher, data) -> TeacherTargets:
+    return load_teacher_targets(folder, teacher, data, ALL_NEEDS)
+
+
+def by_window(teacher: STGCN, data: PreparedData, rows: torch.Tensor) -> TeacherOutput:
+    """The teacher on every window by itself."""
+    history, _, _ = cut_batch(data.readings, rows, data.history_steps, 1)
+    passes = [teacher(window[None]) for window in history]
+    layers = {
+        kind: [torch.cat(runs) for runs in zip(*(getattr(f, kind) for _, f in passes), strict=True)]
+        for kind in ("temporal", "spatial")
+    }
+    prediction = torch.cat([prediction[:, 0] for prediction, _ in passes])
+    return TeacherOutput(prediction, **layers, last=layers["temporal"][-1:])
+
+
+def loss_of(method: str) -> Loss:
+    return make_loss(method, {entry.name: 0.4 for entry in fields(LOSSES[method])})
+
+
+def some_rows(data: PreparedData) -> torch.Tensor:
+    """The first and last window of every stretch, and some between."""
     rows = window_rows(data.stretches("train"), data.window_steps)
-    assert len(rows) == {"weekdays": 3 * 268, "consecutive": 3 * 288 - 20}[day_kind]
-    windows = torch.stack([data.readings[row : row + 12] for row in rows])
-    with torch.no_grad():
-        wanted, _ = teacher(windows[:, None])
-    torch.testing.assert_close(targets.predictions[rows], wanted[:, 0], rtol=0.0, atol=1e-6)
-    others = torch.ones(len(data.readings), dtype=torch.bool)
-    others[rows] = False
-    assert targets.predictions[others].isnan().all()
-    assert targets.predictions.shape == data.readings.shape
+    steps = rows[1:] - rows[:-1]
+    jumps = torch.nonzero(steps > 1).flatten()
+    ends = torch.cat([rows[:2], rows[jumps], rows[jumps + 1], rows[-2:]])
+    return torch.cat([ends, rows[::97]])
 
 
-@pytest.mark.parametrize("needs", [set(), {"prediction"}, {"features"}, {"prediction", "features"}])
-def test_a_loss_gets_what_it_needs_and_no_more(data, teacher, path, needs):
-    rows = torch.tensor([300, 5, 288])
-    targets = load_teacher_targets(path, teacher, "t1", data)
-    output = targets.of(rows, needs)
-    windows = torch.stack([data.readings[row : row + 12] for row in rows])[:, None]
-    with torch.no_grad():
-        prediction, features = teacher(windows)
-    if "prediction" in needs:
-        torch.testing.assert_close(output.prediction, prediction[:, 0], rtol=0.0, atol=1e-6)
-    else:
-        assert output.prediction is None
-    if "features" in needs:
-        torch.testing.assert_close(output.features.temporal, features.temporal)
-        torch.testing.assert_close(output.features.spatial, features.spatial)
-        assert not any(layer.requires_grad for layer in output.features.temporal)
-    else:
-        assert output.features is None
+def test_predictions_are_those_of_each_window_by_itself(data, teacher, targets):
+    rows = some_rows(data)
+    found = targets.of(rows, {"prediction"})
+    torch.testing.assert_close(found.prediction, by_window(teacher, data, rows).prediction)
+    starts = torch.zeros(len(targets.predictions), dtype=torch.bool)
+    starts[window_rows(data.stretches("train"), data.window_steps)] = True
+    assert targets.predictions.isnan().all(dim=1).equal(~starts)
 
 
-def test_the_teacher_is_frozen(data, path):
-    trained = network(data, seed=0)
-    targets = load_teacher_targets(path, trained, "t1", data)
-    assert not any(parameter.requires_grad for parameter in targets.teacher.parameters())
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("method", LOSSES)
+def test_every_loss_and_its_gradient_are_as_with_the_teacher_on_each_window(
+    method, backend, data, teacher, targets, monkeypatch
+):
+    if backend == "torch":
+        monkeypatch.setattr("core.distillation.correlation._compiled_terms", lambda *_: None)
+    loss = loss_of(method)
+    student, rows = make_student(data), some_rows(data)
+    history, target, _ = cut_batch(data.readings, rows, data.history_steps, 1)
+
+    def judged(taught: TeacherOutput) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        prediction, features = student(history)
+        student.zero_grad()
+        value = loss(prediction[:, 0], features, target, taught)
+        value.backward(list(student.parameters()))
+        return value.total, [parameter.grad for parameter in student.parameters()]
+
+    value, gradients = judged(targets.of(rows, loss.needs))
+    expected, expected_gradients = judged(by_window(teacher, data, rows))
+    torch.testing.assert_close(value, expected, rtol=1e-4, atol=0)
+    for found, wanted in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))
 
 
-# When they are built
+@pytest.mark.parametrize("budget", [teacher_targets.MEMORY_BUDGET, 150_000, 0])
+def test_segments_are_taught_as_their_windows_whatever_is_stored(
+    budget, tmp_path, data, teacher, caplog
+):
+    targets = load_teacher_targets(tmp_path / "targets", teacher, data, ALL_NEEDS, budget)
+    assert ("the teacher runs on every batch" in caplog.text) == (budget < 1e6)
+    student, size = make_student(data), 5
+    first, _ = segment_rows(data.stretches("train"), data.window_steps, size, 3)
+    first = first[[0, 7, -1]]
+    losses = {}
+    for W, start in ((size, first), (1, (first[:, None] + torch.arange(size)).flatten())):
+        history, target, rows = cut_batch(data.readings, start, data.history_steps, W)
+        prediction, features = student(history)
+        features = replace(features, windows_per_segment=W)
+        for method in ("ord", "skd", "stcd"):
+            loss = loss_of(method)
+            taught = targets.of(rows, loss.needs, W)
+            value = loss(prediction.flatten(0, 1), features, target, taught)
+            losses[method, W] = value.total.item()
+    for method in ("ord", "skd", "stcd"):
+        assert losses[method, size] == pytest.approx(losses[method, 1], rel=1e-5)
 
 
-def test_whole_targets_are_not_built_again(data, teacher, path, no_building):
-    before = path.stat()
-    targets = load_teacher_targets(path, teacher, "t1", data)
-    assert targets.predictions.isfinite().any()
-    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+def test_only_what_a_loss_needs_is_built(tmp_path, data, teacher):
+    built = {}
+    for method in LOSSES:
+        folder = tmp_path / method / "targets"
+        load_teacher_targets(folder, teacher, data, LOSSES[method].needs)
+        built[method] = {path.name for path in folder.glob("*")}
+    assert built["none"] == set()
+    assert built["ord"] == built["rd_l2"] == built["rd_kl"] == {"prediction"}
+    assert built["tcd"] == {"prediction", "temporal"}
+    assert built["scd"] == {"prediction", "spatial-distances"}
+    assert built["stcd"] == {"prediction", "temporal", "spatial-distances"}
+    assert built["skd"] == {"prediction", "last"}
 
 
-def flip(place: int) -> Callable[[bytes], bytes]:
-    def damage(content: bytes) -> bytes:
-        at = place % len(content)
-        return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
-
-    return damage
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [lambda content: content[:-1], lambda content: b"", flip(0), flip(20), flip(-24_000)],
-    ids=["truncated", "empty", "length", "header", "value"],
-)
-def test_damaged_targets_are_built_again(data, teacher, path, damage):
-    whole = path.read_bytes()
-    path.write_bytes(damage(whole))
-    assert path.read_bytes() != whole
-    targets = load_teacher_targets(path, teacher, "t1", data)
-    assert path.read_bytes() == whole
-    wanted = predict_windows(teacher, data)
-    assert torch.equal(targets.predictions.nan_to_num(9.0), wanted.nan_to_num(9.0))
-
-
-def test_targets_of_another_teacher_are_built_again(data, path):
-    other = network(data, seed=1)
-    targets = load_teacher_targets(path, other, "t2", data)
-    wanted = predict_windows(other, data)
-    assert torch.equal(targets.predictions.nan_to_num(9.0), wanted.nan_to_num(9.0))
-
-
-def test_targets_of_other_data_are_built_again(data, teacher, path, monkeypatch):
-    built = []
-    build = predict_windows
-    monkeypatch.setattr(
-        teacher_targets, "predict_windows", lambda *known: (built.append(1), build(*known))[1]
+def test_progress_is_told_in_windows(tmp_path, data, teacher):
+    told = []
+    load_teacher_targets(
+        tmp_path / "targets",
+        teacher,
+        data,
+        {"prediction"},
+        on_progress=lambda *now: told.append(now),
     )
-    for fingerprint in (data.fingerprint, "other", "other", data.fingerprint):
-        load_teacher_targets(path, teacher, "t1", replace(data, fingerprint=fingerprint))
-    assert len(built) == 2
+    windows = len(window_rows(data.stretches("train"), data.window_steps))
+    assert told[-1] == (windows, windows)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
 
 
-def test_a_file_of_another_kind_is_replaced(data, teacher, path):
-    whole = path.read_bytes()
-    save_file(path, {"weights": torch.zeros(3)}, {"trial": 3})
-    load_teacher_targets(path, teacher, "t1", data)
-    assert path.read_bytes() == whole
+def test_a_trial_never_runs_the_teacher(folder, targets, teacher, data, monkeypatch):
+    again = load_teacher_targets(folder, teacher, data, ALL_NEEDS)
+    monkeypatch.setattr(STGCN, "forward", None)
+    monkeypatch.setattr(teacher_targets, "build_tables", None)
+    for method in LOSSES:
+        again.of(some_rows(data), LOSSES[method].needs)
 
 
-def test_whoever_has_targets_open_keeps_them_when_they_are_built_again(data, teacher, path):
-    mine = load_teacher_targets(path, teacher, "t1", data)
-    before = mine.predictions.clone()
-    load_teacher_targets(path, network(data, seed=1), "t2", data)
-    assert torch.equal(mine.predictions.nan_to_num(9.0), before.nan_to_num(9.0))
+def fresh(tmp_path, teacher, data, needs=("prediction", "spatial")):
+    path = tmp_path / "targets"
+    load_teacher_targets(path, teacher, data, needs)
+    return path
 
 
-BUILD_SCRIPT = """
-import os, sys, time
-from pathlib import Path
-from core.checkpoint import load_model
-from core.datasets.dataset import open_dataset
-from core.distillation import teacher_targets
-from core.preprocessing.prepare import prepare
-
-folder, build = Path(sys.argv[1]), teacher_targets.predict_windows
-
-def build_slowly(teacher, data):
-    (folder / f"built-by-{os.getpid()}").touch()
-    time.sleep(1.0)
-    return build(teacher, data)
-
-teacher_targets.predict_windows = build_slowly
-data = prepare(open_dataset(folder / "tiny"))
-teacher, _ = load_model(folder / "teacher", data.graph_kernel)
-(folder / f"ready-{os.getpid()}").touch()
-while not (folder / "go").exists():
-    time.sleep(0.01)
-targets = teacher_targets.load_teacher_targets(folder / "targets", teacher, "t1", data)
-print(targets.predictions.nansum().item())
-"""
+def scd_of(targets: TeacherTargets, data: PreparedData) -> float:
+    rows = some_rows(data)
+    history, target, _ = cut_batch(data.readings, rows, data.history_steps, 1)
+    prediction, features = make_student(data)(history)
+    loss = make_loss("scd", {"alpha1": 0.4, "alpha3": 1.0})
+    return loss(prediction[:, 0], features, target, targets.of(rows, loss.needs)).total.item()
 
 
-@pytest.mark.slow
-def test_two_processes_at_once_build_once(tmp_path):
-    data = prepare(build_synthetic(tmp_path / "tiny", num_sensors=4, split=(1, 1, 1)))
-    save_model(tmp_path / "teacher", network(data, seed=0), {})
-    root = Path(__file__).parents[2]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", BUILD_SCRIPT, str(tmp_path)],
-            env={**os.environ, "PYTHONPATH": str(root)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    while len(list(tmp_path.glob("ready-*"))) < 2:
-        assert all(process.poll() is None for process in processes)
-        time.sleep(0.05)
-    (tmp_path / "go").touch()
-    sums = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert sums[0] == sums[1]
-    assert len(list(tmp_path.glob("built-by-*"))) == 1
+def flip(path, data=None):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def forget_check(path):
+    path.with_name("check.json").unlink()
+
+
+def garble_check(path):
+    path.with_name("check.json").write_text('["not", "it"]')
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, empty, forget_check, garble_check])
+def test_damaged_targets_are_built_anew_with_a_message(damage, tmp_path, teacher, data, caplog):
+    path = fresh(tmp_path, teacher, data)
+    good = scd_of(load_teacher_targets(path, teacher, data, ("prediction", "spatial")), data)
+    assert not caplog.text
+    damage(path / "spatial-distances" / "tables.safetensors")
+    targets = load_teacher_targets(path, teacher, data, ("prediction", "spatial"))
+    assert caplog.text.count("building the teacher's targets anew") == 1
+    assert scd_of(targets, data) == good
+
+
+def test_targets_of_other_weights_or_data_are_stale(tmp_path, teacher, data, caplog):
+    path = fresh(tmp_path, teacher, data)
+    other = network(data, seed=1)
+    targets = load_teacher_targets(path, other, data, ("prediction", "spatial"))
+    assert "must be of this teacher and data, but is older" in caplog.text
+    rows = some_rows(data)
+    expected = by_window(other, data, rows).prediction
+    torch.testing.assert_close(targets.of(rows, {"prediction"}).prediction, expected)
+    caplog.clear()
+    load_teacher_targets(path, other, replace(data, fingerprint="other"), ("prediction",))
+    assert "but is older" in caplog.text
+
+
+def test_a_copied_file_is_read_through_once(tmp_path, teacher, data, monkeypatch):
+    path = fresh(tmp_path, teacher, data)
+    tables = path / "spatial-distances" / "tables.safetensors"
+    tables.touch()
+    hashed = []
+    whole = "core.distillation.table_files.sha256_of_file"
+    from core.files import sha256_of_file
+
+    monkeypatch.setattr(whole, lambda file: hashed.append(file) or sha256_of_file(file))
+    for _ in range(3):
+        load_teacher_targets(path, teacher, data, ("prediction", "spatial"))
+    assert hashed == [tables]
+
+
+def test_one_builds_while_others_wait(tmp_path, teacher, data, monkeypatch):
+    builds = []
+    build = teacher_targets.build_tables
+
+    def counted(*arguments):
+        builds.append(1)
+        build(*arguments)
+
+    monkeypatch.setattr(teacher_targets, "build_tables", counted)
+    found = []
+
+    def ask() -> None:
+        found.append(load_teacher_targets(tmp_path / "targets", teacher, data, ALL_NEEDS))
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert len(builds) == 1
+    assert len(found) == 4
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path, teacher, data):
+    path = tmp_path / "targets"
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_teacher_targets(path, teacher, data, ALL_NEEDS, on_progress=stop)
+    assert list(path.iterdir()) == []
+
+
+def test_a_diverged_teacher_shows_in_the_loss(tmp_path, data):
+    sick = network(data)
+    with torch.no_grad():
+        sick.blocks[0].spatial.bias[0] = torch.nan
+    targets = load_teacher_targets(tmp_path / "targets", sick, data, ("prediction", "spatial"))
+    assert torch.tensor(scd_of(targets, data)).isnan()

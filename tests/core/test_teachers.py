@@ -77,7 +77,7 @@ def test_a_teacher_is_read_as_it_was_written(tmp_path, data):
         folder, data.fingerprint, teacher.settings, metrics={"val_mae": 2.5}, seconds=12.5
     )
     assert teacher.fingerprint == "t1"
-    assert teacher.targets_file == folder / "targets.safetensors"
+    assert teacher.targets_folder == folder / "targets"
     assert teacher.settings["training"]["epochs"] == CONFIG.training.epochs
     assert teacher.settings["channels"] == [[1, 2, 3], [3, 2, 3]]
 

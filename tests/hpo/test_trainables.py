@@ -158,7 +158,7 @@ def test_a_taught_trial_uses_the_planned_teacher(
     run_trial(task(folder, alpha1=0.5))
     assert reports[-1]["status"] == "finished"
     assert math.isfinite(reports[-1]["val_mae"])
-    assert teacher.targets_file.exists()
+    assert (teacher.targets_folder / "prediction").is_dir()
     (teacher.folder / "teacher.safetensors").unlink()
     run_trial(task(folder, trial=1, alpha1=0.5))
     assert reports[-1]["status"] == "failed"

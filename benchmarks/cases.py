@@ -1,0 +1,134 @@
+"""All benchmarks as rows: what is measured, what should be reached, and the function that does it.
+
+Each takes an empty folder and returns plain values. A new one is a function and a row of ``CASES``.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.measuring import compared, timed
+from benchmarks.problem import (
+    NUM_SENSORS,
+    make_data,
+    make_targets,
+    train_one_epoch,
+    train_student,
+)
+from benchmarks.trial_memory import measure_trials
+from core.distillation.correlation import node_distances, scd_loss
+from core.distillation.losses import make_loss
+from core.distillation.step_tables import StoredDistances, to_fixed_point
+from core.experiments import DistillationObjective
+from core.stgcn import TEACHER_CHANNELS
+
+
+@dataclass(frozen=True)
+class Case:
+    """One benchmark."""
+
+    name: str
+    measures: str
+    reach: str
+    run: Callable[[Path], dict[str, Any]]
+
+
+def stcd_epoch(folder: Path, windows_per_segment: int) -> dict[str, Any]:
+    """Compare an STCD epoch with a plain epoch of the same student."""
+    data = make_data(folder, training_days=22, validation_days=4)
+    targets = make_targets(folder, data)
+    plain = functools.partial(train_student, data, None, windows_per_segment)
+    stcd = functools.partial(train_student, data, targets, windows_per_segment)
+    return compared(plain, stcd, repetitions=5)
+
+
+def scd_step(folder: Path) -> dict[str, Any]:
+    """Compare SCD of the first block, forward and backward, with ``torch.cdist``."""
+    student = torch.randn(50, 10, 2, NUM_SENSORS).transpose(1, 2).requires_grad_()
+    teacher = torch.randn(50, 10, 32, NUM_SENSORS).transpose(1, 2)
+    distances = node_distances(teacher).flatten(0, 1)
+    table = to_fixed_point(distances, torch.zeros(len(distances)))
+    stored = StoredDistances(table, torch.arange(0, 500, 10))
+
+    def base() -> None:
+        torch.autograd.grad(_scd_by_cdist(student, teacher), student)
+
+    def fused() -> None:
+        torch.autograd.grad(scd_loss(student, stored), student)
+
+    return compared(base, fused, repetitions=7)
+
+
+def target_building(folder: Path) -> dict[str, Any]:
+    """Time the targets that STCD needs, 22 training days."""
+    data = make_data(folder, training_days=22, validation_days=4)
+
+    def build() -> None:
+        shutil.rmtree(folder / "targets", ignore_errors=True)
+        make_targets(folder, data)
+
+    found = timed(build, repetitions=3)
+    stored = sum(path.stat().st_size for path in (folder / "targets").rglob("*.safetensors"))
+    return {**found, "megabytes": stored / 1e6}
+
+
+def teacher_epoch(folder: Path) -> dict[str, Any]:
+    """Compare a teacher's epoch by segments of 5 windows with one window by window."""
+    data = make_data(folder, training_days=4, validation_days=1)
+    objective = DistillationObjective(make_loss("none", {}), None)
+    train = functools.partial(train_one_epoch, data, TEACHER_CHANNELS, objective)
+    return compared(functools.partial(train, 1), functools.partial(train, 5), repetitions=3)
+
+
+def trial_memory(folder: Path) -> dict[str, Any]:
+    """Measure what further trials of a node take for themselves."""
+    data = make_data(folder, training_days=22, validation_days=4)
+    make_targets(folder, data)
+    return measure_trials(folder, trials=2)
+
+
+def _scd_by_cdist(student: Tensor, teacher: Tensor) -> Tensor:
+    own, wanted = (
+        torch.cdist(nodes, nodes, p=1.0) / nodes.shape[-1]
+        for nodes in (signal.permute(0, 2, 3, 1).flatten(0, 1) for signal in (student, teacher))
+    )
+    return F.mse_loss(own, wanted)
+
+
+CASES = (
+    Case(
+        "stcd-epoch",
+        "STCD epoch / plain epoch of the same student, window by window",
+        "<= 2.5, beyond: <= 1.5",
+        functools.partial(stcd_epoch, windows_per_segment=1),
+    ),
+    Case(
+        "stcd-epoch-segments",
+        "STCD epoch / plain epoch of the same student, both by segments of 5 windows",
+        "<= 2.5, beyond: <= 1.5",
+        functools.partial(stcd_epoch, windows_per_segment=5),
+    ),
+    Case(
+        "scd-step",
+        "SCD of the first block, forward and backward / the same with torch.cdist",
+        "<= 1/12, beyond: <= 1/25",
+        scd_step,
+    ),
+    Case("targets", "building STCD's targets, 22 days", "<= 10 s, beyond: <= 4 s", target_building),
+    Case(
+        "teacher-epoch",
+        "a teacher's epoch by segments of 5 windows / window by window, 4 days",
+        "<= 1/2.5, beyond: <= 1/4",
+        teacher_epoch,
+    ),
+    Case("trial-memory", "private memory per further STCD trial", "<= 150 MB", trial_memory),
+)

@@ -1,0 +1,82 @@
+"""Functions to time in, seconds with their spread and the machine out.
+
+Two things are compared within one run, turn by turn, so that whatever else the machine does hits
+both alike. Nothing is asserted here: a busy machine is no failure.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Work = Callable[[], object]
+
+
+def seconds_of(work: Work) -> float:
+    """Run ``work`` once."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def timed(work: Work, repetitions: int) -> dict[str, Any]:
+    """Return median and extremes of ``repetitions`` runs after one that does not count."""
+    work()
+    return _summary("seconds", [seconds_of(work) for _ in range(repetitions)])
+
+
+def compared(base: Work, other: Work, repetitions: int) -> dict[str, Any]:
+    """Time both in turns after one run each that does not count.
+
+    Returns:
+        Seconds of each, and ``ratio``: other / base of neighbouring runs.
+    """
+    base(), other()
+    pairs = [(seconds_of(base), seconds_of(other)) for _ in range(repetitions)]
+    return {
+        **_summary("base_seconds", [first for first, _ in pairs]),
+        **_summary("other_seconds", [second for _, second in pairs]),
+        **_summary("ratio", [second / first for first, second in pairs]),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Name what the figures were measured on and with."""
+    return {
+        "machine": platform.node(),
+        "system": platform.platform(),
+        "cpu": _cpu_name(),
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "load_before": os.getloadavg()[0],
+        "commit": _commit(),
+    }
+
+
+def _summary(name: str, values: list[float]) -> dict[str, Any]:
+    return {name: statistics.median(values), f"{name}_spread": [min(values), max(values)]}
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"

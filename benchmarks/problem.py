@@ -1,0 +1,78 @@
+"""A problem of PeMSD7's size: 228 sensors, weekdays of 5-minute steps, random readings.
+
+What a step costs does not depend on the readings nor on how well a teacher is trained, so neither
+files nor training are needed here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from core.datasets.dataset import open_dataset, save_dataset
+from core.distillation.losses import make_loss
+from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
+from core.experiments import DistillationObjective, new_network
+from core.preprocessing.prepare import PreparedData, prepare
+from core.stgcn import STGCN, STUDENT_CHANNELS, TEACHER_CHANNELS, BlockChannels, STGCNConfig
+from core.training import Trainer, TrainingConfig
+
+NUM_SENSORS = 228
+STCD = {"alpha1": 0.4, "alpha2": 0.5, "alpha3": 0.5}
+
+
+def make_data(folder: Path, training_days: int, validation_days: int) -> PreparedData:
+    """Write random readings below ``folder`` and prepare them."""
+    split = (training_days, validation_days, 1)
+    generator = np.random.default_rng(0)
+    readings = generator.normal(60, 10, (sum(split) * 288, NUM_SENSORS)).astype(np.float32)
+    adjacency = (generator.random((NUM_SENSORS, NUM_SENSORS)) < 0.05).astype(np.float32)
+    adjacency = np.triu(adjacency, 1) + np.triu(adjacency, 1).T
+    fields = {
+        "unit": "mph",
+        "interval_minutes": 5,
+        "day_kind": "weekdays",
+        "split": split,
+        "sensor_ids": tuple(f"sensor-{index}" for index in range(NUM_SENSORS)),
+        "graph": "random",
+        "sources": {"readings.csv": "0" * 64},
+    }
+    save_dataset(folder / "data", fields, readings, adjacency)
+    return prepare(open_dataset(folder / "data"))
+
+
+def make_network(data: PreparedData, channels: tuple[BlockChannels, ...]) -> STGCN:
+    """Return an untrained network."""
+    shape = STGCNConfig(data.card.num_sensors, channels, data.history_steps)
+    return new_network(shape, data.graph_kernel, seed=0)
+
+
+def make_targets(folder: Path, data: PreparedData) -> TeacherTargets:
+    """Build or map the targets that STCD needs of an untrained teacher."""
+    needs = make_loss("stcd", STCD).needs
+    return load_teacher_targets(
+        folder / "targets", make_network(data, TEACHER_CHANNELS), data, needs
+    )
+
+
+def train_student(
+    data: PreparedData, targets: TeacherTargets | None, windows_per_segment: int
+) -> None:
+    """Train the student of Table 1 for one epoch, validation included; STCD where targets are."""
+    loss = make_loss("none", {}) if targets is None else make_loss("stcd", STCD)
+    train_one_epoch(
+        data, STUDENT_CHANNELS, DistillationObjective(loss, targets), windows_per_segment
+    )
+
+
+def train_one_epoch(
+    data: PreparedData,
+    channels: tuple[BlockChannels, ...],
+    objective: DistillationObjective,
+    windows_per_segment: int,
+) -> None:
+    """Train a fresh network for one epoch, validation included."""
+    config = TrainingConfig(epochs=1, windows_per_segment=windows_per_segment)
+    trainer = Trainer(make_network(data, channels), data, objective, config)
+    trainer.run(lambda report: None)

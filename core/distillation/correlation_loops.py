@@ -1,0 +1,279 @@
+"""The loops of the compiled correlation terms: pairs in, squared errors and slopes out.
+
+The functions ``scd_...`` and ``tcd_...`` share one signature: (student, taught, weights, gradient,
+sums, start, stop). They do the tasks ``start`` to ``stop - 1``: fill ``gradient`` and write the
+weighted sum of each task to ``sums``. Tasks share no output, so ranges may run side by side, and
+the result does not depend on how many threads there are. ``correlation_numba`` calls them.
+
+Axes: S segments, R rows of what is known of the teacher, C channels, T time steps, N sensors.
+Arrays lie as signals do inside the network, [S, T, C, N]: the nodes of a step are side by side.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Taught(NamedTuple):
+    """What is known of the teacher at step t of segment s: entries[rows[s] + t] x scale."""
+
+    entries: Array
+    """Features [R, C, N] or distances [R, ...]; float32, or int16 of a stored table."""
+    scale: Array
+    """[R]."""
+    rows: Array
+    """[S]."""
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Sums may be reordered; NaN and infinity stay what they are, for they must show in the loss.
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def compiled(function: Function) -> Function:
+    """Compile at the first call, for the types of that call; kept on disk where that is allowed."""
+    # The shape checks of the tests wrap every function, and a wrapper cannot be compiled.
+    plain = inspect.unwrap(function)
+    try:
+        return cast(Function, numba.njit(nogil=True, cache=True, fastmath=FASTMATH)(plain))
+    except RuntimeError:  # no folder to keep it in
+        return cast(Function, numba.njit(nogil=True, fastmath=FASTMATH)(plain))
+
+
+@compiled
+def scd_from_features(
+    student: Array,
+    taught: Taught,
+    weights: Array,
+    gradient: Array,
+    sums: Array,
+    start: int,
+    stop: int,
+) -> None:
+    """One task is one time step of one segment: node i against all nodes j > i, for each i."""
+    _, T, C, N = student.shape
+    row_error = np.empty(N, student.dtype)
+    for task in range(start, stop):
+        s, t = task // T, task % T
+        row = taught.rows[s] + t
+        features = taught.entries[row]
+        share = np.float32(taught.scale[row] / len(features))
+        total = 0.0
+        for i in range(N - 1):
+            error = row_error[i + 1 :]
+            error[:] = 0
+            _add_node_distances(features, i, -share, error)
+            total += _learn_node(student[s, t], gradient[s, t], i, error)
+        sums[task] = total * weights[t]
+        _scale(gradient[s, t], 2.0 * weights[t] / C)
+
+
+@compiled
+def scd_from_distances(
+    student: Array,
+    taught: Taught,
+    weights: Array,
+    gradient: Array,
+    sums: Array,
+    start: int,
+    stop: int,
+) -> None:
+    """As from features, the teacher's distances read in order."""
+    _, T, C, N = student.shape
+    row_error = np.empty(N, student.dtype)
+    for task in range(start, stop):
+        s, t = task // T, task % T
+        row = taught.rows[s] + t
+        wanted, scale = taught.entries[row], taught.scale[row]
+        total, at = 0.0, 0
+        for i in range(N - 1):
+            error = row_error[i + 1 :]
+            _copy_scaled(wanted[at : at + len(error)], -scale, error)
+            at += len(error)
+            total += _learn_node(student[s, t], gradient[s, t], i, error)
+        sums[task] = total * weights[t]
+        _scale(gradient[s, t], 2.0 * weights[t] / C)
+
+
+@compiled
+def tcd_from_features(
+    student: Array,
+    taught: Taught,
+    weights: Array,
+    gradient: Array,
+    sums: Array,
+    start: int,
+    stop: int,
+) -> None:
+    """One task is one segment: time step i against j, for all nodes at once."""
+    _, T, C, N = student.shape
+    error, share = np.empty(N, student.dtype), np.float32(1.0 / taught.entries.shape[1])
+    for s in range(start, stop):
+        first, total = taught.rows[s], 0.0
+        for i in range(T - 1):
+            for j in range(i + 1, T):
+                if weights[i, j] > 0:
+                    error[:] = 0
+                    _add_step_distances(
+                        taught.entries[first + i], taught.entries[first + j], -share, error
+                    )
+                    total += _learn_steps(student[s], gradient[s], i, j, weights[i, j], error)
+        sums[s] = total
+        _scale(gradient[s], 2.0 / C)
+
+
+@compiled
+def tcd_from_distances(
+    student: Array,
+    taught: Taught,
+    weights: Array,
+    gradient: Array,
+    sums: Array,
+    start: int,
+    stop: int,
+) -> None:
+    """As from features, the teacher's distances looked up by step and lag."""
+    _, T, C, N = student.shape
+    error = np.empty(N, student.dtype)
+    for s in range(start, stop):
+        total = 0.0
+        for i in range(T - 1):
+            row = taught.rows[s] + i
+            for j in range(i + 1, T):
+                if weights[i, j] > 0:
+                    _copy_scaled(taught.entries[row, j - i - 1], -taught.scale[row], error)
+                    total += _learn_steps(student[s], gradient[s], i, j, weights[i, j], error)
+        sums[s] = total
+        _scale(gradient[s], 2.0 / C)
+
+
+@compiled
+def fill_node_distances(columns: Array, distances: Array, start: int, stop: int) -> None:
+    """Add to ``distances`` [S, T, P], zero so far, those of the nodes; a task is a time step."""
+    _, T, C, N = columns.shape
+    for task in range(start, stop):
+        s, t = task // T, task % T
+        at = 0
+        for i in range(N - 1):
+            row = distances[s, t, at : at + N - 1 - i]
+            _add_node_distances(columns[s, t], i, np.float32(1.0 / C), row)
+            at += len(row)
+
+
+@compiled
+def fill_step_distances(columns: Array, distances: Array, start: int, stop: int) -> None:
+    """Add to ``distances`` [S, T, lags, N], zero so far, those of the steps; a task is a step."""
+    _, T, C, _ = columns.shape
+    for task in range(start, stop):
+        s, t = task // T, task % T
+        for lag in range(1, min(distances.shape[2], T - 1 - t) + 1):
+            late, row = columns[s, t + lag], distances[s, t, lag - 1]
+            _add_step_distances(columns[s, t], late, np.float32(1.0 / C), row)
+
+
+@compiled
+def _learn_node(columns: Array, gradient: Array, i: int, error: Array) -> float:
+    """Take minus the distances wanted from node i; add its slopes, return the squared error."""
+    _add_node_distances(columns, i, np.float32(1.0 / columns.shape[0]), error)
+    _node_gradient(columns, gradient, i, error)
+    return _squared(error)
+
+
+@compiled
+def _learn_steps(
+    columns: Array, gradient: Array, i: int, j: int, weight: float, error: Array
+) -> float:
+    """Take minus the distances wanted; add the slopes of steps i and j, return the error."""
+    share = np.float32(1.0 / columns.shape[1])
+    _add_step_distances(columns[i], columns[j], share, error)
+    total = _squared(error) * weight
+    _scale(error, weight)
+    _step_gradient(columns, gradient, i, j, error)
+    return total
+
+
+@compiled
+def _add_node_distances(columns: Array, i: int, share: np.float32, distances: Array) -> None:
+    """Add ``share`` times the sum over channels of |F_j - F_i| for the nodes j > i."""
+    C = columns.shape[0]
+    for c in range(0, C - 3, 4):  # four channels a round: fewer trips to memory
+        row0, at0 = columns[c, i + 1 :], np.float32(columns[c, i])
+        row1, at1 = columns[c + 1, i + 1 :], np.float32(columns[c + 1, i])
+        row2, at2 = columns[c + 2, i + 1 :], np.float32(columns[c + 2, i])
+        row3, at3 = columns[c + 3, i + 1 :], np.float32(columns[c + 3, i])
+        for n in range(len(distances)):
+            two = abs(np.float32(row0[n]) - at0) + abs(np.float32(row1[n]) - at1)
+            four = two + abs(np.float32(row2[n]) - at2) + abs(np.float32(row3[n]) - at3)
+            distances[n] += share * four
+    for c in range(C - C % 4, C):
+        row, at = columns[c, i + 1 :], np.float32(columns[c, i])
+        for n in range(len(distances)):
+            distances[n] += share * abs(np.float32(row[n]) - at)
+
+
+@compiled
+def _add_step_distances(early: Array, late: Array, share: np.float32, distances: Array) -> None:
+    """Add ``share`` times the sum over channels of |late - early| for every node."""
+    C = early.shape[0]
+    for c in range(0, C - 1, 2):
+        early0, late0, early1, late1 = early[c], late[c], early[c + 1], late[c + 1]
+        for n in range(len(distances)):
+            distances[n] += share * (abs(late0[n] - early0[n]) + abs(late1[n] - early1[n]))
+    for c in range(C - C % 2, C):
+        for n in range(len(distances)):
+            distances[n] += share * abs(late[c, n] - early[c, n])
+
+
+@compiled
+def _copy_scaled(entries: Array, scale: float, values: Array) -> None:
+    for n in range(len(values)):
+        values[n] = scale * np.float32(entries[n])
+
+
+@compiled
+def _scale(values: Array, factor: float) -> None:
+    flat, share = values.reshape(-1), values.dtype.type(factor)
+    for n in range(len(flat)):
+        flat[n] *= share
+
+
+@compiled
+def _squared(error: Array) -> float:
+    total = error.dtype.type(0)
+    for n in range(len(error)):
+        total += error[n] * error[n]
+    return float(total)
+
+
+@compiled
+def _node_gradient(columns: Array, gradient: Array, i: int, error: Array) -> None:
+    """Add error x sign(F_j - F_i) to the nodes j > i, take it from node i; a tie adds nothing."""
+    for c in range(columns.shape[0]):
+        row, at, slopes = columns[c, i + 1 :], columns[c, i], gradient[c, i + 1 :]
+        total = error.dtype.type(0)
+        for n in range(len(error)):
+            slope = np.sign(row[n] - at) * error[n]
+            slopes[n] += slope
+            total += slope
+        gradient[c, i] -= total
+
+
+@compiled
+def _step_gradient(columns: Array, gradient: Array, i: int, j: int, error: Array) -> None:
+    """Add error x sign(F_j - F_i) to time step j, take it from time step i."""
+    for c in range(columns.shape[1]):
+        early, late = columns[i, c], columns[j, c]
+        early_slopes, late_slopes = gradient[i, c], gradient[j, c]
+        for n in range(len(error)):
+            slope = np.sign(late[n] - early[n]) * error[n]
+            early_slopes[n] -= slope
+            late_slopes[n] += slope

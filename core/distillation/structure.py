@@ -1,0 +1,90 @@
+"""SKD's terms: the last hidden layers of a student and a teacher in, a scalar out.
+
+As in ``correlation``, features are reduced to values that do not depend on the number of channels,
+the teacher is a constant, and every time step of a segment is compared once.
+
+Axes: S segments (windows where W = 1), C channels, T time steps of a segment, N sensors.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from core.distillation.correlation import (
+    check_comparable,
+    check_nodes,
+    check_stored,
+    distance_matrices,
+    teachers_values,
+)
+from core.distillation.segment_weights import step_weights
+from core.distillation.step_tables import StoredFeatures
+from core.shapes import OtherSignal, Scalar, Signal
+
+SMALLEST_MEAN_DISTANCE = 1e-6
+"""Nodes closer than this on average count as equal: keeps the gradient of a dead layer finite."""
+
+
+def structure_loss(
+    student: Signal, teacher: OtherSignal | StoredFeatures, windows_per_segment: int = 1
+) -> Scalar:
+    """Return the distance-wise relational loss of Park et al. (CVPR 2019) over the nodes.
+
+    At every time step, the Euclidean distances between nodes, divided by their mean over the
+    pairs; smooth L1 between student and teacher, mean over windows, time steps and pairs.
+
+    Args:
+        student: [S, C, T, N].
+        teacher: [S, C', T, N], or what is stored of it.
+        windows_per_segment: W.
+
+    Raises:
+        ShapeError: the shapes do not fit together, or there is no pair of nodes.
+    """
+    check_comparable(student, teacher, windows_per_segment)
+    pairs = check_nodes(student)
+    check_stored(student, teacher, ())
+    own, wanted = (
+        _relative_distances(student),
+        teachers_values(teacher, student, _relative_distances),
+    )
+    error = F.smooth_l1_loss(own, wanted, reduction="none").sum(dim=(2, 3))
+    # A distance matrix holds each pair twice.
+    weights = step_weights(student, windows_per_segment) / (2 * pairs)
+    return (error @ weights.to(error)).sum()
+
+
+def mimicry_loss(
+    student: Signal, teacher: OtherSignal | StoredFeatures, windows_per_segment: int = 1
+) -> Scalar:
+    """Return the mean squared difference of the channel means of two layers.
+
+    Args:
+        student: [S, C, T, N].
+        teacher: [S, C', T, N], or what is stored of it.
+        windows_per_segment: W.
+
+    Raises:
+        ShapeError: the shapes do not fit together.
+    """
+    check_comparable(student, teacher, windows_per_segment)
+    check_stored(student, teacher, ())
+    error = (
+        (_channel_mean(student) - teachers_values(teacher, student, _channel_mean))
+        .square()
+        .mean(dim=2)
+    )
+    return (error @ step_weights(student, windows_per_segment).to(error)).sum()
+
+
+def _channel_mean(signal: Tensor) -> Tensor:
+    return signal.mean(dim=1)
+
+
+def _relative_distances(signal: Tensor) -> Tensor:
+    """Map [B, C, T, N] to Euclidean distances [B, T, N, N] whose mean over pairs is 1."""
+    B, _, T, N = signal.shape
+    distances = distance_matrices(signal, 2.0)
+    mean = distances.sum(dim=(1, 2), keepdim=True) / (N * (N - 1))
+    return (distances / mean.clamp_min(SMALLEST_MEAN_DISTANCE)).view(B, T, N, N)

@@ -1,0 +1,207 @@
+"""A teacher and its training days in, its targets for every time step out: one pass over each day.
+
+Which kinds of targets, and in which form, is decided in ``teacher_targets``; each goes to a folder
+of its own. The teacher is equivariant to shifts in time, so one pass over a whole stretch says of
+every step what a pass over each window would.
+
+Axes: C channels, T time steps of a pass, N sensors, P pairs of sensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from core.distillation import correlation
+from core.distillation.step_tables import StepTable, to_fixed_point
+from core.distillation.table_files import Layout, TableWriter, tables_written_aside
+from core.preprocessing.prepare import PreparedData
+from core.stgcn import STGCN, Features
+
+OnProgress = Callable[[int, int], None]
+"""Called with the windows done and the windows in all."""
+
+Pass = tuple[Tensor, Features]
+"""Predictions [W, N] and features of a run of windows."""
+
+NODES_PER_PASS = 65_536
+"""Windows times sensors of one pass; a teacher keeps about 3 kB for each."""
+
+
+@runtime_checkable
+class Kind(Protocol):
+    """One kind of targets in one form."""
+
+    @property
+    def name(self) -> str:
+        """Its folder."""
+
+    def layouts(self, rows: int) -> dict[str, Layout]:
+        """Name the tensors that hold ``rows`` time steps."""
+
+    def put(self, writer: TableWriter, first_row: int, run: Pass) -> None:
+        """Write what the teacher says from ``first_row`` on."""
+
+
+def size_of(kind: Kind, rows: int) -> int:
+    """Return the bytes of ``rows`` time steps."""
+    return sum(layout.size for layout in kind.layouts(rows).values())
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The prediction after every window, float32 by the window's first row, NaN elsewhere."""
+
+    num_sensors: int
+    name: str = "prediction"
+    """Its folder."""
+
+    def layouts(self, rows: int) -> dict[str, Layout]:
+        """Name the tensor that holds ``rows`` predictions (``Kind``)."""
+        return {"prediction": Layout(torch.float32, (rows, self.num_sensors), torch.nan)}
+
+    def put(self, writer: TableWriter, first_row: int, run: Pass) -> None:
+        """Write what follows the windows from ``first_row`` on (``Kind``)."""
+        writer.put("prediction", first_row, run[0])
+
+
+@dataclass(frozen=True)
+class HiddenLayers:
+    """Something of hidden layers in 16 bits, a ``StepTable`` per layer."""
+
+    name: str
+    """Its folder."""
+    step_shapes: Sequence[tuple[int, ...]]
+    """Per layer, what is stored of one step."""
+    values: Callable[[Features], list[Tensor]]
+    """From a pass over a stretch: per layer [T, *step_shape]."""
+    are_distances: bool
+    """At least zero, so that zero stays zero."""
+
+    def layouts(self, rows: int) -> dict[str, Layout]:
+        """Name the tensors that hold ``rows`` steps (``Kind``)."""
+        found = {}
+        for index, shape in enumerate(self.step_shapes):
+            found[f"entries.{index}"] = Layout(torch.int16, (rows, *shape))
+            found[f"scale.{index}"] = Layout(torch.float32, (rows,))
+            found[f"low.{index}"] = Layout(torch.float32, (rows,))
+        return found
+
+    def put(self, writer: TableWriter, first_row: int, run: Pass) -> None:
+        """Write what is said of the steps from ``first_row`` on (``Kind``)."""
+        for index, values in enumerate(self.values(run[1])):
+            low = values.flatten(1).amin(dim=1)
+            table = to_fixed_point(values, torch.zeros_like(low) if self.are_distances else low)
+            for name in ("entries", "scale", "low"):
+                writer.put(f"{name}.{index}", first_row, getattr(table, name))
+
+    def read(self, tensors: Mapping[str, Tensor], device: torch.device) -> list[StepTable]:
+        """Join the tensors of ``layouts`` to tables."""
+        parts = ("entries", "scale", "low")
+        return [
+            StepTable(*(tensors[f"{name}.{index}"].to(device) for name in parts))
+            for index in range(len(self.step_shapes))
+        ]
+
+
+def forms_for(sample: Features) -> dict[str, list[HiddenLayers]]:
+    """Return, by need of a loss, how its targets can be stored, the fastest to use first.
+
+    Pair distances save the student's terms most of the teacher's arithmetic; where they take too
+    much room (they grow with N^2) features do with less.
+
+    Args:
+        sample: of the teacher's pass over one window.
+    """
+    N = sample.spatial[0].shape[3]
+    lags = [layer.shape[2] - 1 for layer in sample.temporal]
+    widths = [(layer.shape[1], N) for layer in sample.spatial]
+    pairs = [(N * (N - 1) // 2,)] * len(widths)
+
+    def steps(features: Features) -> list[Tensor]:
+        terms = _fastest_on(features.temporal[0].device)
+        layers = zip(features.temporal, lags, strict=True)
+        return [terms.step_distances(layer, lag)[0] for layer, lag in layers]
+
+    return {
+        "temporal": [HiddenLayers("temporal", [(lag, N) for lag in lags], steps, True)],
+        "spatial": [
+            HiddenLayers("spatial-distances", pairs, _pair_distances, True),
+            HiddenLayers("spatial-features", widths, _spatial_features, False),
+        ],
+        "last": [HiddenLayers("last", [(sample.temporal[-1].shape[1], N)], _last_features, False)],
+    }
+
+
+@torch.inference_mode()
+def build_tables(
+    teacher: STGCN,
+    data: PreparedData,
+    kinds: Mapping[Path, Kind],
+    key: str,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Write the tables of ``kinds`` into their folders, all from the same passes.
+
+    Args:
+        teacher: on the device of ``data``.
+        data: the teacher's dataset.
+        kinds: by the folder that each goes to.
+        key: of teacher and data.
+        on_progress: see ``OnProgress``.
+    """
+    rows = training_rows(data)
+    total = sum(len(stretch.first_rows(data.window_steps)) for stretch in data.stretches("train"))
+    done = 0
+    with ExitStack() as stack:
+        writers = [
+            (kind, stack.enter_context(tables_written_aside(folder, key, kind.layouts(rows))))
+            for folder, kind in kinds.items()
+        ]
+        for first, run in _passes(teacher, data):
+            for kind, writer in writers:
+                kind.put(writer, first, run)
+            done += len(run[0])
+            if on_progress is not None:
+                on_progress(done, total)
+
+
+def training_rows(data: PreparedData) -> int:
+    """Return how many rows tables have: the training days come first."""
+    return max(stretch.stop for stretch in data.stretches("train"))
+
+
+def _passes(teacher: STGCN, data: PreparedData) -> Iterator[tuple[int, Pass]]:
+    """Yield first row, predictions [W, N] and features of runs of training windows."""
+    windows = max(1, NODES_PER_PASS // data.readings.shape[1])
+    for stretch in data.stretches("train"):
+        for piece in torch.split(stretch.first_rows(data.window_steps), windows):
+            first, last = int(piece[0]), int(piece[-1])
+            seen = data.readings[first : last + data.history_steps]
+            prediction, features = teacher(seen[None, None])
+            yield first, (prediction[0], features)
+
+
+def _pair_distances(features: Features) -> list[Tensor]:
+    terms = _fastest_on(features.spatial[0].device)
+    return [terms.node_distances(layer)[0] for layer in features.spatial]
+
+
+def _fastest_on(device: torch.device) -> ModuleType:
+    compiled = correlation.import_compiled_terms() if device.type == "cpu" else None
+    return compiled or correlation
+
+
+def _spatial_features(features: Features) -> list[Tensor]:
+    return [layer[0].transpose(0, 1) for layer in features.spatial]
+
+
+def _last_features(features: Features) -> list[Tensor]:
+    return [features.temporal[-1][0].transpose(0, 1)]
