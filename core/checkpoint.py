@@ -63,7 +63,8 @@ def load_file(path: Path) -> tuple[Tensors, Metadata]:
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (OSError, SafetensorError, TypeError, KeyError, json.JSONDecodeError) as error:
         raise CheckpointError(
-            f"{path} must be a whole safetensors file of this project: {error}; make it again"
+            f"{path} must be a whole safetensors file of this project: {error}; "
+            "delete it and make it again"
         ) from error
 
 

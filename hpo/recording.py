@@ -1,4 +1,4 @@
-"""How a trial ended in, its record on the disk out.
+"""How a trial ended in, its record on the disk out, its checkpoints gone.
 
 Joins what the worker reported with what the sweep fixed when it began. Decides nothing.
 """
@@ -9,6 +9,7 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
+from core.checkpoint import CheckpointFolder
 from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData
 from core.profiling import count_flops, count_parameters
@@ -68,6 +69,8 @@ class Recorder:
             machine=facts.get("machine", platform.node()),
         )
         write_record(self.folder.results, record)
+        # Only now does nobody need them: a crash before this line resumes the trial.
+        CheckpointFolder(self.folder.checkpoints(trial.number)).clear()
 
 
 def _student_size(data: PreparedData) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from core.checkpoint import CheckpointFolder
 from core.devices import choose_device
 from core.distillation.losses import LOSSES
 from core.experiments import train_teacher
@@ -158,3 +159,4 @@ def _adopt_records(folder: SweepFolder, ledger: Ledger) -> None:
                 reason=record.reason,
                 metrics=record.metrics,
             )
+            CheckpointFolder(folder.checkpoints(record.trial)).clear()

@@ -1,7 +1,8 @@
 """One trial as Ray Tune runs it: its number, seed and settings in, a report per epoch out.
 
 A thin adapter around ``core.experiments``. Workers read the sweep's plan from its folder, write
-the student and their own checkpoints there, and leave ledger and records to the driver.
+the student and their own checkpoints there, and leave ledger, records and the deletion of
+checkpoints to the driver.
 """
 
 from __future__ import annotations
@@ -91,7 +92,6 @@ def _train(
     checkpoints = CheckpointFolder(folder.checkpoints(trial))
     student = distill_student(data, teacher, settings, checkpoints, on_epoch)
     save_model(folder.student(trial), student.model, {"trial": trial, "sweep": folder.name})
-    checkpoints.clear()
     return _facts(student)
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from core.checkpoint import CheckpointFolder
 from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
@@ -66,6 +68,17 @@ def test_a_record_joins_trial_sweep_and_facts(
     assert record.student is not None
     assert folder.storage / record.student == folder.student(3)
     assert record.machine == platform.node()
+
+
+@pytest.mark.parametrize("status", ["finished", "pruned", "failed"])
+def test_the_checkpoints_of_a_recorded_trial_are_gone(
+    write: Write, folder: SweepFolder, status: str
+) -> None:
+    checkpoints = CheckpointFolder(folder.checkpoints(3))
+    checkpoints.save(1, {"weight": torch.zeros(2)}, {})
+    write(status)
+    assert checkpoints.newest() is None
+    assert not folder.checkpoints(3).exists()
 
 
 def test_it_knows_the_size_of_the_student(write: Write, prepared: PreparedData) -> None:

@@ -78,7 +78,17 @@ def test_a_trial_reports_every_epoch_and_then_its_end(
     model, metadata = load_model(folder.student(7), prepared.graph_kernel)
     assert sum(tensor.numel() for tensor in model.parameters()) == last["parameters"]
     assert (metadata["trial"], metadata["sweep"]) == (7, "night")
-    assert not folder.checkpoints(7).exists()
+
+
+def test_a_trial_killed_before_its_last_word_was_heard_only_says_it_again(
+    folder: SweepFolder, reports: Reports
+) -> None:
+    run_trial(task(folder, trial=7))
+    last = reports[-1]
+    reports.clear()
+    run_trial(task(folder, trial=7))
+    assert len(reports) == 1
+    assert reports[0] == last
 
 
 def test_a_killed_trial_goes_on_and_ends_with_the_same_numbers(
