@@ -22,6 +22,8 @@ from tests.integration.sweeps import descendants, events, hpo, start, title, wai
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 KILLS = 4
+EPOCHS = 24
+"""Enough for a fast machine too: the sweep must outlast its kills."""
 WORKERS = ("ray::ImplicitFunc", "raylet", "gcs_server")
 
 
@@ -44,7 +46,7 @@ def kill_at_a_random_moment(
         90,
     )
     assert begun, "the sweep did not get on"
-    time.sleep(chance.uniform(0, 0.5))
+    time.sleep(chance.uniform(0, 0.3))
     started = descendants(driver.pid)
     driver.kill()
     driver.wait()
@@ -87,7 +89,7 @@ def test_a_driver_killed_again_and_again_still_runs_every_trial_once(
 ) -> None:
     chance = random.Random(11)
     sweep, log = tmp_path / "runs" / "night", tmp_path / "log"
-    arguments = sweep_arguments(traffic, tmp_path / "runs", space_file, epochs=4)
+    arguments = sweep_arguments(traffic, tmp_path / "runs", space_file, EPOCHS)
     orphans: dict[int, str] = {}
     kept: dict[Path, bytes] = {}
     kills = 0
@@ -107,7 +109,7 @@ def test_a_driver_killed_again_and_again_still_runs_every_trial_once(
     check_nothing_is_lost_or_repeated(sweep)
 
     # The same sweep without a fault: every number is the same.
-    calm = sweep_arguments(traffic, tmp_path / "calm", space_file, epochs=4)
+    calm = sweep_arguments(traffic, tmp_path / "calm", space_file, EPOCHS)
     assert hpo(*calm).returncode == 0
     state = read_ledger(sweep / "ledger.jsonl")
     expected = read_ledger(tmp_path / "calm" / "night" / "ledger.jsonl")
