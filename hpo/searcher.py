@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 
 from core.seeding import derived_seed
 from hpo.ledger import ENDED_STATUSES, Ledger, SweepState, Trial
-from hpo.samplers import make_sampler
+from hpo.samplers import make_sampler, past_attributes
 from hpo.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 
@@ -151,14 +151,24 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         seed = derived_seed(self.config.seed, "sampler", len(state.trials)) % 2**32
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=make_sampler(self.config.sampler, seed))
-        study.add_trials([self._frozen(trial) for trial in state.with_status(*ENDED_STATUSES)])
+        study.add_trials(self._told(state))
         for trial in state.with_status("running"):
             study.enqueue_trial(trial.settings)
         for point in space.points()[len(state.trials) :]:
             study.enqueue_trial(point)
         return study
 
-    def _frozen(self, trial: Trial) -> FrozenTrial:
+    def _told(self, state: SweepState) -> list[FrozenTrial]:
+        told, finished = [], 0
+        for trial in state.with_status(*ENDED_STATUSES):
+            attributes: dict[str, Any] = {}
+            if trial.status == "finished":
+                attributes = past_attributes(self.config.sampler, finished)
+                finished += 1
+            told.append(self._frozen(trial, attributes))
+        return told
+
+    def _frozen(self, trial: Trial, attributes: dict[str, Any]) -> FrozenTrial:
         values = {epoch: metrics[self.config.objective] for epoch, metrics in trial.history.items()}
         return create_trial(
             state=_STATES[trial.status],
@@ -166,6 +176,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             params=trial.settings,
             distributions=self.distributions,
             intermediate_values=values,
+            system_attrs=attributes,
         )
 
 
