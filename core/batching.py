@@ -1,4 +1,4 @@
-"""Rows of readings into batches of windows, and features of segments into features of windows.
+"""Rows of readings into batches of segments of windows.
 
 A segment is a run of consecutive windows computed in one pass, since they share most of their
 convolutions. Which segments make a batch is decided by the training loop.
@@ -9,9 +9,6 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-
-from core.shapes import OtherSignal, Signal
-from core.stgcn import Features
 
 
 def cut_batch(
@@ -31,22 +28,3 @@ def cut_batch(
     block = readings[first_rows[:, None] + steps]
     rows = (first_rows[:, None] + steps[:windows_per_segment]).flatten()
     return block[:, None, :-1], block[:, history_steps:].flatten(0, 1), rows
-
-
-def windows_of(features: Features) -> Features:
-    """Cut features of segments [S, C, T + W - 1, N] into those of their windows [S W, C, T, N].
-
-    Costs W times the memory: a term that counts every step once is cheaper (``correlation``).
-    """
-    size = features.windows_per_segment
-    if size == 1:
-        return features
-
-    def cut(signal: Signal) -> OtherSignal:
-        length = signal.shape[2] - size + 1
-        runs = signal.unfold(2, length, 1)  # [S, C, W, N, T]
-        return runs.permute(0, 2, 1, 4, 3).flatten(0, 1)
-
-    return Features(
-        [cut(signal) for signal in features.temporal], [cut(signal) for signal in features.spatial]
-    )

@@ -6,7 +6,7 @@ looked at here. A run that is killed goes on from its checkpoints with the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,11 @@ from core.checkpoint import CheckpointFolder, save_model
 from core.distillation.interface import LossValue, TeacherOutput
 from core.distillation.losses import Loss, make_loss
 from core.distillation.target_building import OnProgress
-from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
+from core.distillation.teacher_targets import (
+    MEMORY_BUDGET,
+    TeacherTargets,
+    load_teacher_targets,
+)
 from core.errors import ConfigError
 from core.files import exclusive_lock
 from core.preprocessing.prepare import PreparedData
@@ -53,6 +57,22 @@ class TrainedStudent:
     epochs: int
     """Trained, at most those configured."""
     seconds: float
+
+
+@dataclass(frozen=True)
+class TargetStorage:
+    """Where teachers' targets lie on this machine, and how much room they may take."""
+
+    folder: Path | None = None
+    """Of all teachers' targets, on a disk of this machine; None: beside each teacher."""
+    memory_budget: int = MEMORY_BUDGET
+    """Bytes of targets of one teacher."""
+
+    def folder_of(self, teacher: Teacher) -> Path:
+        """Return where the targets of ``teacher`` lie or will lie."""
+        if self.folder is None:
+            return teacher.targets_folder
+        return self.folder / teacher.fingerprint / "targets"
 
 
 @dataclass(frozen=True)
@@ -116,13 +136,33 @@ def train_teacher(
     return open_teacher(folder)
 
 
+def open_targets(
+    data: PreparedData,
+    teacher: Teacher,
+    needs: Collection[str],
+    storage: TargetStorage,
+    on_progress: OnProgress | None = None,
+) -> TeacherTargets:
+    """Map what a loss ``needs`` of ``teacher``; whoever asks first on a machine builds it.
+
+    Args:
+        data: the teacher's, on the device to train on.
+        teacher: a trained one.
+        needs: see ``Loss.needs``.
+        storage: where targets lie.
+        on_progress: see ``OnProgress``; not called where they are there already.
+    """
+    folder, network = storage.folder_of(teacher), teacher.load(data)
+    return load_teacher_targets(folder, network, data, needs, storage.memory_budget, on_progress)
+
+
 def distill_student(
     data: PreparedData,
     teacher: Teacher | None,
     config: StudentConfig,
     checkpoints: CheckpointFolder | None,
     on_epoch: OnEpoch,
-    on_targets: OnProgress | None = None,
+    storage: TargetStorage | None = None,
 ) -> TrainedStudent:
     """Train one student with one loss.
 
@@ -132,7 +172,7 @@ def distill_student(
         config: the trial's settings.
         checkpoints: where this very run keeps its states, or None.
         on_epoch: called after every epoch.
-        on_targets: called while the teacher's targets are built, if this trial builds them.
+        storage: of the teacher's targets; None: beside the teacher.
 
     Raises:
         TrainingDivergedError: the numbers left the finite ones.
@@ -142,9 +182,7 @@ def distill_student(
     if loss.needs:
         if teacher is None:
             raise ConfigError(f"method {config.method} needs a teacher; train one first")
-        targets = load_teacher_targets(
-            teacher.targets_folder, teacher.load(data), data, loss.needs, on_progress=on_targets
-        )
+        targets = open_targets(data, teacher, loss.needs, storage or TargetStorage())
     shape = STGCNConfig(data.card.num_sensors, config.channels, data.history_steps)
     model = new_network(shape, data.graph_kernel, config.training.seed)
     trainer = Trainer(

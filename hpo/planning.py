@@ -6,6 +6,7 @@ dataset, batch sizes, teacher. Runs and writes nothing itself.
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from core.datasets.loading import load_dataset
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError, StorageError, UserError
+from core.experiments import TargetStorage
 from core.forecasting import repeat_last
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
@@ -34,6 +36,17 @@ class Places:
     """Folder of sweeps and teachers."""
     address: str = "local"
     """Of a Ray cluster; ``local`` starts one on this machine."""
+
+
+def target_storage(config: SweepConfig) -> TargetStorage:
+    """Return where this machine keeps teachers' targets: ``HPO_CACHE``, or beside each teacher.
+
+    Where several machines share their storage over a network, targets belong on a disk of their
+    own: trials read them at every step.
+    """
+    cache = os.environ.get("HPO_CACHE")
+    budget = int(config.targets_gigabytes * 1e9)
+    return TargetStorage(Path(cache) if cache else None, budget)
 
 
 def plan_sweep(

@@ -15,7 +15,6 @@ from core.preprocessing.prepare import PreparedData
 from core.profiling import count_flops, count_parameters
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
 from hpo.ledger import Trial, now
-from hpo.planning import open_planned_data
 from hpo.results import TrialRecord, write_record
 from hpo.sweep_store import SweepFolder, SweepPlan
 
@@ -25,10 +24,10 @@ _PACKAGES = ("stgcn-student-search", "torch", "ray", "optuna", "numpy")
 class Recorder:
     """Writes the records of one sweep."""
 
-    def __init__(self, folder: SweepFolder, plan: SweepPlan) -> None:
-        """Find out once what all records share."""
+    def __init__(self, folder: SweepFolder, plan: SweepPlan, data: PreparedData) -> None:
+        """Find out once what all records share; ``data`` are the sweep's."""
         self.folder, self.plan = folder, plan
-        self.size = _student_size(open_planned_data(plan))
+        self.size = _student_size(data)
         self.versions = {name: version(name) for name in _PACKAGES}
         self.versions["python"] = platform.python_version()
 

@@ -13,13 +13,20 @@ from typing import Protocol
 from core.checkpoint import CheckpointFolder
 from core.devices import choose_device
 from core.distillation.losses import LOSSES
-from core.experiments import train_teacher
+from core.experiments import open_targets, train_teacher
 from core.files import writable_folder
 from core.preprocessing.prepare import PreparedData
-from core.teachers import Teacher, TeacherConfig
+from core.teachers import Teacher, TeacherConfig, find_teacher
 from core.training import EpochReport
 from hpo.ledger import Ledger, SweepState
-from hpo.planning import Places, check_is_new, make_plan, open_planned_data, plan_sweep
+from hpo.planning import (
+    Places,
+    check_is_new,
+    make_plan,
+    open_planned_data,
+    plan_sweep,
+    target_storage,
+)
 from hpo.recording import Recorder
 from hpo.results import TrialRecord, read_records
 from hpo.search_space import SearchSpace
@@ -41,6 +48,9 @@ class SweepObserver(Protocol):
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
         """Hear that a training step of that teacher has ended."""
 
+    def on_targets(self, done: int, windows: int) -> None:
+        """Hear how many windows' targets are built of those of the training days."""
+
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
         """Hear that a trial began, reported or ended."""
 
@@ -52,6 +62,9 @@ class SilentObserver:
         """Say nothing."""
 
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
+        """Say nothing."""
+
+    def on_targets(self, done: int, windows: int) -> None:
         """Say nothing."""
 
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
@@ -99,7 +112,7 @@ def _begin(
             teacher = _train_missing_teacher(data, folder.storage, observer)
             plan = make_plan(config, plan.space, places, data, teacher)
         folder.write_plan(plan)
-        return _drive(folder, plan, places.address, observer)
+        return _drive(folder, plan, data, places.address, observer)
 
 
 def resume_sweep(
@@ -116,8 +129,8 @@ def resume_sweep(
     writable_folder(folder.path)
     with folder.driver_lock():
         plan = folder.read_plan()
-        open_planned_data(plan)
-        return _drive(folder, plan, places.address, observer or SilentObserver())
+        data = open_planned_data(plan)
+        return _drive(folder, plan, data, places.address, observer or SilentObserver())
 
 
 def _train_missing_teacher(data: PreparedData, storage: Path, observer: SweepObserver) -> Teacher:
@@ -130,16 +143,34 @@ def _train_missing_teacher(data: PreparedData, storage: Path, observer: SweepObs
     )
 
 
+def _build_targets(
+    folder: SweepFolder, plan: SweepPlan, data: PreparedData, observer: SweepObserver
+) -> None:
+    """Build here what the trials on this machine will map, so that none of them waits for it."""
+    needs = LOSSES[plan.config.method].needs
+    teacher = find_teacher(folder.storage, data, plan.teacher_fingerprint)
+    if needs and teacher is not None:
+        storage = target_storage(plan.config)
+        open_targets(data.to(choose_device()), teacher, needs, storage, observer.on_targets)
+
+
 def _drive(
-    folder: SweepFolder, plan: SweepPlan, address: str, observer: SweepObserver
+    folder: SweepFolder,
+    plan: SweepPlan,
+    data: PreparedData,
+    address: str,
+    observer: SweepObserver,
 ) -> list[TrialRecord]:
     """Run what the ledger says is still to run."""
     ledger = Ledger(folder.ledger_file, lambda state: observer.on_change(plan, state))
     try:
         _adopt_records(folder, ledger)
+        unfinished = ledger.state.num_ended < plan.config.trials
+        if unfinished:
+            _build_targets(folder, plan, data, observer)
         observer.on_change(plan, ledger.state)
-        if ledger.state.num_ended < plan.config.trials:
-            tune_trials(folder, plan, ledger, Recorder(folder, plan), address)
+        if unfinished:
+            tune_trials(folder, plan, ledger, Recorder(folder, plan, data), address)
         if ledger.state.num_ended < plan.config.trials:
             raise SweepInterruptedError(folder.name)
     finally:

@@ -11,6 +11,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from core.distillation.teacher_targets import MEMORY_BUDGET
 from core.errors import ConfigError, UnknownNameError
 from core.files import check_name
 from core.metrics import METRICS
@@ -46,6 +47,9 @@ class SweepConfig:
     """May be a fraction; None: one if the cluster has GPUs, else none."""
     max_concurrent: int | None = None
     """Trials at once; None: as many as the cluster has room for."""
+    targets_gigabytes: float = MEMORY_BUDGET / 1e9
+    """Room for what is stored of the teacher on each machine, shared by its trials; what does not
+    fit is stored in a smaller form, or computed by the teacher for every batch."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
@@ -58,6 +62,10 @@ class SweepConfig:
             raise ConfigError(f"--seed must be from 0 to {2**32 - 1}, got {self.seed}")
         if self.gpus_per_trial is not None:
             _check_gpus(self.gpus_per_trial)
+        if not 0 <= self.targets_gigabytes < math.inf:
+            raise ConfigError(
+                f"--targets-gigabytes must be at least 0, got {self.targets_gigabytes}"
+            )
         if self.objective not in OBJECTIVES:
             raise UnknownNameError("objective", self.objective, OBJECTIVES)
 

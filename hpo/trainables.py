@@ -8,6 +8,7 @@ checkpoints to the driver.
 from __future__ import annotations
 
 import os
+import platform
 import traceback
 from collections.abc import Mapping
 from dataclasses import fields
@@ -28,6 +29,7 @@ from core.preprocessing.prepare import PreparedData, prepare
 from core.profiling import count_flops, count_parameters
 from core.teachers import find_teacher
 from core.training import EpochReport, TrainingConfig
+from hpo.planning import target_storage
 from hpo.sweep_store import SweepFolder, SweepPlan
 
 
@@ -90,7 +92,8 @@ def _train(
         plan.config.method, config["settings"], plan.config.epochs, config["seed"]
     )
     checkpoints = CheckpointFolder(folder.checkpoints(trial))
-    student = distill_student(data, teacher, settings, checkpoints, on_epoch)
+    storage = target_storage(plan.config)
+    student = distill_student(data, teacher, settings, checkpoints, on_epoch, storage)
     save_model(folder.student(trial), student.model, {"trial": trial, "sweep": folder.name})
     return _facts(student)
 
@@ -102,6 +105,7 @@ def _facts(student: TrainedStudent) -> dict[str, Any]:
         "epoch": student.epochs,
         "best_epoch": student.best_epoch,
         "seconds": student.seconds,
+        "machine": platform.node(),
         "parameters": count_parameters(student.model),
         "flops": count_flops(student.model),
         **student.metrics,

@@ -109,8 +109,7 @@ class Loss(ABC):
 
         Args:
             prediction: the student's, [B, N], z-scored.
-            features: the student's, of the same pass over S segments; ``core.batching.windows_of``
-                cuts them into windows, for a loss that must see each by itself.
+            features: the student's, of the same pass over S segments.
             target: the true readings, [B, N], z-scored.
             teacher: at least what the loss ``needs``.
 

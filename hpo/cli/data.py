@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.options import DATA, AnswerFormat, DataFolder
+from hpo.cli.options import (
+    DATA,
+    AnswerFormat,
+    Array,
+    Channel,
+    DataFolder,
+    Header,
+    MissingValue,
+    TimeColumn,
+)
 from hpo.cli.output import Format, console, print_json
 
 if TYPE_CHECKING:
@@ -66,33 +75,19 @@ def import_files(
         ),
     ] = "weekdays",
     split: Annotated[str, typer.Option(help="Days for training/validation/test.")] = "22/4/4",
-    channel: Annotated[
-        str | None,
-        typer.Option(help="Channel of an NPZ array: a position, or flow, occupancy or speed."),
-    ] = None,
-    array: Annotated[
-        str | None, typer.Option(help="Array of an NPZ file.", show_default="data, or the only one")
-    ] = None,
+    channel: Channel = None,
+    array: Array = None,
     distance_unit: Annotated[
         str, typer.Option(metavar="metres|kilometres|miles", help="Of distances and costs.")
     ] = "metres",
     unit: Annotated[str, typer.Option(help="Of the readings.")] = "mph",
-    missing_value: Annotated[
-        float | None, typer.Option(help="A number that marks a gap, such as 0.")
-    ] = None,
-    time_column: Annotated[
-        str | None, typer.Option(help="A column of timestamps, by name or position from 0.")
-    ] = None,
+    missing_value: MissingValue = None,
+    time_column: TimeColumn = None,
     zero_distance: Annotated[
         str,
         typer.Option(metavar="colocated|unconnected", help="What distance 0 between two means."),
     ] = "colocated",
-    header: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|yes|no", help="Whether a CSV of readings opens with sensor ids."
-        ),
-    ] = "auto",
+    header: Header = None,
     sigma_squared: Annotated[
         float, typer.Option(help="Width of the Gaussian kernel, square kilometres.")
     ] = 10.0,
@@ -122,7 +117,7 @@ def import_files(
         missing_value=missing_value,
         time_column=time_column,
         zero_distance=zero_distance,
-        header=header,
+        header=header or "auto",
         sigma_squared=sigma_squared,
         epsilon=epsilon,
     )

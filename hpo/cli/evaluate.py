@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.options import AnswerFormat
+from hpo.cli.options import AnswerFormat, Array, Channel, Header, MissingValue, TimeColumn
 from hpo.cli.output import Format, console, error_console, print_json
 
 if TYPE_CHECKING:
@@ -29,21 +29,11 @@ def evaluate(
     days: Annotated[
         str | None, typer.Option(help="Which days, counted from 0, such as 26-29; default all.")
     ] = None,
-    channel: Annotated[
-        str | None,
-        typer.Option(help="Channel of an NPZ array: a position, or flow, occupancy or speed."),
-    ] = None,
-    array: Annotated[str | None, typer.Option(help="Array of an NPZ file.")] = None,
-    missing_value: Annotated[
-        float | None, typer.Option(help="A number that marks a gap, such as 0.")
-    ] = None,
-    time_column: Annotated[
-        str | None, typer.Option(help="A column of timestamps, by name or position from 0.")
-    ] = None,
-    header: Annotated[
-        str | None,
-        typer.Option(metavar="auto|yes|no", help="Whether a CSV file opens with sensor ids."),
-    ] = None,
+    channel: Channel = None,
+    array: Array = None,
+    missing_value: MissingValue = None,
+    time_column: TimeColumn = None,
+    header: Header = None,
     output: AnswerFormat = Format.table,
 ) -> None:
     """Show how well an exported student forecasts a file of readings.

@@ -44,6 +44,9 @@ def sweep(
     max_concurrent: Annotated[
         int | None, typer.Option(help="Trials at once; by default as many as there is room for.")
     ] = None,
+    targets_gigabytes: Annotated[
+        float, typer.Option(help="Memory for what is stored of the teacher, on each machine.")
+    ] = 1.5,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
     ] = False,
@@ -76,6 +79,7 @@ def sweep(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
         max_concurrent=max_concurrent,
+        targets_gigabytes=targets_gigabytes,
     )
     places = Places(data, storage, address)
     searched = _space(method, space, settings or [])

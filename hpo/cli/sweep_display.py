@@ -65,13 +65,15 @@ class SweepDisplay:
 
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
         """Show the teacher's bar."""
-        if not self._teacher.trained:
-            self._teacher.__enter__()
         self._teacher.on_step(epoch, step, steps)
 
     def on_teacher_epoch(self, report: EpochReport) -> None:
         """Print a line about the teacher."""
         self._teacher.on_epoch(report)
+
+    def on_targets(self, done: int, windows: int) -> None:
+        """Show the bar of the teacher's targets."""
+        self._teacher.on_targets(done, windows)
 
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
         """Draw the sweep anew, or print what ended."""

@@ -1,4 +1,7 @@
-"""How a teacher's training looks: a bar per epoch in a terminal, a line per epoch elsewhere."""
+"""How work on a teacher looks: a bar in a terminal, a line per epoch elsewhere.
+
+Its training, and the building of what students imitate.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TeacherDisplay:
-    """Shows the progress of one training on standard error."""
+    """Shows on standard error how far a teacher and its targets are."""
 
     def __init__(self) -> None:
         """Show nothing yet: the teacher may be there already."""
@@ -34,7 +37,6 @@ class TeacherDisplay:
 
     def __enter__(self) -> TeacherDisplay:
         """Begin to show."""
-        self._progress.start()
         return self
 
     def __exit__(
@@ -48,6 +50,7 @@ class TeacherDisplay:
 
     def on_step(self, epoch: int, step: int, steps: int) -> None:
         """Move the bar of ``epoch``."""
+        self._progress.start()
         self.trained = True
         self._progress.update(
             self._bar,
@@ -56,6 +59,21 @@ class TeacherDisplay:
             total=steps,
             visible=True,
         )
+
+    def on_targets(self, done: int, windows: int) -> None:
+        """Move the bar of the targets; say when all are built."""
+        self._progress.start()
+        self._progress.update(
+            self._bar,
+            description="what the teacher says of",
+            completed=done,
+            total=windows,
+            visible=done < windows,
+        )
+        if done == windows:
+            self._progress.console.print(
+                f"stored what the teacher says of {windows:,} windows", highlight=False
+            )
 
     def on_epoch(self, report: EpochReport) -> None:
         """Print what an epoch gave."""

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.batching import cut_batch, windows_of
+from core.batching import cut_batch
 from core.distillation.losses import TeacherOutput, make_loss
 from core.stgcn import STGCN, Features, STGCNConfig
+from tests.core.window_features import windows_of
 
 HISTORY, SENSORS = 7, 3
 EXACT = {"rtol": 0.0, "atol": 1e-10}

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.batching import windows_of
 from core.distillation.correlation import (
     node_distances,
     scd_loss,
@@ -26,6 +25,7 @@ from core.distillation.step_tables import (
 from core.distillation.structure import mimicry_loss, structure_loss
 from core.errors import ShapeError
 from core.stgcn import Features
+from tests.core.window_features import windows_of
 from tests.oracles import loss_oracle as oracle
 
 TERMS = {

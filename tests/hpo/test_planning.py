@@ -57,6 +57,8 @@ def refuse(places: Places, message: str, space: SearchSpace | None = None, **wro
         ({"dataset": "../small"}, r"a dataset name must start .*got '\.\./small'"),
         ({"sampler": "tpee"}, r"unknown sampler 'tpee'; did you mean 'tpe'\?"),
         ({"scheduler": "ahsa"}, r"unknown scheduler 'ahsa'; did you mean 'asha'\?"),
+        ({"targets_gigabytes": -1.0}, r"--targets-gigabytes must be at least 0, got -1\.0"),
+        ({"targets_gigabytes": math.nan}, r"--targets-gigabytes must be at least 0, got nan"),
         ({"objective": "val_mea"}, r"unknown objective 'val_mea'; did you mean 'val_mae'\?"),
         ({"method": "ord", "teacher": "feed"}, r"unknown teacher of small 'feed' .*none yet"),
         ({"name": "../night"}, r"a sweep name must start"),

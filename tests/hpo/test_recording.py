@@ -38,8 +38,8 @@ def folder(tmp_path: Path) -> SweepFolder:
 def write(folder: SweepFolder, small_data: Path) -> Write:
     """Write a record and read it back."""
     config = SweepConfig("night", "none", "small")
-    plan, _ = plan_sweep(config, Places(small_data, folder.storage))
-    recorder = Recorder(folder, plan)
+    plan, data = plan_sweep(config, Places(small_data, folder.storage))
+    recorder = Recorder(folder, plan, data)
 
     def write_and_read(
         status: str, reason: str | None = None, facts: dict[str, Any] = FACTS
@@ -129,11 +129,11 @@ def test_a_record_that_a_crash_kept_from_the_ledger_counts(
     folder: SweepFolder, small_data: Path, status: str, reason: str | None
 ) -> None:
     places = Places(small_data, folder.storage)
-    plan, _ = plan_sweep(SweepConfig("night", "none", "small", trials=1), places)
+    plan, data = plan_sweep(SweepConfig("night", "none", "small", trials=1), places)
     folder.write_plan(plan)
     ledger = Ledger(folder.ledger_file)
     ledger.append("suggested", trial=0, settings=TRIAL.settings, seed=17)
-    Recorder(folder, plan).write(ledger.state.trials[0], status, reason, FACTS)
+    Recorder(folder, plan, data).write(ledger.state.trials[0], status, reason, FACTS)
     ledger.close()
     assert read_ledger(folder.ledger_file).num_ended == 0
 

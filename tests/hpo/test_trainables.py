@@ -14,7 +14,7 @@ from core.checkpoint import load_model
 from core.experiments import train_teacher
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS
-from core.teachers import TeacherConfig
+from core.teachers import Teacher, TeacherConfig
 from core.training import TrainingConfig
 from hpo import trainables
 from hpo.planning import Places, plan_sweep
@@ -31,8 +31,8 @@ class WorkerKilledError(BaseException):
     """Ends a trial the way a signal does: nothing in it can catch it."""
 
 
-def begin(storage: Path, data: Path, method: str = "none") -> SweepFolder:
-    config = SweepConfig("night", method, "small", epochs=EPOCHS)
+def begin(storage: Path, data: Path, method: str = "none", **settings: Any) -> SweepFolder:
+    config = SweepConfig("night", method, "small", epochs=EPOCHS, **settings)
     folder = SweepFolder(storage / "night")
     folder.write_plan(plan_sweep(config, Places(data, storage))[0])
     return folder
@@ -157,13 +157,44 @@ def test_whatever_ends_a_trial_does_not_end_the_sweep(
     assert re.search(reason, reports[0]["reason"])
 
 
-def test_a_taught_trial_uses_the_planned_teacher(
-    tmp_path: Path, small_data: Path, prepared: PreparedData, reports: Reports
-) -> None:
+@pytest.fixture
+def teacher(tmp_path: Path, prepared: PreparedData) -> Teacher:
+    """A hasty one."""
     quick = TrainingConfig(epochs=1, learning_rate=1e-2, windows_per_segment=5)
-    teacher = train_teacher(
-        prepared, TeacherConfig(STUDENT_CHANNELS, quick), tmp_path, lambda _: None
-    )
+    return train_teacher(prepared, TeacherConfig(STUDENT_CHANNELS, quick), tmp_path, lambda _: None)
+
+
+def test_targets_lie_where_the_machine_wants_them_and_change_nothing(
+    tmp_path: Path,
+    small_data: Path,
+    teacher: Teacher,
+    reports: Reports,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stcd = {"alpha1": 0.5, "alpha2": 0.5, "alpha3": 0.5}
+    folder = begin(tmp_path, small_data, "stcd")
+    run_trial(task(folder, **stcd))
+    monkeypatch.setenv("HPO_CACHE", str(tmp_path / "disk"))
+    run_trial(task(folder, trial=1, **stcd))
+    own = tmp_path / "disk" / teacher.fingerprint / "targets"
+    stored = {path.name for path in own.iterdir()}
+    assert stored == {"prediction", "temporal", "spatial-distances"}
+    assert {path.name for path in teacher.targets_folder.iterdir()} == stored
+    assert reports[EPOCHS]["val_mae"] == reports[-1]["val_mae"]
+
+
+def test_targets_keep_within_their_budget(
+    tmp_path: Path, small_data: Path, teacher: Teacher, reports: Reports
+) -> None:
+    folder = begin(tmp_path, small_data, "stcd", targets_gigabytes=0.0)
+    run_trial(task(folder, alpha1=0.5, alpha2=0.5, alpha3=0.5))
+    assert reports[-1]["status"] == "finished"
+    assert {path.name for path in teacher.targets_folder.iterdir()} == {"prediction"}
+
+
+def test_a_taught_trial_uses_the_planned_teacher(
+    tmp_path: Path, small_data: Path, teacher: Teacher, reports: Reports
+) -> None:
     folder = begin(tmp_path, small_data, "ord")
     run_trial(task(folder, alpha1=0.5))
     assert reports[-1]["status"] == "finished"

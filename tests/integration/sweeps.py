@@ -119,12 +119,16 @@ class Watcher:
     def __init__(self, on_state: Callable[[SweepState], None]) -> None:
         self.on_state = on_state
         self.changes = 0
+        self.targets: tuple[int, int] | None = None
 
     def on_teacher_epoch(self, report: object) -> None:
         raise AssertionError("no teacher should be trained here")
 
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
         raise AssertionError("no teacher should be trained here")
+
+    def on_targets(self, done: int, windows: int) -> None:
+        self.targets = done, windows
 
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
         self.changes += 1

@@ -74,7 +74,10 @@ def taught(places: Places, teacher: Teacher) -> list[TrialRecord]:
         assert len(state.with_status("running")) <= 2
 
     config = SweepConfig("taught", "ord", "small", trials=4, epochs=2)
-    records = run_sweep(config, places, observer=Watcher(on_state))
+    watcher = Watcher(on_state)
+    records = run_sweep(config, places, observer=watcher)
+    assert watcher.targets is not None
+    assert watcher.targets[0] == watcher.targets[1] > 0
     assert seen == sorted(seen)
     assert seen[-1] == 4
     return records

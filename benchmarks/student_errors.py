@@ -1,0 +1,146 @@
+"""``python -m benchmarks.student_errors DATASET …``: one student over seeds, variant by variant.
+
+A real dataset in, validation errors of every run and their mean and spread as JSON out. It answers
+two questions that no single run can: whether the fast path (stored targets, compiled terms) teaches
+what the plain one does, and what training by segments does to a student. Measures no time and looks
+at no test day. A run that is already in the file is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.measuring import machine
+from core.datasets.loading import load_dataset
+from core.distillation.correlation import scd_loss, tcd_loss
+from core.distillation.interface import LossValue
+from core.distillation.losses import make_loss
+from core.distillation.response import ord_loss
+from core.distillation.teacher_targets import TeacherTargets
+from core.errors import ConfigError
+from core.experiments import StudentConfig, distill_student, new_network
+from core.files import write_json
+from core.preprocessing.prepare import PreparedData, prepare
+from core.shapes import Rows, WindowValues
+from core.stgcn import STUDENT_CHANNELS, Features, STGCNConfig
+from core.teachers import Teacher, find_teacher
+from core.training import Trainer, TrainingConfig
+
+WEIGHTS: Mapping[str, Mapping[str, float]] = {
+    "none": {},
+    "ord": {"alpha1": 0.17},
+    "stcd": {"alpha1": 0.17, "alpha2": 0.047, "alpha3": 0.313},
+}
+"""Table 6, PeMSD7."""
+
+
+class ReferencePath:
+    """STCD by the book: the teacher runs on every batch, the terms are plain PyTorch."""
+
+    def __init__(self, weights: Mapping[str, float], teacher: Teacher, data: PreparedData) -> None:
+        """Store nothing of the teacher."""
+        self.weights = weights
+        self.targets = TeacherTargets(None, {}, teacher.load(data), data)
+
+    def __call__(
+        self, prediction: WindowValues, features: Features, target: WindowValues, rows: Rows
+    ) -> LossValue:
+        """Judge one batch (``core.training.Objective``)."""
+        windows = features.windows_per_segment
+        taught = self.targets.of(rows, make_loss("stcd", self.weights).needs, windows)
+        terms: list[tuple[Any, Sequence[Tensor], Sequence[Any], float]] = [
+            (scd_loss, features.spatial, taught.require_spatial(), self.weights["alpha2"]),
+            (tcd_loss, features.temporal, taught.require_temporal(), 1 - self.weights["alpha2"]),
+        ]
+        total: Tensor = ord_loss(
+            prediction, taught.require_prediction(), target, self.weights["alpha1"]
+        )
+        for term, own, wanted, share in terms:
+            for layer, other in zip(own, wanted, strict=True):
+                found = term(layer, other, backend="torch", windows_per_segment=windows)
+                total = total + self.weights["alpha3"] * share * found
+        return LossValue(total)
+
+
+def main(arguments: list[str]) -> int:
+    """Run what is missing in the file and say what all runs gave."""
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    data = prepare(load_dataset(options.data, options.dataset))
+    teacher = find_teacher(options.storage, data, None)
+    found = json.loads(options.out.read_text()) if options.out.exists() else {"runs": {}}
+    for windows in options.windows_per_segment:
+        for seed in range(options.seeds):
+            training = TrainingConfig(
+                options.epochs, options.batch_size, 1e-2, "adam", "cosine", windows, seed=seed
+            )
+            name = f"{options.method} {options.path} W={windows} epochs={options.epochs}"
+            runs = found["runs"].setdefault(name, {})
+            if str(seed) not in runs:
+                runs[str(seed)] = _train(options, training, data, teacher)
+                write_json(options.out, {**machine(), **found})
+            sys.stdout.write(f"{name} seed {seed}: {_errors(runs[str(seed)])}\n")
+            sys.stdout.flush()
+    for name, runs in found["runs"].items():
+        sys.stdout.write(f"{name}: {_summary(list(runs.values()))}\n")
+    return 0
+
+
+def _train(
+    options: argparse.Namespace,
+    training: TrainingConfig,
+    data: PreparedData,
+    teacher: Teacher | None,
+) -> dict[str, float]:
+    weights = WEIGHTS[options.method]
+    if options.path == "stored":
+        config = StudentConfig(options.method, weights, training)
+        return distill_student(data, teacher, config, None, lambda report: None).metrics
+    if options.method != "stcd" or teacher is None:
+        raise ConfigError("the reference path is STCD's and needs a teacher: train one first")
+    shape = STGCNConfig(data.card.num_sensors, STUDENT_CHANNELS, data.history_steps)
+    model = new_network(shape, data.graph_kernel, training.seed)
+    objective = ReferencePath(weights, teacher, data)
+    return Trainer(model, data, objective, training).run(lambda report: None)
+
+
+def _errors(metrics: Mapping[str, float]) -> str:
+    errors = " / ".join(f"{metrics[f'val_mae_{minutes}']:.3f}" for minutes in (15, 30, 45))
+    return f"{errors}, mean {metrics['val_mae']:.4f}"
+
+
+def _summary(runs: list[dict[str, Any]]) -> str:
+    means = [run["val_mae"] for run in runs]
+    return (
+        f"{len(runs)} seeds, validation MAE mean {statistics.mean(means):.3f}, "
+        f"{min(means):.3f} .. {max(means):.3f}"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.student_errors")
+    parser.add_argument("dataset")
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--storage", type=Path, default=Path("runs"))
+    parser.add_argument("--method", choices=list(WEIGHTS), default="stcd")
+    parser.add_argument("--path", choices=["stored", "reference"], default="stored")
+    parser.add_argument("--windows-per-segment", type=int, nargs="+", default=[1])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--batch-size", type=int, default=50)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
