@@ -150,7 +150,7 @@ def test_several_objectives_are_taken_or_refused(name: str, at_once: int) -> Non
         running.append(study.ask(SPACE.distributions()))
         if len(running) == at_once:
             oldest = running.pop(0)
-            study.tell(oldest, [error_of(oldest.params), oldest.params["batch_size"]])
+            study.tell(oldest, [error_of(oldest.params), -oldest.params["learning_rate"]])
     assert len(study.best_trials) > 1
 
 
