@@ -7,6 +7,7 @@ the gradients that the training step has anyway; which filters leave is decided 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -50,13 +51,12 @@ def _row_scores(weight: nn.Parameter) -> Float[Tensor, " R"]:
     return (gradient * weight.detach()).square().reshape(len(weight), -1).sum(dim=1)
 
 
+@dataclass
 class RunningScores:
     """The mean of filter scores over training steps, kept on the device: no step waits for it."""
 
-    def __init__(self) -> None:
-        """Start with nothing."""
-        self.steps = 0
-        self.sums: list[Tensor] = []
+    steps: int = 0
+    sums: list[Tensor] = field(default_factory=list)
 
     def add(self, scores: Sequence[Tensor]) -> None:
         """Take in the scores of one step."""
