@@ -88,7 +88,7 @@ class _ExportedSweep:
 
     @cached_property
     def ranked(self) -> list[TrialRecord]:
-        return ranked_records(read_records(self.folder.results), self.plan.config.objective)
+        return ranked_records(read_records(self.folder.results), self.plan.config.metric)
 
     @cached_property
     def data(self) -> PreparedData:

@@ -31,9 +31,9 @@ class TrialRecord:
     sweep: str
     trial: int
     status: str
-    """``finished``, ``pruned`` or ``failed``."""
+    """``finished``, ``pruned``, ``failed``, or ``infeasible``: never trained."""
     reason: str | None
-    """Why it failed."""
+    """Why it failed or is infeasible."""
     dataset: str
     method: str
     settings: dict[str, Any]
@@ -41,6 +41,7 @@ class TrialRecord:
     metrics: dict[str, float]
     """Of the best validation epoch."""
     parameters: int
+    """0, as ``flops``, where no network can be told from the settings."""
     flops: int
     """Of one forward pass over one window."""
     epochs: int

@@ -14,7 +14,7 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,11 @@ class SweepPlan:
     """``repeat_last`` and ``teacher``: their validation errors."""
     command: str
     """What the user typed."""
+    base_fingerprint: str | None = None
+    """Of the trained network that pruning starts from; None where nothing is pruned."""
+    reference: dict[str, float] = field(default_factory=dict)
+    """With several objectives: what their hypervolume is measured against, the error of repeating
+    the last observation and the largest student."""
 
 
 @dataclass(frozen=True)

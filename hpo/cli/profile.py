@@ -84,7 +84,7 @@ def _find_teacher(storage: Path, manifest: Manifest) -> Teacher | None:
         teacher
         for teacher in teachers
         if teacher.dataset_fingerprint == manifest["dataset"]["fingerprint"]
-        and wanted in {None, teacher.fingerprint}
+        and (teacher.fingerprint == wanted if wanted else not teacher.is_pruning_base)
     ]
     return min(fitting, key=lambda teacher: teacher.metrics["val_mae"], default=None)
 
