@@ -13,7 +13,7 @@ from pathlib import Path
 
 from core.datasets.loading import load_dataset
 from core.distillation.losses import LOSSES
-from core.errors import ConfigError, StorageError, UserError
+from core.errors import ConfigError, StorageError, UnknownNameError, UserError
 from core.experiments import TargetStorage
 from core.forecasting import repeat_last
 from core.preprocessing.prepare import PreparedData, prepare
@@ -82,6 +82,8 @@ def plan_sweep(
         raise ConfigError(
             f"the space must be one of method {config.method}, got one of {space.method}"
         )
+    if config.loss_name not in LOSSES:
+        raise UnknownNameError("loss", config.loss_name, LOSSES)
     dataset = load_dataset(places.data, config.dataset)
     data = prepare(dataset)
     _check_batches(space, data)

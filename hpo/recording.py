@@ -66,6 +66,8 @@ class Recorder:
             student=str(student.relative_to(self.folder.storage)) if has_student else None,
             versions=self.versions,
             machine=facts.get("machine", platform.node()),
+            loss=plan.config.loss_name if plan.config.base_name else None,
+            base=plan.config.base_name,
         )
         write_record(self.folder.results, record)
         # Only now does nobody need them: a crash before this line resumes the trial.

@@ -21,7 +21,7 @@ from core.files import write_bytes
 _SETTING = "setting_"
 _METRIC = ("val_", "train_")
 # Told to Arrow: a column of nothing but None would have a type that joins with no other file's.
-_TEXTS_OR_NONE = ("reason", "teacher_fingerprint", "student")
+_TEXTS_OR_NONE = ("reason", "teacher_fingerprint", "student", "loss", "base")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,16 @@ class TrialRecord:
     versions: dict[str, str]
     """Of this project, torch, ray, optuna and Python."""
     machine: str
+    loss: str | None = None
+    """What taught while pruning; None where the method itself is the loss."""
+    base: str | None = None
+    """What pruning started from."""
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """All that trains the same student again on the same data."""
+        pruning = {name: value for name in ("loss", "base") if (value := getattr(self, name))}
+        return {**self.settings, **pruning, "epochs": self.epochs, "seed": self.seed}
 
 
 def write_record(folder: Path, record: TrialRecord) -> None:

@@ -103,7 +103,7 @@ def _row(rank: int, record: TrialRecord) -> dict[str, Any]:
         "trial": record.trial,
         "dataset": record.dataset,
         "method": record.method,
-        "config": {**record.settings, "epochs": record.epochs, "seed": record.seed},
+        "config": record.configuration,
         "metrics": record.metrics,
         "parameters": record.parameters,
         "flops": record.flops,

@@ -11,7 +11,9 @@ from collections.abc import Collection
 from dataclasses import fields, replace
 
 from core.distillation.losses import LOSSES
-from core.errors import ConfigError, UnknownNameError
+from core.errors import ConfigError
+from core.training import count_steps
+from core.training_config import TrainingConfig
 from hpo.objectives import SIZES
 from hpo.parameters import LOSS_WEIGHT, PRUNE, Range, Value
 from hpo.samplers import check_sampler
@@ -65,8 +67,6 @@ def largest_sizes(space: SearchSpace, sizes: StudentSizes) -> dict[str, int]:
 
 def _fit_pruning(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
     config, base = sizes.config, sizes.base
-    if config.loss_name not in LOSSES:
-        raise UnknownNameError("loss", config.loss_name, LOSSES)
     weights = {field.name for field in fields(LOSSES[config.loss_name])}
     known = method_settings(PRUNE)
     unused = {name for name, rule in known.items() if rule is LOSS_WEIGHT} - weights
@@ -79,13 +79,31 @@ def _fit_pruning(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
             f"loss {config.loss_name} needs {missing[0]}, which the space does not hold; hold it "
             f"at one value by --set {missing[0]}=0.5, or vary it in a --space of your own"
         )
+    space = _capped(space, "pruning_interval", _fewest_steps(space, sizes))
     if base is not None:
         smallest = base.with_widths([1] * len(base.layers)).parameters
         reachable = math.floor(100 * (1 - smallest / base.parameters)) / 100
         space = _capped(space, "pruning_ratio", reachable)
+        if "pruning_ratio" not in space.parameters:
+            _check_target(config.max_parameters, smallest, base.parameters)
     for settings in [*corners(space), *space.points()]:
         sizes.shape(settings)  # raises where it is out of reach
     return space
+
+
+def _check_target(most: int | None, smallest: int, whole: int) -> None:
+    if most is not None and not smallest <= most < whole:
+        raise ConfigError(
+            f"--max-parameters must be from {smallest}, one filter per layer, to {whole - 1}, one "
+            f"less than the base has, got {most}; change it, or choose another --base"
+        )
+
+
+def _fewest_steps(space: SearchSpace, sizes: StudentSizes) -> int:
+    """Return the training steps of the trial with the largest batches."""
+    largest = int(space.largest("batch_size")) or TrainingConfig().batch_size
+    training = TrainingConfig(epochs=sizes.config.epochs, batch_size=largest)
+    return count_steps(sizes.data, training)
 
 
 def _is_target(space: SearchSpace, config: SweepConfig) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import traceback
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from core.datasets.loading import load_dataset
 from core.devices import choose_device
 from core.errors import TrainingDivergedError, UserError
 from core.experiments import TrainedStudent, distill_student, prune_student
+from core.files import write_json
 from core.preprocessing.prepare import PreparedData, prepare
 from core.profiling import count_flops, count_parameters
 from core.teachers import find_teacher, open_teacher, teacher_folder
@@ -83,6 +85,8 @@ def _train(
         base = open_teacher(teacher_folder(folder.storage, plan.base_fingerprint))
         pruning = pruning_config(plan.config, settings, seed)
         student = prune_student(data, base, teacher, pruning, checkpoints, on_epoch, storage)
+        steps = [asdict(step) for step in student.trajectory or []]
+        write_json(folder.trajectory(trial), steps)
     else:
         wanted = student_config(plan.config.method, settings, plan.config.epochs, seed)
         student = distill_student(data, teacher, wanted, checkpoints, on_epoch, storage)
