@@ -79,7 +79,7 @@ def _fit_pruning(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
             f"loss {config.loss_name} needs {missing[0]}, which the space does not hold; hold it "
             f"at one value by --set {missing[0]}=0.5, or vary it in a --space of your own"
         )
-    space = _capped(space, "pruning_interval", _fewest_steps(space, sizes))
+    space = _lowered(space, "pruning_interval", _fewest_steps(space, sizes))
     if base is not None:
         smallest = base.with_widths([1] * len(base.layers)).parameters
         reachable = math.floor(100 * (1 - smallest / base.parameters)) / 100
@@ -142,6 +142,19 @@ def _without(space: SearchSpace, names: Collection[str]) -> SearchSpace:
         for point in space.first_points
     ]
     return SearchSpace(space.method, kept, without_repeats(points))
+
+
+def _lowered(space: SearchSpace, name: str, most: int) -> SearchSpace:
+    """Cut the range ``name`` off above ``most``, and lower the first points to it."""
+    parameter = space.parameters.get(name)
+    if not isinstance(parameter, Range) or not parameter.low < most < parameter.high:
+        return space
+    points = [
+        replace(point, values={**point.values, name: min(int(point.values[name]), most)})
+        for point in space.first_points
+    ]
+    lowered = {**space.parameters, name: replace(parameter, high=most)}
+    return SearchSpace(space.method, lowered, without_repeats(points))
 
 
 def _capped(space: SearchSpace, name: str, most: float) -> SearchSpace:
