@@ -12,6 +12,8 @@ Arrays lie as signals do inside the network, [S, T, C, N]: the nodes of a step a
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -129,6 +131,14 @@ def _in_threads(work: Callable[[int, int], None], tasks: int) -> None:
         work(0, tasks)
         return
     bounds = [tasks * part // threads for part in range(threads + 1)]
-    # Our own threads: numba's survive no fork and, with some layers, no second caller.
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, bounds[:-1], bounds[1:]))
+    list(_thread_pool(os.getpid(), threads).map(work, bounds[:-1], bounds[1:]))
+
+
+@functools.lru_cache(maxsize=1)
+def _thread_pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Return threads of our own: numba's survive no fork and, with some layers, no second caller.
+
+    Kept from call to call, but not over a fork, hence ``process``: starting them costs as much as
+    a small layer's work.
+    """
+    return ThreadPoolExecutor(threads)
