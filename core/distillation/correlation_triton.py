@@ -253,7 +253,11 @@ def _columns(signal: Tensor) -> Tensor:
 def _taught(teacher: Tensor | StoredDistances | StoredFeatures) -> Taught:
     """Name what is known of the teacher; features at hand make a table too."""
     if not isinstance(teacher, Tensor):
-        return Taught(teacher.table.entries, teacher.table.scale, teacher.rows)
+        table = teacher.table
+        # First rows of segments are a slice with a step; the kernels read side by side.
+        return Taught(
+            table.entries.contiguous(), table.scale.contiguous(), teacher.rows.contiguous()
+        )
     own = _columns(teacher)
     S, T = own.shape[:2]
     rows = torch.arange(0, S * T, T, device=own.device)
