@@ -46,11 +46,13 @@ class SweepConfig:
     """May be a fraction; None: one if the cluster has GPUs, else none."""
     max_concurrent: int | None = None
     """Trials at once; None: as many as the cluster has room for."""
+    pairs: int | None = None
+    """Pairs of sensors that SCD compares per time step, a sample; None: all of them."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
         check_name("sweep", self.name)
-        for name in ("trials", "epochs", "cpus_per_trial", "max_concurrent"):
+        for name in ("trials", "epochs", "cpus_per_trial", "max_concurrent", "pairs"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{_option(name)} must be at least 1, got {value}")

@@ -25,12 +25,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.distillation.correlation_backends import compiled_terms
+from core.distillation.correlation_backends import check_samples, compiled_terms
 from core.distillation.gradient_in_parts import (
     steps_apart,
     summed_in_parts,
     teachers_steps_apart,
 )
+from core.distillation.pair_samples import SampledPairs, sampled_scd
 from core.distillation.segment_weights import lag_weights, pair_weights, step_weights
 from core.distillation.step_tables import StoredDistances, StoredFeatures
 from core.errors import ShapeError
@@ -42,6 +43,7 @@ def scd_loss(
     teacher: OtherSignal | StoredDistances | StoredFeatures,
     backend: str | None = None,
     windows_per_segment: int = 1,
+    pairs: SampledPairs | None = None,
 ) -> Scalar:
     """Return the spatial correlation distillation of one layer, Eq. 9-10.
 
@@ -53,6 +55,7 @@ def scd_loss(
         teacher: [S, C', T, N], or what is stored of it.
         backend: one of ``BACKENDS``, or None for the fastest that fits.
         windows_per_segment: W; the windows' layer has T - W + 1 time steps.
+        pairs: those to estimate the mean over pairs from; None takes all.
 
     Raises:
         ShapeError: the shapes do not fit together, or there is no pair of nodes.
@@ -60,9 +63,13 @@ def scd_loss(
         ConfigError: the backend cannot do this here.
     """
     check_comparable(student, teacher, windows_per_segment)
-    pairs = check_nodes(student)
-    check_stored(student, teacher, (pairs,))
-    weights = step_weights(student, windows_per_segment) / pairs
+    all_pairs = check_nodes(student)
+    check_stored(student, teacher, (all_pairs,))
+    if pairs is not None:
+        check_samples(backend)
+        weights = step_weights(student, windows_per_segment)
+        return sampled_scd(student, teacher, weights, pairs)
+    weights = step_weights(student, windows_per_segment) / all_pairs
     compiled = compiled_terms(student, backend)
     if compiled is not None:
         fused: Scalar = compiled.scd(student, teacher, weights)

@@ -51,6 +51,14 @@ def compiled_terms(student: Tensor, backend: str | None) -> ModuleType | None:
     return compiled
 
 
+def check_samples(backend: str | None) -> None:
+    """Raise ``ConfigError`` unless ``backend`` can compare a sample of the pairs."""
+    if backend not in (None, "torch"):
+        raise ConfigError(
+            f"sampled pairs need backend torch, got {backend}; leave the backend or the pairs out"
+        )
+
+
 @functools.cache
 def import_compiled_terms(backend: str = "numba") -> ModuleType | None:
     """Import them when first asked for, as that takes its time; None where a package is missing."""

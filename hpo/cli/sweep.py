@@ -44,6 +44,10 @@ def sweep(
     max_concurrent: Annotated[
         int | None, typer.Option(help="Trials at once; by default as many as there is room for.")
     ] = None,
+    pairs: Annotated[
+        int | None,
+        typer.Option(help="Pairs of sensors SCD compares per time step; by default all."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
     ] = False,
@@ -76,6 +80,7 @@ def sweep(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
         max_concurrent=max_concurrent,
+        pairs=pairs,
     )
     places = Places(data, storage, address)
     searched = _space(method, space, settings or [])

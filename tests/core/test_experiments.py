@@ -174,17 +174,28 @@ def test_a_student_with_other_blocks_than_its_teacher_is_refused(data, teacher):
         distill_student(data, teacher, config, None, ignore)
 
 
-@pytest.mark.parametrize("method", ["skd", "stcd"])
-def test_a_killed_student_goes_on_with_the_same_numbers(data, teacher, tmp_path, method):
-    config = StudentConfig(method, settings_of(method), TRAINING)
+@pytest.mark.parametrize(("method", "pairs"), [("skd", None), ("stcd", None), ("stcd", 4)])
+def test_a_killed_student_goes_on_with_the_same_numbers(data, teacher, tmp_path, method, pairs):
+    config = StudentConfig(method, settings_of(method), TRAINING, pairs=pairs)
     checkpoints = CheckpointFolder(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         distill_student(data, teacher, config, checkpoints, killed_after_one_epoch)
     resumed = distill_student(data, teacher, config, checkpoints, ignore)
-    wanted = distill(data, teacher, method, TRAINING)
+    wanted = distill_student(data, teacher, config, None, ignore)
     assert resumed.metrics == wanted.metrics
     assert (resumed.epochs, resumed.best_epoch) == (2, wanted.best_epoch)
     assert_same_bits(resumed.model.state_dict(), wanted.model.state_dict())
+
+
+def test_sampled_pairs_depend_on_the_seed(data, teacher):
+    def loss_with(seed: int, pairs: int | None) -> float:
+        training = replace(ONE_EPOCH, seed=seed)
+        config = StudentConfig("scd", settings_of("scd"), training, pairs=pairs)
+        return distill_student(data, teacher, config, None, ignore).metrics["train_scd"]
+
+    assert loss_with(0, 4) == loss_with(0, 4)
+    assert loss_with(0, 4) != loss_with(0, None)
+    assert loss_with(0, 200) == pytest.approx(loss_with(0, None), rel=0.1)
 
 
 def test_the_objective_joins_each_window_with_its_own_target(data, teacher):
