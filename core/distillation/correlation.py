@@ -2,7 +2,7 @@
 
 Each term reduces features [S, C, T, N] to values that do not depend on the number of channels, so
 a student and a teacher of different widths can be compared, and returns a mean over the entries.
-The teacher is a constant here: no gradient flows to it. No tensor with both pairs and channels
+The teacher is a constant here: no gradient flows to it. No tensor with both all pairs and channels
 is ever stored. Which layers are compared, and with which weights, is decided in ``losses``.
 
 Segments: of W consecutive windows every time step, and every pair of steps, is compared once and

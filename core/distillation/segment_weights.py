@@ -13,6 +13,7 @@ import functools
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from core.shapes import Signal
 
@@ -56,7 +57,7 @@ def _pair_weights(segments: int, steps: int, windows: int, device: torch.device)
 def _lag_weights(segments: int, steps: int, windows: int, device: torch.device) -> Tensor:
     weights = _pair_weights(segments, steps, windows, device)
     by_lag = [weights.diagonal(lag) for lag in range(1, steps - windows + 1)]
-    padded = [torch.nn.functional.pad(line, (0, steps - len(line))) for line in by_lag]
+    padded = [F.pad(line, (0, steps - len(line))) for line in by_lag]
     return torch.stack(padded, dim=1)
 
 

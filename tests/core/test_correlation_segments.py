@@ -211,6 +211,19 @@ def test_the_reference_refuses_a_second_derivative(term):
         assert loss(student, draw(2, 3, 4, 5, seed=1)) == value
 
 
+@pytest.mark.parametrize("term", ["scd", "tcd", "structure", "mimicry"])
+def test_a_loss_that_was_only_looked_at_first_still_teaches(term):
+    """Weights of a shape are kept, and what inference mode makes cannot be differentiated."""
+    loss, _ = TERMS[term]
+    student, teacher = draw(7, 2, 9, 3).requires_grad_(), draw(7, 4, 9, 3, seed=1)
+    with torch.inference_mode():
+        looked_at = loss(student, teacher, windows_per_segment=4)
+    value = loss(student, teacher, windows_per_segment=4)
+    value.backward()
+    assert value == looked_at
+    assert student.grad.any()
+
+
 @numba_only
 def test_compiled_distances_are_those_of_the_reference():
     from core.distillation import correlation_numba
