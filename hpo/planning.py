@@ -14,7 +14,7 @@ from pathlib import Path
 from core.datasets.loading import load_dataset
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError, StorageError, UserError
-from core.experiments import TargetStorage
+from core.experiments import TargetStorage, check_sampling
 from core.forecasting import repeat_last
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
@@ -71,6 +71,7 @@ def plan_sweep(
         raise ConfigError(
             f"the space must be one of method {config.method}, got one of {space.method}"
         )
+    check_sampling(config.method, config.pairs)
     dataset = load_dataset(places.data, config.dataset)
     data = prepare(dataset)
     _check_batches(space, data)

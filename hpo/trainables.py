@@ -64,13 +64,14 @@ def run_trial(config: dict[str, Any]) -> None:
 
 
 def student_config(
-    method: str, settings: Mapping[str, Any], epochs: int, seed: int
+    method: str, settings: Mapping[str, Any], epochs: int, seed: int, pairs: int | None = None
 ) -> StudentConfig:
     """Sort a trial's settings into the loss's weights and those of training."""
     names = [field.name for field in fields(LOSSES[method])]
     weights = {name: float(settings[name]) for name in names if name in settings}
     training = {name: value for name, value in settings.items() if name not in weights}
-    return StudentConfig(method, weights, TrainingConfig(epochs=epochs, seed=seed, **training))
+    trained = TrainingConfig(epochs=epochs, seed=seed, **training)
+    return StudentConfig(method, weights, trained, pairs=pairs)
 
 
 @lru_cache(maxsize=1)
@@ -88,8 +89,9 @@ def _train(
     teacher = None
     if plan.teacher_fingerprint is not None:
         teacher = find_teacher(folder.storage, data, plan.teacher_fingerprint)
+    sweep = plan.config
     settings = student_config(
-        plan.config.method, config["settings"], plan.config.epochs, config["seed"]
+        sweep.method, config["settings"], sweep.epochs, config["seed"], sweep.pairs
     )
     checkpoints = CheckpointFolder(folder.checkpoints(trial))
     storage = target_storage(plan.config)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from core.distillation import correlation
+from core.distillation.correlation_backends import import_compiled_terms
 from core.distillation.gradient_revision import revised_gradient, without_conflict
 from core.distillation.losses import (
     TeacherOutput,
@@ -456,14 +456,14 @@ def test_an_unknown_backend_is_refused():
 
 def test_without_numba_the_reference_steps_in_and_says_so_once(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "core.distillation.correlation_numba", None)
-    correlation.import_compiled_terms.cache_clear()
+    import_compiled_terms.cache_clear()
     student, teacher = draw(2, 3, 4, 5).float(), draw(2, 3, 4, 5, seed=1).float()
     assert tcd_loss(student, teacher) == tcd_loss(student, teacher, backend="torch")
     assert scd_loss(student, teacher) == scd_loss(student, teacher, backend="torch")
     assert caplog.text.count("pip install numba") == 1
     with pytest.raises(ConfigError, match="needs the package numba, found none"):
         scd_loss(student, teacher, backend="numba")
-    correlation.import_compiled_terms.cache_clear()
+    import_compiled_terms.cache_clear()
 
 
 MEMORY_SCRIPT = """
