@@ -7,14 +7,15 @@ looked at here. A run that is killed goes on from its checkpoints with the same 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from core.checkpoint import CheckpointFolder, save_model
 from core.distillation.interface import LossValue, TeacherOutput
-from core.distillation.losses import Loss, make_loss
+from core.distillation.losses import LOSSES, Loss, make_loss
+from core.distillation.pair_samples import check_pairs, sample_pairs
 from core.distillation.target_building import OnProgress
 from core.distillation.teacher_targets import (
     MEMORY_BUDGET,
@@ -61,6 +62,25 @@ class StudentConfig:
     """The loss's hyperparameters: alpha1, alpha2, alpha3, alpha, beta as the method has them."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     channels: tuple[BlockChannels, ...] = STUDENT_CHANNELS
+    pairs: int | None = None
+    """Pairs of sensors that SCD compares per time step, a sample; None: all of them."""
+
+    def __post_init__(self) -> None:
+        """Refuse pairs that cannot be sampled."""
+        check_sampling(self.method, self.pairs)
+
+
+def check_sampling(method: str, pairs: int | None) -> None:
+    """Raise ``ConfigError`` where ``pairs`` are no number of pairs or ``method`` compares none."""
+    if pairs is None:
+        return
+    check_pairs(pairs)
+    sampling = [name for name, loss in LOSSES.items() if "spatial" in loss.needs]
+    if method not in sampling:
+        raise ConfigError(
+            f"pairs are for methods with SCD, {' and '.join(sampling)}, got {method!r}; "
+            "leave pairs out or choose one of these"
+        )
 
 
 @dataclass(frozen=True)
@@ -100,6 +120,10 @@ class DistillationObjective:
 
     loss: Loss
     targets: TeacherTargets | None
+    pairs: int | None = None
+    """See ``StudentConfig``."""
+    seed: int = 0
+    """Of the pairs."""
 
     def __call__(
         self, prediction: WindowValues, features: Features, target: WindowValues, rows: Rows
@@ -108,6 +132,8 @@ class DistillationObjective:
         teacher = TeacherOutput()
         if self.targets is not None:
             teacher = self.targets.of(rows, self.loss.needs, features.windows_per_segment)
+        if self.pairs is not None:
+            teacher = replace(teacher, pairs=sample_pairs(self.pairs, self.seed, rows))
         return self.loss(prediction, features, target, teacher)
 
 
@@ -201,9 +227,9 @@ def distill_student(
     targets = _load_targets(loss, teacher, data, storage)
     shape = STGCNConfig(data.card.num_sensors, config.channels, data.history_steps)
     model = new_network(shape, data.graph_kernel, config.training.seed)
-    trainer = Trainer(
-        model, data, DistillationObjective(loss, targets), config.training, checkpoints
-    )
+    seed = derived_seed(config.training.seed, "pairs")
+    objective = DistillationObjective(loss, targets, config.pairs, seed)
+    trainer = Trainer(model, data, objective, config.training, checkpoints)
     metrics = trainer.run(on_epoch)
     state = trainer.state
     return TrainedStudent(model, metrics, state.best_epoch, state.epoch, state.seconds)

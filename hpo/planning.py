@@ -14,7 +14,7 @@ from pathlib import Path
 from core.datasets.loading import load_dataset
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError, StorageError, UnknownNameError, UserError
-from core.experiments import TargetStorage
+from core.experiments import TargetStorage, check_sampling
 from core.forecasting import repeat_last
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
@@ -84,6 +84,7 @@ def plan_sweep(
         )
     if config.loss_name not in LOSSES:
         raise UnknownNameError("loss", config.loss_name, LOSSES)
+    check_sampling(config.loss_name, config.pairs)
     dataset = load_dataset(places.data, config.dataset)
     data = prepare(dataset)
     _check_batches(space, data)

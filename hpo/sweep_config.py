@@ -52,11 +52,14 @@ class SweepConfig:
     targets_gigabytes: float = MEMORY_BUDGET / 1e9
     """Room for what is stored of the teacher on each machine, shared by its trials; what does not
     fit is stored in a smaller form, or computed by the teacher for every batch."""
+    pairs: int | None = None
+    """Pairs of sensors that SCD compares per time step, a sample; None: all of them."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
         check_name("sweep", self.name)
-        for name in ("trials", "epochs", "cpus_per_trial", "max_concurrent", "max_parameters"):
+        counts = ("trials", "epochs", "cpus_per_trial", "max_concurrent", "max_parameters", "pairs")
+        for name in counts:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{_option(name)} must be at least 1, got {value}")

@@ -88,7 +88,8 @@ def _train(
         steps = [asdict(step) for step in student.trajectory or []]
         write_json(folder.trajectory(trial), steps)
     else:
-        wanted = student_config(plan.config.method, settings, plan.config.epochs, seed)
+        sweep = plan.config
+        wanted = student_config(sweep.method, settings, sweep.epochs, seed, sweep.pairs)
         student = distill_student(data, teacher, wanted, checkpoints, on_epoch, storage)
     save_model(folder.student(trial), student.model, {"trial": trial, "sweep": folder.name})
     return _facts(student)

@@ -27,11 +27,13 @@ from hpo.sweep_config import SweepConfig
 Settings = Mapping[str, Any]
 
 
-def student_config(method: str, settings: Settings, epochs: int, seed: int) -> StudentConfig:
+def student_config(
+    method: str, settings: Settings, epochs: int, seed: int, pairs: int | None = None
+) -> StudentConfig:
     """Return what ``core.experiments.distill_student`` needs."""
     weights = _weights(method, settings)
     training = _training(settings, epochs, seed)
-    return StudentConfig(method, weights, training, student_channels(settings))
+    return StudentConfig(method, weights, training, student_channels(settings), pairs)
 
 
 def pruning_config(config: SweepConfig, settings: Settings, seed: int) -> PruningConfig:

@@ -6,9 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from core.datasets.dataset import Dataset
 from core.datasets.synthetic import build_synthetic
+
+if not torch.cuda.is_available():
+    # Before anything imports triton: its kernels then run on the CPU, in an interpreter.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

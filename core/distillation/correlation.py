@@ -2,42 +2,40 @@
 
 Each term reduces features [S, C, T, N] to values that do not depend on the number of channels, so
 a student and a teacher of different widths can be compared, and returns a mean over the entries.
-The teacher is a constant here: no gradient flows to it. No tensor with both pairs and channels
+The teacher is a constant here: no gradient flows to it. No tensor with both all pairs and channels
 is ever stored. Which layers are compared, and with which weights, is decided in ``losses``.
 
 Segments: of W consecutive windows every time step, and every pair of steps, is compared once and
 counts as often as there are windows that hold it. The result equals, to rounding, the mean over
 the windows one by one.
 
-The spatial and temporal terms have two implementations, called backends: ``torch``, the reference,
-runs anywhere and in any precision; ``numba`` is compiled, many times faster and sparing of memory,
-for float32 on the CPU. Left to themselves they take the faster one that fits.
+Here is the reference, which runs anywhere and in any precision and holds the pairs of a few time
+steps at once. ``correlation_backends`` chooses between it and the compiled implementations.
 
 Axes: S segments (windows where W = 1), C channels, T time steps of a segment, N sensors, P pairs.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
-import logging
 from collections.abc import Callable, Sequence
-from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.distillation.segment_weights import pair_weights, step_weights
+from core.distillation.correlation_backends import check_samples, compiled_terms
+from core.distillation.gradient_in_parts import (
+    steps_apart,
+    summed_in_parts,
+    teachers_steps_apart,
+)
+from core.distillation.pair_samples import SampledPairs, sampled_scd
+from core.distillation.segment_weights import lag_weights, pair_weights, step_weights
 from core.distillation.step_tables import StoredDistances, StoredFeatures
-from core.errors import ConfigError, ShapeError, UnknownNameError
+from core.errors import ShapeError
 from core.shapes import OtherSignal, Scalar, Signal
-
-logger = logging.getLogger(__name__)
-
-BACKENDS: Final = ("torch", "numba")
 
 
 def scd_loss(
@@ -45,6 +43,7 @@ def scd_loss(
     teacher: OtherSignal | StoredDistances | StoredFeatures,
     backend: str | None = None,
     windows_per_segment: int = 1,
+    pairs: SampledPairs | None = None,
 ) -> Scalar:
     """Return the spatial correlation distillation of one layer, Eq. 9-10.
 
@@ -56,6 +55,7 @@ def scd_loss(
         teacher: [S, C', T, N], or what is stored of it.
         backend: one of ``BACKENDS``, or None for the fastest that fits.
         windows_per_segment: W; the windows' layer has T - W + 1 time steps.
+        pairs: those to estimate the mean over pairs from; None takes all.
 
     Raises:
         ShapeError: the shapes do not fit together, or there is no pair of nodes.
@@ -63,15 +63,18 @@ def scd_loss(
         ConfigError: the backend cannot do this here.
     """
     check_comparable(student, teacher, windows_per_segment)
-    pairs = check_nodes(student)
-    check_stored(student, teacher, (pairs,))
-    weights = step_weights(student, windows_per_segment) / pairs
-    compiled = _compiled_terms(student, backend)
+    all_pairs = check_nodes(student)
+    check_stored(student, teacher, (all_pairs,))
+    if pairs is not None:
+        check_samples(backend)
+        weights = step_weights(student, windows_per_segment)
+        return sampled_scd(student, teacher, weights, pairs)
+    weights = step_weights(student, windows_per_segment) / all_pairs
+    compiled = compiled_terms(student, backend)
     if compiled is not None:
         fused: Scalar = compiled.scd(student, teacher, weights)
         return fused
-    error = node_distances(student) - teachers_values(teacher, student, node_distances)
-    return (error.square().sum(dim=2) @ weights.to(error)).sum()
+    return summed_over_steps(_node_errors, student, teacher, weights)
 
 
 def tcd_loss(
@@ -104,18 +107,38 @@ def tcd_loss(
             f"temporal correlation needs at least 2 time steps, got {lags + 1}; use `scd`"
         )
     check_stored(student, teacher, (lags, N))
-    weights = pair_weights(student, windows_per_segment) / N
-    compiled = _compiled_terms(student, backend)
+    compiled = compiled_terms(student, backend)
     if compiled is not None:
+        weights = pair_weights(student, windows_per_segment) / N
         fused: Scalar = compiled.tcd(student, teacher, weights)
         return fused
-    lag_distances = functools.partial(step_distances, lags=lags)
-    errors = lag_distances(student) - teachers_values(teacher, student, lag_distances)
-    per_pair = errors.square().sum(dim=(0, 3))  # [T, lags]
-    by_lag = [F.pad(weights.diagonal(lag), (0, lag)) for lag in range(1, lags + 1)]
-    # Not a product with zero weights: beyond the last step there is no distance to look at.
-    counted = torch.stack(by_lag, dim=1).to(per_pair)
-    return (per_pair * counted)[counted > 0].sum()
+    counted = lag_weights(student, windows_per_segment).to(student) / N
+
+    def errors(own: Tensor, taught: Any) -> Tensor:
+        return _step_errors(own, taught, counted)
+
+    wider = max(student.shape[1], teacher.shape[1] if isinstance(teacher, Tensor) else 1)
+    largest = wider * T * N
+    return summed_in_parts(errors, student, teacher, student.new_ones(len(student)), largest)
+
+
+def summed_over_steps(
+    term: Callable[[Tensor, Any], Tensor],
+    student: Signal,
+    teacher: OtherSignal | StoredDistances | StoredFeatures,
+    weights: Float[Tensor, " T"],
+) -> Scalar:
+    """Return the sum over segments and steps of weight times ``term``, a few steps at a time.
+
+    Args:
+        term: from the nodes of G steps [G, C, 1, N], and the teacher's, to a value each [G].
+        student: [S, C, T, N].
+        teacher: [S, C', T, N], or what is stored of it.
+        weights: [T].
+    """
+    S, _, T, N = student.shape
+    taught = teachers_steps_apart(teacher, T)
+    return summed_in_parts(term, steps_apart(student), taught, weights.repeat(S), N * N)
 
 
 def summed_over_layers(
@@ -169,32 +192,21 @@ def teachers_values(teacher: Any, student: Tensor, distances: Callable[[Tensor],
     return distances(teacher.detach())
 
 
-def _compiled_terms(student: Tensor, backend: str | None) -> ModuleType | None:
-    """Return the compiled terms where ``backend`` and the student's tensor call for them."""
-    if backend is not None and backend not in BACKENDS:
-        raise UnknownNameError("backend", backend, BACKENDS)
-    fits = student.device.type == "cpu" and student.dtype == torch.float32
-    if backend == "torch" or (backend is None and not fits):
-        return None
-    if not fits:
-        raise ConfigError(
-            "backend numba needs float32 on the cpu, got "
-            f"{student.dtype} on {student.device}; use backend torch"
-        )
-    compiled = import_compiled_terms()
-    if compiled is None and backend == "numba":
-        raise ConfigError("backend numba needs the package numba, found none; pip install numba")
-    return compiled
+def _node_errors(student: Tensor, teacher: Any) -> Tensor:
+    error = node_distances(student) - teachers_values(teacher, student, node_distances)
+    return error.square().sum(dim=(1, 2))
 
 
-@functools.cache
-def import_compiled_terms() -> ModuleType | None:
-    """Import them when first asked for, as numba takes its time; None where it is missing."""
-    try:
-        return importlib.import_module("core.distillation.correlation_numba")
-    except ImportError:
-        logger.warning("correlation terms run many times faster with numba: pip install numba")
-        return None
+def _step_errors(student: Tensor, teacher: Any, weights: Tensor) -> Tensor:
+    """Return the weighted squared errors of each segment; ``weights`` are by step and lag."""
+
+    def distances(signal: Tensor) -> Tensor:
+        return step_distances(signal, weights.shape[1])
+
+    error = distances(student) - teachers_values(teacher, student, distances)
+    squared = error.square().sum(dim=3)
+    # Not a product with zero weights: beyond the last step there is no distance to look at.
+    return torch.where(weights > 0, squared * weights, 0.0).sum(dim=(1, 2))
 
 
 def distance_matrices(signal: Tensor, norm: float) -> Tensor:

@@ -66,13 +66,13 @@ def scd_from_features(
         s, t = task // T, task % T
         row = taught.rows[s] + t
         features = taught.entries[row]
-        share = np.float32(taught.scale[row] / len(features))
-        total = 0.0
+        columns, slopes = student[s, t], gradient[s, t]
+        share, total = np.float32(taught.scale[row] / len(features)), 0.0
         for i in range(N - 1):
             error = row_error[i + 1 :]
             error[:] = 0
             _add_node_distances(features, i, -share, error)
-            total += _learn_node(student[s, t], gradient[s, t], i, error)
+            total += _learn_node(columns, slopes, i, error)
         sums[task] = total * weights[t]
         _scale(gradient[s, t], 2.0 * weights[t] / C)
 
@@ -87,19 +87,23 @@ def scd_from_distances(
     start: int,
     stop: int,
 ) -> None:
-    """As from features, the teacher's distances read in order."""
+    """As from features, the teacher's distances read in order.
+
+    A student's layer often has one or two channels: they are learned in a single round.
+    """
     _, T, C, N = student.shape
     row_error = np.empty(N, student.dtype)
     for task in range(start, stop):
         s, t = task // T, task % T
         row = taught.rows[s] + t
         wanted, scale = taught.entries[row], taught.scale[row]
-        total, at = 0.0, 0
-        for i in range(N - 1):
-            error = row_error[i + 1 :]
-            _copy_scaled(wanted[at : at + len(error)], -scale, error)
-            at += len(error)
-            total += _learn_node(student[s, t], gradient[s, t], i, error)
+        columns, slopes = student[s, t], gradient[s, t]
+        if C == 1:
+            total = _learn_one_channel(columns[0], slopes[0], wanted, scale)
+        elif C == 2:
+            total = _learn_two_channels(columns, slopes, wanted, scale)
+        else:
+            total = _learn_channels(columns, slopes, wanted, scale, row_error)
         sums[task] = total * weights[t]
         _scale(gradient[s, t], 2.0 * weights[t] / C)
 
@@ -181,10 +185,70 @@ def fill_step_distances(columns: Array, distances: Array, start: int, stop: int)
 
 
 @compiled
-def _learn_node(columns: Array, gradient: Array, i: int, error: Array) -> float:
+def _learn_one_channel(row: Array, slopes: Array, wanted: Array, scale: np.float32) -> float:
+    """Add the slopes of all nodes of a step, return the squared error."""
+    N, at, total = len(row), 0, 0.0
+    for i in range(N - 1):
+        others, slopes_of_others, wanted_of_i = row[i + 1 :], slopes[i + 1 :], wanted[at:]
+        squared = slope_sum = np.float32(0)
+        for n in range(N - 1 - i):
+            change = others[n] - row[i]
+            error = abs(change) - scale * np.float32(wanted_of_i[n])
+            slope = np.sign(change) * error
+            slopes_of_others[n] += slope
+            squared += error * error
+            slope_sum += slope
+        slopes[i] -= slope_sum
+        total += float(squared)
+        at += N - 1 - i
+    return total
+
+
+@compiled
+def _learn_two_channels(columns: Array, slopes: Array, wanted: Array, scale: np.float32) -> float:
+    """Add the slopes of all nodes of a step, return the squared error."""
+    N, at, total = columns.shape[1], 0, 0.0
+    for i in range(N - 1):
+        row0, at0, slopes0 = columns[0, i + 1 :], columns[0, i], slopes[0, i + 1 :]
+        row1, at1, slopes1 = columns[1, i + 1 :], columns[1, i], slopes[1, i + 1 :]
+        wanted_of_i = wanted[at:]
+        squared = sum0 = sum1 = np.float32(0)
+        for n in range(N - 1 - i):
+            change0, change1 = row0[n] - at0, row1[n] - at1
+            found = np.float32(0.5) * (abs(change0) + abs(change1))
+            error = found - scale * np.float32(wanted_of_i[n])
+            slope0, slope1 = np.sign(change0) * error, np.sign(change1) * error
+            slopes0[n] += slope0
+            slopes1[n] += slope1
+            squared += error * error
+            sum0 += slope0
+            sum1 += slope1
+        slopes[0, i] -= sum0
+        slopes[1, i] -= sum1
+        total += float(squared)
+        at += N - 1 - i
+    return total
+
+
+@compiled
+def _learn_channels(
+    columns: Array, slopes: Array, wanted: Array, scale: np.float32, row_error: Array
+) -> float:
+    """Add the slopes of all nodes of a step, return the squared error; any number of channels."""
+    N, at, total = columns.shape[1], 0, 0.0
+    for i in range(N - 1):
+        error = row_error[i + 1 :]
+        _copy_scaled(wanted[at : at + len(error)], -float(scale), error)
+        total += _learn_node(columns, slopes, i, error)
+        at += len(error)
+    return total
+
+
+@compiled
+def _learn_node(columns: Array, slopes: Array, i: int, error: Array) -> float:
     """Take minus the distances wanted from node i; add its slopes, return the squared error."""
     _add_node_distances(columns, i, np.float32(1.0 / columns.shape[0]), error)
-    _node_gradient(columns, gradient, i, error)
+    _node_gradient(columns, slopes, i, error)
     return _squared(error)
 
 
@@ -257,7 +321,20 @@ def _squared(error: Array) -> float:
 @compiled
 def _node_gradient(columns: Array, gradient: Array, i: int, error: Array) -> None:
     """Add error x sign(F_j - F_i) to the nodes j > i, take it from node i; a tie adds nothing."""
-    for c in range(columns.shape[0]):
+    C = columns.shape[0]
+    for c in range(0, C - 1, 2):
+        row0, at0, slopes0 = columns[c, i + 1 :], columns[c, i], gradient[c, i + 1 :]
+        row1, at1, slopes1 = columns[c + 1, i + 1 :], columns[c + 1, i], gradient[c + 1, i + 1 :]
+        sum0 = sum1 = error.dtype.type(0)
+        for n in range(len(error)):
+            slope0, slope1 = np.sign(row0[n] - at0) * error[n], np.sign(row1[n] - at1) * error[n]
+            slopes0[n] += slope0
+            slopes1[n] += slope1
+            sum0 += slope0
+            sum1 += slope1
+        gradient[c, i] -= sum0
+        gradient[c + 1, i] -= sum1
+    for c in range(C - C % 2, C):
         row, at, slopes = columns[c, i + 1 :], columns[c, i], gradient[c, i + 1 :]
         total = error.dtype.type(0)
         for n in range(len(error)):

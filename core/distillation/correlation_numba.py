@@ -12,9 +12,10 @@ Arrays lie as signals do inside the network, [S, T, C, N]: the nodes of a step a
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +31,8 @@ from core.distillation.correlation_loops import (
     tcd_from_distances,
     tcd_from_features,
 )
+from core.distillation.gradient_in_parts import with_gradient
 from core.distillation.step_tables import StoredDistances, StoredFeatures
-from core.errors import ConfigError
 
 Kernel = Callable[[Array, Taught, Array, Array, Array, int, int], None]
 
@@ -43,20 +44,14 @@ def scd(
     stored = isinstance(teacher, StoredDistances)
     kernel = scd_from_distances if stored else scd_from_features
     tasks = student.shape[0] * student.shape[2]
-    term: Tensor = _CompiledTerm.apply(  # type: ignore[no-untyped-call]
-        student, _taught(teacher), weights.numpy(), kernel, tasks
-    )
-    return term
+    return _summed(kernel, tasks, student, _taught(teacher), weights)
 
 
 def tcd(student: Tensor, teacher: Tensor | StoredDistances, weights: Tensor) -> Tensor:
     """Return what ``correlation.tcd_loss`` does; ``weights`` [T, T] count one pair of steps."""
     stored = isinstance(teacher, StoredDistances)
     kernel = tcd_from_distances if stored else tcd_from_features
-    term: Tensor = _CompiledTerm.apply(  # type: ignore[no-untyped-call]
-        student, _taught(teacher), weights.numpy(), kernel, student.shape[0]
-    )
-    return term
+    return _summed(kernel, student.shape[0], student, _taught(teacher), weights)
 
 
 def node_distances(signal: Tensor) -> Tensor:
@@ -77,32 +72,13 @@ def step_distances(signal: Tensor, lags: int) -> Tensor:
     return torch.from_numpy(distances)
 
 
-class _CompiledTerm(torch.autograd.Function):
-    """A term whose gradient is found together with its value."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, student: Tensor, taught: Taught, weights: Array, kernel: Kernel, tasks: int
-    ) -> Tensor:
-        """Return the sum of what ``kernel`` finds in ``tasks``."""
-        own = _columns(student)
-        gradient, sums = np.zeros_like(own), np.empty(tasks)
-        _in_threads(
-            lambda start, stop: kernel(own, taught, weights, gradient, sums, start, stop), tasks
-        )
-        ctx.save_for_backward(torch.from_numpy(gradient).transpose(1, 2))
-        return student.new_tensor(sums.sum())
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale the gradient that ``forward`` found."""
-        if torch.is_grad_enabled():  # the gradient is a constant here: a silent wrong answer
-            raise ConfigError(
-                "compiled correlation terms have no second derivative, got create_graph=True; "
-                "differentiate once"
-            )
-        (gradient,) = ctx.saved_tensors
-        return upstream * gradient, None, None, None, None
+def _summed(kernel: Kernel, tasks: int, student: Tensor, taught: Taught, weights: Tensor) -> Tensor:
+    """Return the sum of what ``kernel`` finds in ``tasks``, with the gradient it finds."""
+    own, counts = _columns(student), weights.numpy()
+    gradient, sums = np.zeros_like(own), np.empty(tasks)
+    _in_threads(lambda start, stop: kernel(own, taught, counts, gradient, sums, start, stop), tasks)
+    found = torch.from_numpy(gradient).transpose(1, 2)
+    return with_gradient(student, student.new_tensor(sums.sum()), found)
 
 
 def _columns(signal: Tensor) -> Array:
@@ -129,6 +105,14 @@ def _in_threads(work: Callable[[int, int], None], tasks: int) -> None:
         work(0, tasks)
         return
     bounds = [tasks * part // threads for part in range(threads + 1)]
-    # Our own threads: numba's survive no fork and, with some layers, no second caller.
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, bounds[:-1], bounds[1:]))
+    list(_thread_pool(os.getpid(), threads).map(work, bounds[:-1], bounds[1:]))
+
+
+@functools.lru_cache(maxsize=1)
+def _thread_pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Return threads of our own: numba's survive no fork and, with some layers, no second caller.
+
+    Kept from call to call, but not over a fork, hence ``process``: starting them costs as much as
+    a small layer's work.
+    """
+    return ThreadPoolExecutor(threads)

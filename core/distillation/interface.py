@@ -12,6 +12,7 @@ from typing import ClassVar, TypeVar
 
 from torch import Tensor, nn
 
+from core.distillation.pair_samples import SampledPairs
 from core.distillation.response import check_shares
 from core.distillation.step_tables import StoredDistances, StoredFeatures
 from core.errors import ConfigError
@@ -37,6 +38,8 @@ class TeacherOutput:
     """The spatial layer of every block."""
     last: Sequence[OtherSignal | StoredFeatures] | None = None
     """The last hidden layer alone."""
+    pairs: SampledPairs | None = None
+    """Of the sensors that SCD asks it about; None: all."""
 
     @classmethod
     def of_pass(cls, prediction: WindowValues | None, features: Features) -> TeacherOutput:

@@ -7,6 +7,7 @@ over its entries; layers of one kind are summed. A new one is a class and a line
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Final
@@ -14,11 +15,7 @@ from typing import Any, ClassVar, Final
 import torch
 from torch import Tensor
 
-from core.distillation.correlation import (
-    scd_loss,
-    summed_over_layers,
-    tcd_loss,
-)
+from core.distillation.correlation import scd_loss, summed_over_layers, tcd_loss
 from core.distillation.gradient_revision import RevisedLossValue
 from core.distillation.interface import Loss, LossValue, TeacherOutput
 from core.distillation.response import (
@@ -275,7 +272,8 @@ def _overseen(
 
 def _scd(features: Features, teacher: TeacherOutput) -> Scalar:
     taught = teacher.require_spatial()
-    return summed_over_layers(scd_loss, features.spatial, taught, features.windows_per_segment)
+    term = functools.partial(scd_loss, pairs=teacher.pairs)
+    return summed_over_layers(term, features.spatial, taught, features.windows_per_segment)
 
 
 def _tcd(features: Features, teacher: TeacherOutput) -> Scalar:

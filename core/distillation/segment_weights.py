@@ -2,14 +2,18 @@
 
 A layer of a segment of W consecutive windows has T time steps, its windows have T - W + 1 each:
 window w holds the steps w .. w + T - W. What lies in several windows is compared once and counts
-several times.
+several times. Weights depend on sizes alone, so they are made once per size and device and shared:
+nobody may change them.
 """
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from core.shapes import Signal
 
@@ -17,17 +21,44 @@ from core.shapes import Signal
 def step_weights(signal: Signal, windows_per_segment: int) -> Float[Tensor, " T"]:
     """Return each step's weight in a mean over windows and steps, of ``signal`` [S, C, T, N]."""
     S, _, T, _ = signal.shape
-    steps = torch.arange(T, device=signal.device)
-    counts = _windows_with(steps, steps, T, windows_per_segment)
-    return counts.double() / (S * windows_per_segment * (T - windows_per_segment + 1))
+    return _step_weights(S, T, windows_per_segment, signal.device)
 
 
 def pair_weights(signal: Signal, windows_per_segment: int) -> Float[Tensor, "T T"]:
     """Return the weight of each pair i < j of steps in a mean over windows and pairs; else zero."""
     S, _, T, _ = signal.shape
-    steps, own = torch.arange(T, device=signal.device), T - windows_per_segment + 1
-    counts = _windows_with(steps[:, None], steps, T, windows_per_segment).triu(1)
-    return counts.double() / (S * windows_per_segment * (own * (own - 1) // 2))
+    return _pair_weights(S, T, windows_per_segment, signal.device)
+
+
+def lag_weights(signal: Signal, windows_per_segment: int) -> Float[Tensor, "T lags"]:
+    """Return ``pair_weights`` by the first step of a pair and the lag of the second, from 1."""
+    S, _, T, _ = signal.shape
+    return _lag_weights(S, T, windows_per_segment, signal.device)
+
+
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _step_weights(segments: int, steps: int, windows: int, device: torch.device) -> Tensor:
+    each = torch.arange(steps, device=device)
+    counts = _windows_with(each, each, steps, windows)
+    return counts.double() / (segments * windows * (steps - windows + 1))
+
+
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _pair_weights(segments: int, steps: int, windows: int, device: torch.device) -> Tensor:
+    each, own = torch.arange(steps, device=device), steps - windows + 1
+    counts = _windows_with(each[:, None], each, steps, windows).triu(1)
+    return counts.double() / (segments * windows * (own * (own - 1) // 2))
+
+
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _lag_weights(segments: int, steps: int, windows: int, device: torch.device) -> Tensor:
+    weights = _pair_weights(segments, steps, windows, device)
+    by_lag = [weights.diagonal(lag) for lag in range(1, steps - windows + 1)]
+    padded = [F.pad(line, (0, steps - len(line))) for line in by_lag]
+    return torch.stack(padded, dim=1)
 
 
 def _windows_with(first: Tensor, last: Tensor, steps: int, windows: int) -> Tensor:

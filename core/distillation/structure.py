@@ -8,6 +8,8 @@ Axes: S segments (windows where W = 1), C channels, T time steps of a segment, N
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,6 +18,7 @@ from core.distillation.correlation import (
     check_nodes,
     check_stored,
     distance_matrices,
+    summed_over_steps,
     teachers_values,
 )
 from core.distillation.segment_weights import step_weights
@@ -45,14 +48,9 @@ def structure_loss(
     check_comparable(student, teacher, windows_per_segment)
     pairs = check_nodes(student)
     check_stored(student, teacher, ())
-    own, wanted = (
-        _relative_distances(student),
-        teachers_values(teacher, student, _relative_distances),
-    )
-    error = F.smooth_l1_loss(own, wanted, reduction="none").sum(dim=(2, 3))
     # A distance matrix holds each pair twice.
     weights = step_weights(student, windows_per_segment) / (2 * pairs)
-    return (error @ weights.to(error)).sum()
+    return summed_over_steps(_structure_errors, student, teacher, weights)
 
 
 def mimicry_loss(
@@ -76,6 +74,13 @@ def mimicry_loss(
         .mean(dim=2)
     )
     return (error @ step_weights(student, windows_per_segment).to(error)).sum()
+
+
+def _structure_errors(student: Tensor, teacher: Any) -> Tensor:
+    """Return the error of each of G steps, [G, C, 1, N] to [G]."""
+    own = _relative_distances(student)
+    wanted = teachers_values(teacher, student, _relative_distances)
+    return F.smooth_l1_loss(own, wanted, reduction="none").sum(dim=(1, 2, 3))
 
 
 def _channel_mean(signal: Tensor) -> Tensor:

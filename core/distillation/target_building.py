@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from core.distillation import correlation
+from core.distillation.correlation_backends import import_compiled_terms
 from core.distillation.step_tables import StepTable, to_fixed_point
 from core.distillation.table_files import Layout, TableWriter, tables_written_aside
 from core.preprocessing.prepare import PreparedData
@@ -195,7 +196,7 @@ def _pair_distances(features: Features) -> list[Tensor]:
 
 
 def _fastest_on(device: torch.device) -> ModuleType:
-    compiled = correlation.import_compiled_terms() if device.type == "cpu" else None
+    compiled = import_compiled_terms() if device.type == "cpu" else None
     return compiled or correlation
 
 

@@ -75,6 +75,10 @@ def sweep(
     targets_gigabytes: Annotated[
         float, typer.Option(help="Memory for what is stored of the teacher, on each machine.")
     ] = 1.5,
+    pairs: Annotated[
+        int | None,
+        typer.Option(help="Pairs of sensors SCD compares per time step; by default all."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
     ] = False,
@@ -111,6 +115,7 @@ def sweep(
         gpus_per_trial=gpus_per_trial,
         max_concurrent=max_concurrent,
         targets_gigabytes=targets_gigabytes,
+        pairs=pairs,
     )
     places = Places(data, storage, address)
     searched = _space(method, space, settings or [])

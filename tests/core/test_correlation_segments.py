@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.distillation import gradient_in_parts
 from core.distillation.correlation import (
     node_distances,
     scd_loss,
@@ -23,7 +24,7 @@ from core.distillation.step_tables import (
     to_fixed_point,
 )
 from core.distillation.structure import mimicry_loss, structure_loss
-from core.errors import ShapeError
+from core.errors import ConfigError, ShapeError
 from core.stgcn import Features
 from tests.core.window_features import windows_of
 from tests.oracles import loss_oracle as oracle
@@ -182,6 +183,45 @@ def test_the_reference_has_the_gradient_that_it_says(term):
     assert torch.autograd.gradcheck(
         lambda signal: loss(signal, teacher, windows_per_segment=2), (student,)
     )
+
+
+@pytest.mark.parametrize("term", ["scd", "tcd", "structure"])
+def test_parts_of_a_batch_add_up_to_the_whole(term, monkeypatch):
+    loss, _ = TERMS[term]
+    student, teacher = draw(3, 2, 5, 4).requires_grad_(), draw(3, 6, 5, 4, seed=1)
+    stored_teacher = stored("scd from features", teacher[:1], 3, [0, 0, 0])
+    for taught in (teacher, stored_teacher) if term != "tcd" else (teacher,):
+        found = []
+        for numbers in (2**23, 50, 1):
+            monkeypatch.setattr(gradient_in_parts, "NUMBERS_AT_ONCE", numbers)
+            value = loss(student, taught, windows_per_segment=2)
+            found.append((value, *torch.autograd.grad(value, student)))
+        for parts in found[1:]:
+            torch.testing.assert_close(parts, found[0])
+
+
+@pytest.mark.parametrize("term", ["scd", "tcd", "structure"])
+def test_the_reference_refuses_a_second_derivative(term):
+    loss, _ = TERMS[term]
+    student = draw(2, 3, 4, 5).requires_grad_()
+    value = loss(student, draw(2, 3, 4, 5, seed=1))
+    with pytest.raises(ConfigError, match="no second derivative, got create_graph=True"):
+        torch.autograd.grad(value, student, create_graph=True)
+    with torch.no_grad():
+        assert loss(student, draw(2, 3, 4, 5, seed=1)) == value
+
+
+@pytest.mark.parametrize("term", ["scd", "tcd", "structure", "mimicry"])
+def test_a_loss_that_was_only_looked_at_first_still_teaches(term):
+    """Weights of a shape are kept, and what inference mode makes cannot be differentiated."""
+    loss, _ = TERMS[term]
+    student, teacher = draw(7, 2, 9, 3).requires_grad_(), draw(7, 4, 9, 3, seed=1)
+    with torch.inference_mode():
+        looked_at = loss(student, teacher, windows_per_segment=4)
+    value = loss(student, teacher, windows_per_segment=4)
+    value.backward()
+    assert value == looked_at
+    assert student.grad.any()
 
 
 @numba_only

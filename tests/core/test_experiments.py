@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.checkpoint import CheckpointFolder
 from core.datasets.synthetic import build_synthetic
-from core.distillation import correlation
+from core.distillation import correlation_backends
 from core.distillation.losses import LOSSES, make_loss
 from core.distillation.teacher_targets import load_teacher_targets
 from core.errors import ConfigError, ShapeError
@@ -174,17 +174,28 @@ def test_a_student_with_other_blocks_than_its_teacher_is_refused(data, teacher):
         distill_student(data, teacher, config, None, ignore)
 
 
-@pytest.mark.parametrize("method", ["skd", "stcd"])
-def test_a_killed_student_goes_on_with_the_same_numbers(data, teacher, tmp_path, method):
-    config = StudentConfig(method, settings_of(method), TRAINING)
+@pytest.mark.parametrize(("method", "pairs"), [("skd", None), ("stcd", None), ("stcd", 4)])
+def test_a_killed_student_goes_on_with_the_same_numbers(data, teacher, tmp_path, method, pairs):
+    config = StudentConfig(method, settings_of(method), TRAINING, pairs=pairs)
     checkpoints = CheckpointFolder(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         distill_student(data, teacher, config, checkpoints, killed_after_one_epoch)
     resumed = distill_student(data, teacher, config, checkpoints, ignore)
-    wanted = distill(data, teacher, method, TRAINING)
+    wanted = distill_student(data, teacher, config, None, ignore)
     assert resumed.metrics == wanted.metrics
     assert (resumed.epochs, resumed.best_epoch) == (2, wanted.best_epoch)
     assert_same_bits(resumed.model.state_dict(), wanted.model.state_dict())
+
+
+def test_sampled_pairs_depend_on_the_seed(data, teacher):
+    def loss_with(seed: int, pairs: int | None) -> float:
+        training = replace(ONE_EPOCH, seed=seed)
+        config = StudentConfig("scd", settings_of("scd"), training, pairs=pairs)
+        return distill_student(data, teacher, config, None, ignore).metrics["train_scd"]
+
+    assert loss_with(0, 4) == loss_with(0, 4)
+    assert loss_with(0, 4) != loss_with(0, None)
+    assert loss_with(0, 200) == pytest.approx(loss_with(0, None), rel=0.1)
 
 
 def test_the_objective_joins_each_window_with_its_own_target(data, teacher):
@@ -216,8 +227,8 @@ def test_new_weights_depend_on_the_seed_alone(data):
 @pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
 def test_both_backends_of_the_correlation_terms_train_the_same_student(data, teacher, monkeypatch):
     compiled = distill(data, teacher, "stcd", TRAINING)
-    calls: list[int] = []
-    monkeypatch.setattr(correlation, "import_compiled_terms", lambda: calls.append(1))
+    calls: list[str] = []
+    monkeypatch.setattr(correlation_backends, "import_compiled_terms", calls.append)
     plain = distill(data, teacher, "stcd", TRAINING)
     assert calls
     assert plain.metrics == pytest.approx(compiled.metrics, rel=1e-4)

@@ -198,14 +198,15 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     tmp_path: Path, small_data: Path, capsys: Output
 ) -> None:
     places = ["--data", str(small_data), "--storage", str(tmp_path / "runs")]
-    given = ["sweep", "none", "--dataset", "small", "--dry-run", "--set", "batch_size=16"]
+    given = ["sweep", "scd", "--dataset", "small", "--dry-run", "--pairs", "9"]
+    given += ["--set", "batch_size=16"]
     assert run([*given, *places]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     plan = json.loads(out)
     assert plan["space"]["parameters"]["batch_size"]["choices"] == [16]
-    assert plan["sweep"]["method"] == "none"
-    assert plan["sweep"]["name"].startswith("none-small-")
+    assert (plan["sweep"]["method"], plan["sweep"]["pairs"]) == ("scd", 9)
+    assert plan["sweep"]["name"].startswith("scd-small-")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -55,6 +55,7 @@ def refuse(places: Places, message: str, space: SearchSpace | None = None, **wro
         ({"method": "odr"}, r"unknown method 'odr'; did you mean 'ord'\?"),
         ({"dataset": "smal"}, r"unknown dataset 'smal'; did you mean 'small'\?"),
         ({"dataset": "../small"}, r"a dataset name must start .*got '\.\./small'"),
+        ({"pairs": 5}, r"pairs are for methods with SCD, scd and stcd, got 'none'; leave pairs"),
         ({"sampler": "tpee"}, r"unknown sampler 'tpee'; did you mean 'tpe'\?"),
         ({"scheduler": "ahsa"}, r"unknown scheduler 'ahsa'; did you mean 'asha'\?"),
         ({"targets_gigabytes": -1.0}, r"--targets-gigabytes must be at least 0, got -1\.0"),

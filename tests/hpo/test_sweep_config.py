@@ -29,6 +29,7 @@ configs = st.builds(
     teacher=st.none() | st.text(max_size=16),
     gpus_per_trial=st.none() | st.floats(0, 1) | st.integers(2, 8).map(float),
     max_concurrent=st.none() | st.integers(1, 100),
+    pairs=st.none() | st.integers(1, 10**6),
 )
 
 
@@ -54,6 +55,7 @@ def test_objectives_are_the_means_and_every_horizon() -> None:
         ({"epochs": -3}, r"--epochs must be at least 1, got -3"),
         ({"cpus_per_trial": 0}, r"--cpus-per-trial must be at least 1, got 0"),
         ({"max_concurrent": 0}, r"--max-concurrent must be at least 1, got 0"),
+        ({"pairs": 0}, r"--pairs must be at least 1, got 0"),
         ({"seed": -1}, r"--seed must be from 0 to 4294967295, got -1"),
         ({"seed": 2**32}, r"--seed must be from 0 to 4294967295, got 4294967296"),
         ({"gpus_per_trial": -1.0}, r"--gpus-per-trial must not be negative .*got -1\.0"),

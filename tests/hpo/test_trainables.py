@@ -57,7 +57,9 @@ def task(folder: SweepFolder, trial: int = 0, **settings: Any) -> dict[str, Any]
 
 
 def test_settings_are_sorted_into_weights_and_training() -> None:
-    config = student_config("stcd", {**SETTINGS, "alpha1": 0.5, "alpha2": 1}, epochs=9, seed=4)
+    settings = {**SETTINGS, "alpha1": 0.5, "alpha2": 1}
+    config = student_config("stcd", settings, epochs=9, seed=4, pairs=7)
+    assert config.pairs == 7
     assert config.method == "stcd"
     assert config.weights == {"alpha1": 0.5, "alpha2": 1.0}
     assert config.training == TrainingConfig(epochs=9, seed=4, **SETTINGS)

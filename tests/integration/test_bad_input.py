@@ -57,6 +57,9 @@ MISTAKES = {
     "method": Mistake(
         ("sweep", "non", "--dataset", "small"), r"unknown method 'non'; did you mean 'none'\?"
     ),
+    "pairs without SCD": Mistake(
+        sweep("--pairs", "100"), r"pairs are for methods with SCD, scd and stcd, got 'none'; leave"
+    ),
     "dataset": Mistake(
         ("sweep", "none", "--dataset", "smal"), r"unknown dataset 'smal'; did you mean 'small'\?"
     ),
