@@ -93,7 +93,7 @@ def _goal(shape: STGCNConfig, config: PruningConfig) -> _Goal:
             f"fewer than its base's {shape.parameters}, but {target} are asked for; choose another "
             "pruning_ratio or target_parameters"
         )
-    room = round(TOLERANCE * target)
+    room = int(TOLERANCE * target)
     most = target if config.pruning_ratio is None else min(target + room, shape.parameters - 1)
     return _Goal(target, target - room, most)
 
@@ -137,7 +137,8 @@ def _near(shape: STGCNConfig, even: Widths, goal: _Goal) -> Widths | None:
     meeting = [widths for widths, size in sizes.items() if goal.least <= size <= goal.most]
 
     def cost(widths: Widths) -> tuple[float, int]:
-        changed = sum(1 / old for new, old in zip(widths, even, strict=True) if new != old)
+        pairs = zip(widths, even, strict=True)
+        changed = sum((1 / old for new, old in pairs if new != old), start=0.0)
         return changed, abs(sizes[widths] - goal.target)
 
     return min(meeting, key=cost, default=None)
@@ -176,7 +177,7 @@ def _grown(shape: STGCNConfig, widths: Widths, goal: _Goal) -> Widths:
 
 def _changed_share(widths: Widths, before: Widths, full: Widths) -> float:
     triples = zip(widths, before, full, strict=True)
-    return sum(width / whole for width, old, whole in triples if width != old)
+    return sum((width / whole for width, old, whole in triples if width != old), start=0.0)
 
 
 def _widths(shape: STGCNConfig) -> Widths:
