@@ -230,10 +230,9 @@ def test_the_same_seed_gives_the_same_numbers(data, uninterrupted):
     assert other.numbers["metrics"] != uninterrupted.numbers["metrics"]
 
 
-@pytest.mark.parametrize("optimizer", ["rmsprop", "adam"])
-def test_a_killed_run_goes_on_with_the_same_numbers(data, tmp_path, optimizer):
+def test_a_killed_run_goes_on_with_the_same_numbers(data, tmp_path):
     """Whatever the width then, with scores half summed up, in the loop and in the fine-tuning."""
-    training = replace(TRAINING, optimizer=optimizer, schedule="cosine")
+    training = replace(TRAINING, optimizer="adam", schedule="cosine")
     config = replace(CONFIG, training=training, pruning_interval=3)
     wanted = run_pruning(data, config)
     for epoch in (1, 2, 3):

@@ -69,7 +69,7 @@ def test_97_percent_of_the_teacher_is_the_students_shape(data):
     assert found == plan(data, STGCNConfig(228, TEACHER_CHANNELS), target_parameters=10_144)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     channels=st.sampled_from([PRUNING_BASE_CHANNELS, TEACHER_CHANNELS]), share=st.floats(0.04, 0.99)
 )
@@ -81,7 +81,7 @@ def test_a_number_of_parameters_is_never_exceeded(data, channels, share):
     assert_only_ever_smaller(found, shape)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(share=st.floats(0.0, 1.0), wide=st.tuples(*[st.integers(1, 5)] * 4))
 def test_tiny_networks_end_at_or_below_the_target(data, share, wide):
     shape = STGCNConfig(3, ((1, wide[0], wide[1]), (wide[1], wide[2], wide[3])))
