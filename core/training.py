@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.batching import cut_batch
 from core.checkpoint import CheckpointFolder
@@ -23,8 +23,8 @@ from core.forecasting import evaluate
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import segment_rows
 from core.seeding import derived_seed, generator
-from core.shapes import Rows, WindowValues
-from core.stgcn import STGCN, Features
+from core.shapes import Rows
+from core.stgcn import STGCN
 from core.training_config import (
     OPTIMIZERS,
     SCHEDULES,
@@ -32,6 +32,7 @@ from core.training_config import (
     ScheduleName,
     TrainingConfig,
 )
+from core.training_interface import EpochReport, Objective, ObjectiveValue, Surgeon
 
 __all__ = [
     "OPTIMIZERS",
@@ -46,81 +47,6 @@ __all__ = [
     "TrainingConfig",
     "count_steps",
 ]
-
-
-@runtime_checkable
-class ObjectiveValue(Protocol):
-    """What an objective says of one batch."""
-
-    @property
-    def total(self) -> Tensor:
-        """The scalar that is minimised."""
-
-    @property
-    def parts(self) -> dict[str, Tensor]:
-        """Detached scalars worth reporting beside it."""
-
-    def backward(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Add gradients to ``parameters``."""
-
-
-@runtime_checkable
-class Objective(Protocol):
-    """Judges the predictions of one batch of windows."""
-
-    def __call__(
-        self, prediction: WindowValues, features: Features, target: WindowValues, rows: Rows
-    ) -> ObjectiveValue:
-        """Judge one batch.
-
-        Args:
-            prediction: [B, N].
-            features: hidden layers of the segments that these windows make up, in this order.
-            target: [B, N].
-            rows: first row of each window [B].
-        """
-
-
-@runtime_checkable
-class Surgeon(Protocol):
-    """Makes the network smaller while it is trained."""
-
-    def after_backward(self, model: STGCN) -> None:
-        """Look at the gradients of a step, before the optimiser takes it."""
-
-    def after_step(self, model: STGCN, optimizer: torch.optim.Optimizer) -> STGCN | None:
-        """Return the network to go on with, already known to ``optimizer``; None: the same."""
-
-    def after_epoch(self, model: STGCN, metrics: dict[str, float]) -> None:
-        """Take note of an epoch, before its checkpoint is written."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors of its state, for a checkpoint."""
-
-    def metadata(self, model: STGCN) -> dict[str, Any]:
-        """Return the rest of its state and the shape of ``model``, as JSON values."""
-
-    def resume(self, model: STGCN, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> STGCN:
-        """Take up the state of a checkpoint; return ``model`` in the shape it had then."""
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What is known after an epoch."""
-
-    epoch: int
-    """From 1."""
-    epochs: int
-    metrics: dict[str, float]
-    """``val_mae_15`` … ``val_rmse``, ``train_loss`` and the objective's parts as ``train_…``."""
-    best_epoch: int
-    seconds: float
-    """Spent training and validating so far, over all resumptions."""
-
-    @property
-    def is_best(self) -> bool:
-        """Whether this epoch has the lowest validation MAE so far."""
-        return self.epoch == self.best_epoch
 
 
 @dataclass

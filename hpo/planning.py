@@ -84,7 +84,7 @@ def plan_sweep(
         )
     if config.loss_name not in LOSSES:
         raise UnknownNameError("loss", config.loss_name, LOSSES)
-    check_sampling(config.loss_name, config.pairs)
+    check_sampling(config.method, config.pairs)
     dataset = load_dataset(places.data, config.dataset)
     data = prepare(dataset)
     _check_batches(space, data)

@@ -2,14 +2,17 @@
 
 Only numbers of filters are planned, before any training, so that what cannot be reached is refused
 at once; which filters leave is decided by their scores. Every removal takes the same share of each
-layer's filters, rounded over the whole run so that narrow layers lose theirs too.
+layer's filters, rounded over the whole run so that narrow layers lose theirs too; the last one
+meets the target by single filters.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import combinations, product
 
 from core.errors import ConfigError
 from core.preprocessing.prepare import PreparedData
@@ -20,8 +23,19 @@ from core.training import count_steps
 Widths = tuple[int, ...]
 """Filters of every prunable layer."""
 
-TOLERANCE = 0.01
-"""How far below its target, as a share of it, a network may end for the sake of even layers."""
+TOLERANCE = 0.02
+"""How far from its target, as a share of it, a network may end for the sake of even layers."""
+_MOST_UNEVEN = 3
+"""Layers that may have a filter more or less than their even share, to meet a target."""
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """How many parameters a network may end with."""
+
+    target: int
+    least: int
+    most: int
 
 
 @dataclass(frozen=True)
@@ -63,11 +77,12 @@ def plan_pruning(shape: STGCNConfig, data: PreparedData, config: PruningConfig) 
     if config.share_per_step is not None:
         widths = _by_share(shape, removals, config.share_per_step)
     else:
-        widths = _towards(shape, removals, _target(shape, config))
+        widths = _towards(shape, removals, _goal(shape, config))
     return PruningPlan(config.pruning_interval, loop_steps, tuple(widths))
 
 
-def _target(shape: STGCNConfig, config: PruningConfig) -> int:
+def _goal(shape: STGCNConfig, config: PruningConfig) -> _Goal:
+    """Return what to end with: about a ratio, but at most a number of parameters."""
     target = config.target_parameters
     if target is None:
         target = round(shape.parameters * (1.0 - (config.pruning_ratio or 0.0)))
@@ -78,7 +93,9 @@ def _target(shape: STGCNConfig, config: PruningConfig) -> int:
             f"fewer than its base's {shape.parameters}, but {target} are asked for; choose another "
             "pruning_ratio or target_parameters"
         )
-    return target
+    room = int(TOLERANCE * target)
+    most = target if config.pruning_ratio is None else min(target + room, shape.parameters - 1)
+    return _Goal(target, target - room, most)
 
 
 def _by_share(shape: STGCNConfig, removals: int, share: float) -> list[Widths]:
@@ -91,48 +108,76 @@ def _by_share(shape: STGCNConfig, removals: int, share: float) -> list[Widths]:
     return widths
 
 
-def _towards(shape: STGCNConfig, removals: int, target: int) -> list[Widths]:
-    kept = _share_above(shape, target)
-    last = _finished(shape, _scaled(shape, kept), target)
-    steps = [_scaled(shape, kept ** (step / removals)) for step in range(1, removals)]
+def _towards(shape: STGCNConfig, removals: int, goal: _Goal) -> list[Widths]:
+    below, share = _shares_around(shape, goal.target)
+    last = _near(shape, _scaled(shape, share), goal)
+    if last is None:
+        last = _grown(shape, _scaled(shape, below), goal)
+    steps = [_scaled(shape, share ** (step / removals)) for step in range(1, removals)]
     return [*[tuple(map(max, step, last)) for step in steps], last]
 
 
-def _share_above(shape: STGCNConfig, target: int) -> float:
-    """Bisect for the smallest share of all layers' filters with at least ``target`` parameters."""
+def _shares_around(shape: STGCNConfig, target: int) -> tuple[float, float]:
+    """Bisect for the share of all layers' filters that just reaches ``target`` parameters.
+
+    Returns:
+        A share with fewer parameters, and one a rounding error larger with at least as many.
+    """
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
         enough = _parameters(shape, _scaled(shape, middle)) >= target
         low, high = (low, middle) if enough else (middle, high)
-    return high
+    return low, high
 
 
-def _finished(shape: STGCNConfig, widths: Widths, target: int) -> Widths:
-    """Take single filters until no more than ``target`` parameters are left.
+def _near(shape: STGCNConfig, even: Widths, goal: _Goal) -> Widths | None:
+    """Meet the goal near ``even`` layers, changing as few and as wide ones as possible."""
+    sizes = {widths: _parameters(shape, widths) for widths in _nearby(even, _widths(shape))}
+    meeting = [widths for widths, size in sizes.items() if goal.least <= size <= goal.most]
 
-    Each from the layer that then still has the largest share of its filters, among those that do
-    not end below the target by more than ``TOLERANCE``; else from the one that ends nearest to it.
+    def cost(widths: Widths) -> tuple[float, int]:
+        pairs = zip(widths, even, strict=True)
+        changed = sum((1 / old for new, old in pairs if new != old), start=0.0)
+        return changed, abs(sizes[widths] - goal.target)
+
+    return min(meeting, key=cost, default=None)
+
+
+def _nearby(even: Widths, full: Widths) -> Iterator[Widths]:
+    """Yield ``even`` and all widths that differ from it by one filter in up to three layers."""
+    for count in range(_MOST_UNEVEN + 1):
+        for layers in combinations(range(len(even)), count):
+            for signs in product((-1, 1), repeat=count):
+                changes = dict(zip(layers, signs, strict=True))
+                widths = tuple(width + changes.get(at, 0) for at, width in enumerate(even))
+                if all(1 <= width <= whole for width, whole in zip(widths, full, strict=True)):
+                    yield widths
+
+
+def _grown(shape: STGCNConfig, widths: Widths, goal: _Goal) -> Widths:
+    """Add single filters to what is too small, each where the smallest share of them is there then.
+
+    Layers are passed over whose filters are too large for the goal. Where all are before it is
+    met, as in tiny networks, the network ends below it.
     """
     full = _widths(shape)
-    while _parameters(shape, widths) > target:
-        choices = [_one_less(widths, layer) for layer in range(len(widths)) if widths[layer] > 1]
-        least = {choice: _parameters(shape, choice) for choice in choices}
-        near = [choice for choice in choices if least[choice] >= (1.0 - TOLERANCE) * target]
-        if not near:
-            return max(choices, key=lambda choice: least[choice])
-        before = widths
-        widths = max(near, key=lambda choice: _smallest_changed_share(choice, before, full))
+    while _parameters(shape, widths) < goal.least:
+        wider = [
+            (*widths[:layer], width + 1, *widths[layer + 1 :])
+            for layer, width in enumerate(widths)
+            if width < full[layer]
+        ]
+        fitting = [one for one in wider if _parameters(shape, one) <= goal.most]
+        if not fitting:
+            break
+        widths = min(fitting, key=partial(_changed_share, before=widths, full=full))
     return widths
 
 
-def _smallest_changed_share(widths: Widths, before: Widths, full: Widths) -> float:
+def _changed_share(widths: Widths, before: Widths, full: Widths) -> float:
     triples = zip(widths, before, full, strict=True)
-    return min(width / whole for width, old, whole in triples if width != old)
-
-
-def _one_less(widths: Widths, layer: int) -> Widths:
-    return (*widths[:layer], widths[layer] - 1, *widths[layer + 1 :])
+    return sum((width / whole for width, old, whole in triples if width != old), start=0.0)
 
 
 def _widths(shape: STGCNConfig) -> Widths:
