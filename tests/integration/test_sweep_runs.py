@@ -15,15 +15,18 @@ import ray
 from core.checkpoint import load_model
 from core.datasets.dataset import open_dataset
 from core.experiments import train_teacher
+from core.export import open_export
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STUDENT_CHANNELS
-from core.teachers import Teacher, TeacherConfig
+from core.teachers import Teacher, TeacherConfig, open_teacher, teacher_folder
 from core.training import TrainingConfig
+from hpo.export_best import export_best
 from hpo.ledger import SweepState, read_ledger
 from hpo.planning import Places
 from hpo.results import TrialRecord, read_records
 from hpo.search_space import built_in_search_space, load_search_space
 from hpo.searcher import LedgerSearcher
+from hpo.selection import best
 from hpo.sweep import resume_sweep, run_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
@@ -207,3 +210,90 @@ def test_a_killed_worker_is_tried_again_from_its_checkpoint(
     assert record.metrics == mixed[0].metrics
     kinds = [event["event"] for event in events(places.storage / "killed")]
     assert kinds.count("suggested") == kinds.count("ended") == 1
+
+
+class Listener(Watcher):
+    """Hears the training of what a sweep lacks, too."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: None)
+        self.teacher_epochs = 0
+
+    def on_teacher_epoch(self, report: object) -> None:
+        self.teacher_epochs += 1
+
+    def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
+        pass
+
+
+def test_a_sweep_of_prune_trains_its_base_and_finds_students_within_a_budget(
+    places: Places, teacher: Teacher, prepared: PreparedData
+) -> None:
+    config = SweepConfig("pruned", "prune", "small", trials=2, epochs=2, max_parameters=3000)
+    listener = Listener()
+    records = run_sweep(config, places, observer=listener)
+    assert listener.teacher_epochs > 0
+    plan = SweepFolder(places.storage / "pruned").read_plan()
+    base = open_teacher(teacher_folder(places.storage, str(plan.base_fingerprint)))
+    assert base.is_pruning_base
+    assert plan.teacher_fingerprint == teacher.fingerprint
+    for record in records:
+        assert (record.status, record.loss, record.base) == ("finished", "stcd", "table1")
+        assert 0.98 * 3000 <= record.parameters <= 3000
+        model, _ = load_model(places.storage / str(record.student), prepared.graph_kernel)
+        assert model.config.kept is not None
+        assert model.config.parameters == record.parameters
+        assert record.epochs == 2 + record.settings["fine_tuning_epochs"]
+    (row, *_) = best("small", places.storage, method="prune", max_parameters=3000)
+    assert (row["config"]["loss"], row["config"]["base"]) == ("stcd", "table1")
+    (export,) = export_best(SweepFolder(places.storage / "pruned"), top=1)
+    opened = open_export(export)
+    assert opened.model.config.kept is not None
+    assert opened.manifest["lineage"]["base_fingerprint"] == base.fingerprint
+    # The base is there now: the next sweep trains nothing of its own.
+    again = SweepConfig("again", "prune", "small", trials=1, epochs=2, loss="none")
+    assert [one.status for one in run_sweep(again, places, observer=Watcher(lambda _: None))] == [
+        "finished"
+    ]
+
+
+def test_widths_beyond_a_budget_are_never_trained(places: Places, teacher: Teacher) -> None:
+    config = SweepConfig(
+        "wide",
+        "stcd",
+        "small",
+        trials=3,
+        epochs=1,
+        max_parameters=900,
+        objective="val_mae,parameters",
+        sampler="nsga2",
+    )
+    records = run_sweep(config, places, built_in_search_space("widths"))
+    by_status = {
+        status: [record for record in records if record.status == status]
+        for status in ("finished", "infeasible")
+    }
+    assert len(by_status["finished"]) == 3
+    assert len(by_status["infeasible"]) == len(records) - 3 >= 1
+    assert all(record.parameters <= 900 for record in by_status["finished"])
+    assert all(
+        record.parameters > 900 and record.student is None and record.seconds == 0
+        for record in by_status["infeasible"]
+    )
+    state = read_ledger(places.storage / "wide" / "ledger.jsonl")
+    assert state.num_ended == 3
+    assert resume_sweep("wide", places) == records
+
+
+@pytest.mark.parametrize("scheduler", ["hyperband", "median"])
+def test_schedulers_of_our_own_run_to_the_end_of_a_sweep(
+    scheduler: str, places: Places, space_file: Path
+) -> None:
+    settings = {"trials": 4, "epochs": 4, "scheduler": scheduler, "max_concurrent": 2}
+    config = SweepConfig(f"by-{scheduler}", "none", "small", **settings)
+    records = run_sweep(config, places, load_search_space(space_file))
+    assert len(records) == 4
+    # The fourth diverges before any scheduler looks.
+    assert records[3].status == "failed"
+    assert all(record.status in {"finished", "pruned"} for record in records[:3])
+    assert records[0].status == "finished"
