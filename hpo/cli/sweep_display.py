@@ -191,6 +191,8 @@ def answer(
     failed = [record for record in records if record.status == "failed"]
     if failed:
         console.print(f"{len(failed)} failed, the first because {failed[0].reason}", markup=False)
+    if len(config.objectives) > 1:
+        console.print(f"Pareto front: hpo status {config.name}", highlight=False)
     if ranked:
         console.print(f"next: hpo best --dataset {config.dataset}", highlight=False)
         console.print(f"      hpo export {config.name} --top 1", highlight=False)
