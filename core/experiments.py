@@ -25,11 +25,28 @@ from core.distillation.teacher_targets import (
 from core.errors import ConfigError
 from core.files import exclusive_lock
 from core.preprocessing.prepare import PreparedData
+from core.pruning.algorithm import PruningStep, prune
+from core.pruning.config import PruningConfig
+from core.pruning.plan import plan_pruning
 from core.seeding import derived_seed
 from core.shapes import GraphKernel, Rows, WindowValues
 from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, Features, STGCNConfig
 from core.teachers import Teacher, TeacherConfig, open_teacher, teacher_folder
 from core.training import EpochReport, Trainer, TrainingConfig
+
+__all__ = [
+    "DistillationObjective",
+    "OnEpoch",
+    "OnStep",
+    "PruningConfig",
+    "PruningStep",
+    "StudentConfig",
+    "TrainedStudent",
+    "distill_student",
+    "new_network",
+    "prune_student",
+    "train_teacher",
+]
 
 OnEpoch = Callable[[EpochReport], None]
 OnStep = Callable[[int, int, int], None]
@@ -77,6 +94,8 @@ class TrainedStudent:
     epochs: int
     """Trained, at most those configured."""
     seconds: float
+    trajectory: list[PruningStep] | None = None
+    """Of a pruned student, whose masks are ``model.config.kept``; else None."""
 
 
 @dataclass(frozen=True)
@@ -204,11 +223,8 @@ def distill_student(
         TrainingDivergedError: the numbers left the finite ones.
     """
     loss = make_loss(config.method, config.weights)
-    targets = None
-    if loss.needs:
-        if teacher is None:
-            raise ConfigError(f"method {config.method} needs a teacher; train one first")
-        targets = open_targets(data, teacher, loss.needs, storage or TargetStorage())
+    _check_teacher(config.method, loss, teacher)
+    targets = _load_targets(loss, teacher, data, storage)
     shape = STGCNConfig(data.card.num_sensors, config.channels, data.history_steps)
     model = new_network(shape, data.graph_kernel, config.training.seed)
     seed = derived_seed(config.training.seed, "pairs")
@@ -217,3 +233,65 @@ def distill_student(
     metrics = trainer.run(on_epoch)
     state = trainer.state
     return TrainedStudent(model, metrics, state.best_epoch, state.epoch, state.seconds)
+
+
+def prune_student(
+    data: PreparedData,
+    base: Teacher,
+    teacher: Teacher | None,
+    config: PruningConfig,
+    checkpoints: CheckpointFolder | None,
+    on_epoch: OnEpoch,
+    storage: TargetStorage | None = None,
+) -> TrainedStudent:
+    """Find one student by pruning ``base`` while ``teacher`` teaches it (Algorithm 1).
+
+    Args:
+        data: on the device to train on.
+        base: what pruning starts from, trained on this data; the teacher itself, or a network of
+            ``PRUNING_BASE_CHANNELS``.
+        teacher: may be None if the method needs none.
+        config: the trial's settings.
+        checkpoints: where this very run keeps its states, or None.
+        on_epoch: called after every epoch, of the loop and of the fine-tuning.
+        storage: of the teacher's targets; None: beside the teacher.
+
+    Raises:
+        ConfigError: the settings cannot be met; before anything is trained.
+        TrainingDivergedError: the numbers left the finite ones.
+    """
+    loss = make_loss(config.method, config.weights)
+    _check_teacher(config.method, loss, teacher)
+    for role, network in {"base": base, "teacher": teacher}.items():
+        if network is not None and network.dataset_fingerprint != data.fingerprint:
+            raise ConfigError(
+                f"the {role} must have been trained on {data.card.name}, but {network.fingerprint} "
+                f"was trained on other data; train a {role} on it first"
+            )
+    start = base.load(data)
+    # Refuses what cannot be reached before targets are built, which takes a while.
+    plan_pruning(start.config, data, config)
+    objective = DistillationObjective(loss, _load_targets(loss, teacher, data, storage))
+    plain = DistillationObjective(make_loss("none", {}), targets=None)
+    found = prune(start, data, objective, plain, config, checkpoints, on_epoch)
+    return TrainedStudent(
+        found.model,
+        found.metrics,
+        found.best_epoch,
+        found.epochs,
+        found.seconds,
+        found.trajectory,
+    )
+
+
+def _check_teacher(method: str, loss: Loss, teacher: Teacher | None) -> None:
+    if loss.needs and teacher is None:
+        raise ConfigError(f"method {method} needs a teacher; train one first")
+
+
+def _load_targets(
+    loss: Loss, teacher: Teacher | None, data: PreparedData, storage: TargetStorage | None
+) -> TeacherTargets | None:
+    if teacher is None or not loss.needs:
+        return None
+    return open_targets(data, teacher, loss.needs, storage or TargetStorage())

@@ -12,78 +12,36 @@ Axes: B windows, C channels, T time steps, N sensors, K Chebyshev order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.errors import ConfigError, ShapeError
+from core.errors import ShapeError
 from core.shapes import GraphKernel, OtherSignal, Signal
+from core.stgcn_config import (
+    PRUNING_BASE_CHANNELS,
+    STUDENT_CHANNELS,
+    TEACHER_CHANNELS,
+    BlockChannels,
+    Kept,
+    LayerShape,
+    STGCNConfig,
+)
 
-BlockChannels = tuple[int, int, int]
-
-TEACHER_CHANNELS = ((1, 32, 64), (64, 32, 128))
-PRUNING_BASE_CHANNELS = ((1, 8, 16), (16, 8, 32))
-STUDENT_CHANNELS = ((1, 2, 4), (4, 2, 8))
-"""Table 1."""
-
-
-@dataclass(frozen=True)
-class STGCNConfig:
-    """The shape of an STGCN."""
-
-    num_sensors: int
-    """N."""
-    channels: tuple[BlockChannels, ...] = TEACHER_CHANNELS
-    """Per ST block: channels in, of the first two layers, out."""
-    history_steps: int = 12
-    """M: time steps the network sees before it predicts the next."""
-    temporal_kernel_size: int = 3
-    """Kt."""
-    chebyshev_order: int = 3
-    """Ks."""
-
-    def __post_init__(self) -> None:
-        """Refuse shapes no network can have."""
-        if min(self.num_sensors, self.temporal_kernel_size, self.chebyshev_order) < 1:
-            raise ConfigError(
-                "num_sensors, temporal_kernel_size and chebyshev_order must be at least 1, got "
-                f"{self.num_sensors}, {self.temporal_kernel_size} and {self.chebyshev_order}"
-            )
-        if not self.channels or any(len(block) != 3 or min(block) < 1 for block in self.channels):
-            raise ConfigError(
-                f"channels must be triples of positive widths, one per block, got {self.channels}"
-            )
-        joints = zip(self.channels, self.channels[1:], strict=False)
-        if self.channels[0][0] != 1 or any(left[2] != right[0] for left, right in joints):
-            raise ConfigError(
-                "channels must start at 1 and each block must take what the one before gives, "
-                f"got {self.channels}"
-            )
-        if self.output_kernel_size < 1:
-            consumed = self.history_steps - self.output_kernel_size
-            raise ConfigError(
-                f"history_steps must exceed {consumed} so that a time step is left for the output "
-                f"block, got {self.history_steps}"
-            )
-
-    @property
-    def output_kernel_size(self) -> int:
-        """Time steps left after the blocks: the kernel of the output block."""
-        return self.history_steps - 2 * len(self.channels) * (self.temporal_kernel_size - 1)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values; ``from_json`` reads them back."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> STGCNConfig:
-        """Read what ``to_json`` wrote, or JSON of it."""
-        channels = tuple(tuple(block) for block in fields["channels"])
-        return cls(**{**fields, "channels": channels})
+__all__ = [
+    "PRUNING_BASE_CHANNELS",
+    "STGCN",
+    "STUDENT_CHANNELS",
+    "TEACHER_CHANNELS",
+    "BlockChannels",
+    "Features",
+    "STGCNConfig",
+    "Tails",
+]
 
 
 @dataclass(frozen=True)
@@ -109,60 +67,83 @@ class TemporalConvolution(nn.Module):
     """Convolution along time without padding, with GLU, ReLU or sigmoid.
 
     GLU: (value + residual) * sigmoid(gate). ReLU: relu(value + residual). Sigmoid: no residual.
-    A residual whose channel count grows is zero-padded, one that shrinks goes through a bias-free
-    1x1 convolution; it drops the first kernel_size - 1 steps.
+    A residual drops the first kernel_size - 1 steps. Where the unpruned layer's channel count
+    shrinks, it goes through a bias-free 1x1 convolution; else each channel joins the one with the
+    same original index, and channels that have none join nothing (zero padding).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, gate: str) -> None:
-        """Build for ``gate`` in ``glu``, ``relu``, ``sigmoid``."""
+    join: Tensor | None
+
+    def __init__(self, shape: LayerShape) -> None:
+        """Build for a ``shape`` of kind ``glu``, ``relu`` or ``sigmoid``."""
         super().__init__()
-        self.out_channels, self.kernel_size, self.gate = out_channels, kernel_size, gate
-        widened = 2 * out_channels if gate == "glu" else out_channels
-        self.weight = nn.Parameter(torch.empty(widened, kernel_size, in_channels))
+        in_channels, out_channels = len(shape.incoming), len(shape.outgoing)
+        self.out_channels, self.kernel_size, self.gate = out_channels, shape.kernel_size, shape.kind
+        widened = 2 * out_channels if shape.kind == "glu" else out_channels
+        self.weight = nn.Parameter(torch.empty(widened, shape.kernel_size, in_channels))
         self.bias = nn.Parameter(torch.zeros(widened))
         self.residual = (
-            nn.Parameter(torch.empty(out_channels, in_channels))
-            if in_channels > out_channels and gate != "sigmoid"
-            else None
+            nn.Parameter(torch.empty(out_channels, in_channels)) if shape.projected else None
         )
+        join = None
+        if not (shape.projected or shape.kind == "sigmoid" or _comes_first(shape)):
+            # To join a channel is a fixed weight of one at the newest step of the value's row.
+            join = torch.zeros_like(self.weight, requires_grad=False)
+            join[:out_channels, -1] = _same_channel(shape.outgoing, shape.incoming)
+        self.register_buffer("join", join, persistent=False)
 
     def forward(self, columns: Columns) -> Float[Tensor, "B T2 C2 N"]:
         """Map [B, T, C, N] to [B, T - kernel_size + 1, C', N]."""
         mixed = self._convolve(columns)
         if self.gate == "sigmoid":
             return torch.sigmoid(mixed)
-        residual = self._residual(columns[:, self.kernel_size - 1 :])
         if self.gate == "relu":
-            return torch.relu(mixed + residual)
+            return torch.relu(self._joined(mixed, columns))
         value, gate = mixed.chunk(2, dim=2)
-        return (value + residual) * torch.sigmoid(gate)
+        return self._joined(value, columns) * torch.sigmoid(gate)
 
     def _convolve(self, columns: Tensor) -> Tensor:
         B, T, C, N = columns.shape
         steps = T - self.kernel_size + 1
         taps = [columns[:, tap : tap + steps] for tap in range(self.kernel_size)]
         seen = torch.cat(taps, dim=2).view(B * steps, self.kernel_size * C, N)
-        mixed = _mix_channels(self.weight.flatten(1), seen, self.bias[None, :, None])
+        weight = self.weight if self.join is None else self.weight + self.join
+        mixed = _mix_channels(weight.flatten(1), seen, self.bias[None, :, None])
         return mixed.view(B, steps, len(self.bias), N)
 
-    def _residual(self, columns: Tensor) -> Tensor:
+    def _joined(self, value: Tensor, columns: Tensor) -> Tensor:
+        """Add the residual to ``value``, unless it came with the weights."""
+        if self.join is not None:
+            return value
+        residual = columns[:, self.kernel_size - 1 :]
         if self.residual is not None:
-            return self.residual @ columns
-        missing = self.out_channels - columns.shape[2]
-        return F.pad(columns, (0, 0, 0, missing)) if missing else columns
+            return value + self.residual @ residual
+        missing = self.out_channels - residual.shape[2]
+        return value + (F.pad(residual, (0, 0, 0, missing)) if missing else residual)
 
 
 class GraphConvolution(nn.Module):
-    """Chebyshev graph convolution with bias, residual and ReLU, the same at every time step."""
+    """Chebyshev graph convolution with bias, residual and ReLU, the same at every time step.
 
-    def __init__(self, channels: int, order: int) -> None:
-        """Keep ``channels``; weights are [out, in, order]."""
+    The residual joins channels of the same original index.
+    """
+
+    join: Tensor | None
+
+    def __init__(self, shape: LayerShape) -> None:
+        """Build for a ``shape`` of kind ``graph``; weights are [out, in, order]."""
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels, channels, order))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        in_channels, out_channels = len(shape.incoming), len(shape.outgoing)
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, shape.kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        same = shape.incoming == shape.outgoing
+        join = None if same else _same_channel(shape.outgoing, shape.incoming)
+        self.register_buffer("join", join, persistent=False)
 
-    def forward(self, columns: Columns, neighbourhoods: Float[Tensor, "N KN"]) -> Columns:
-        """Map [B, T, C, N] to the same shape.
+    def forward(
+        self, columns: Columns, neighbourhoods: Float[Tensor, "N KN"]
+    ) -> Float[Tensor, "B T C2 N"]:
+        """Map [B, T, C, N] to [B, T, C', N].
 
         Args:
             columns: the signal.
@@ -170,12 +151,26 @@ class GraphConvolution(nn.Module):
         """
         B, T, C, N = columns.shape
         signal = columns.reshape(B * T, C, N)
-        mixed = _mix_channels(self.weight[:, :, 0], signal, signal + self.bias[:, None])
+        if self.join is None:
+            mixed = _mix_channels(self.weight[:, :, 0], signal, signal + self.bias[:, None])
+        else:
+            own = self.weight[:, :, 0] + self.join
+            mixed = _mix_channels(own, signal, self.bias[None, :, None])
         if neighbourhoods.shape[1]:
             # One matrix product gathers all neighbourhoods: [B T C, N] x [N, (K - 1) N].
             gathered = (columns.reshape(-1, N) @ neighbourhoods).view(B * T, -1, N)
             mixed = _mix_channels(self.weight[:, :, 1:].flatten(1), gathered, mixed)
-        return torch.relu(mixed).view(B, T, C, N)
+        return torch.relu(mixed).view(B, T, len(self.bias), N)
+
+
+def _same_channel(outgoing: Kept, incoming: Kept) -> Float[Tensor, "C2 C"]:
+    """Return one where row and column are the same original channel, else zero."""
+    return (torch.tensor(outgoing)[:, None] == torch.tensor(incoming)).float()
+
+
+def _comes_first(shape: LayerShape) -> bool:
+    """Whether zero padding alone joins the channels: those that come are the first that go."""
+    return shape.outgoing[: len(shape.incoming)] == shape.incoming
 
 
 class NodeLayerNorm(nn.Module):
@@ -201,28 +196,28 @@ def _mix_channels(weight: Tensor, signals: Tensor, added: Tensor) -> Tensor:
 class STBlock(nn.Module):
     """Gated temporal convolution, graph convolution, temporal convolution, layer norm."""
 
-    def __init__(self, config: STGCNConfig, channels: BlockChannels) -> None:
-        """Build the block with widths ``channels``."""
+    def __init__(self, num_sensors: int, layers: Sequence[LayerShape]) -> None:
+        """Build the block of the three ``layers``."""
         super().__init__()
-        incoming, hidden, outgoing = channels
-        self.first = TemporalConvolution(incoming, hidden, config.temporal_kernel_size, "glu")
-        self.spatial = GraphConvolution(hidden, config.chebyshev_order)
-        self.second = TemporalConvolution(hidden, outgoing, config.temporal_kernel_size, "relu")
-        self.norm = NodeLayerNorm(outgoing, config.num_sensors)
+        first, spatial, second = layers
+        self.first = TemporalConvolution(first)
+        self.spatial = GraphConvolution(spatial)
+        self.second = TemporalConvolution(second)
+        self.norm = NodeLayerNorm(len(second.outgoing), num_sensors)
 
 
 class OutputBlock(nn.Module):
     """Gated temporal convolution over the steps left, layer norm, 1x1 sigmoid, linear map."""
 
-    def __init__(self, config: STGCNConfig) -> None:
-        """Build for the channels that the last block gives."""
+    def __init__(self, num_sensors: int, layers: Sequence[LayerShape]) -> None:
+        """Build the block of the two ``layers``."""
         super().__init__()
-        width = config.channels[-1][2]
-        self.first = TemporalConvolution(width, width, config.output_kernel_size, "glu")
-        self.norm = NodeLayerNorm(width, config.num_sensors)
-        self.second = TemporalConvolution(width, width, 1, "sigmoid")
-        self.weight = nn.Parameter(torch.empty(width))
-        self.bias = nn.Parameter(torch.zeros(config.num_sensors))
+        first, second = layers
+        self.first = TemporalConvolution(first)
+        self.norm = NodeLayerNorm(len(first.outgoing), num_sensors)
+        self.second = TemporalConvolution(second)
+        self.weight = nn.Parameter(torch.empty(len(second.outgoing)))
+        self.bias = nn.Parameter(torch.zeros(num_sensors))
 
     def head(self, columns: Columns) -> Float[Tensor, "B T N"]:
         """Map the gated columns to one value per time step and sensor."""
@@ -260,8 +255,10 @@ class STGCN(nn.Module):
         self.register_buffer("graph_kernel", graph_kernel, persistent=False)
         gather = graph_kernel[1:].permute(2, 0, 1).flatten(1)  # [N, (K - 1) N]
         self.register_buffer("neighbourhoods", gather, persistent=False)
-        self.blocks = nn.ModuleList(STBlock(config, widths) for widths in config.channels)
-        self.output = OutputBlock(config)
+        layers, num_sensors = config.layers, config.num_sensors
+        blocks = [layers[at : at + 3] for at in range(0, len(layers) - 2, 3)]
+        self.blocks = nn.ModuleList(STBlock(num_sensors, block) for block in blocks)
+        self.output = OutputBlock(num_sensors, layers[-2:])
         self._initialise()
 
     def forward(self, history: Signal) -> tuple[Float[Tensor, "B T2 N"], Features]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.batching import cut_batch
 from core.checkpoint import CheckpointFolder
@@ -23,111 +23,30 @@ from core.forecasting import evaluate
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import segment_rows
 from core.seeding import derived_seed, generator
-from core.shapes import Rows, WindowValues
-from core.stgcn import STGCN, Features
+from core.shapes import Rows
+from core.stgcn import STGCN
+from core.training_config import (
+    OPTIMIZERS,
+    SCHEDULES,
+    OptimizerName,
+    ScheduleName,
+    TrainingConfig,
+)
+from core.training_interface import EpochReport, Objective, ObjectiveValue, Surgeon
 
-OptimizerName = Literal["rmsprop", "adam"]
-ScheduleName = Literal["step", "cosine"]
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    "rmsprop": torch.optim.RMSprop,
-    "adam": torch.optim.Adam,
-}
-SCHEDULES: dict[str, Callable[[int, int], float]] = {
-    # Epoch (from 0) and epochs in all -> factor of the learning rate.
-    "step": lambda epoch, _: 0.7 ** (epoch // 5),
-    "cosine": lambda epoch, epochs: 0.5 * (1.0 + math.cos(math.pi * epoch / epochs)),
-}
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How one network is trained; the defaults are the paper's recipe."""
-
-    epochs: int = 50
-    batch_size: int = 50
-    """Windows per step."""
-    learning_rate: float = 1e-3
-    optimizer: OptimizerName = "rmsprop"
-    schedule: ScheduleName = "step"
-    """``step``: x0.7 every 5 epochs; ``cosine``: to zero at the end."""
-    windows_per_segment: int = 1
-    """Consecutive windows that are computed together: they share most of their convolutions."""
-    patience: int | None = None
-    """Stop after so many epochs without a better validation error; None: never."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse settings that cannot train."""
-        whole = {"epochs": self.epochs, "batch_size": self.batch_size}
-        whole["windows_per_segment"] = self.windows_per_segment
-        if self.patience is not None:
-            whole["patience"] = self.patience
-        for name, value in whole.items():
-            if value < 1:
-                raise ConfigError(f"{name} must be at least 1, got {value}")
-        if not 0 < self.learning_rate < math.inf:
-            raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}")
-        if self.optimizer not in get_args(OptimizerName):
-            raise ConfigError(f"optimizer must be rmsprop or adam, got {self.optimizer!r}")
-        if self.schedule not in get_args(ScheduleName):
-            raise ConfigError(f"schedule must be step or cosine, got {self.schedule!r}")
-        if self.windows_per_segment > self.batch_size:
-            raise ConfigError(
-                f"windows_per_segment must not exceed batch_size = {self.batch_size}, "
-                f"got {self.windows_per_segment}"
-            )
-
-
-@runtime_checkable
-class ObjectiveValue(Protocol):
-    """What an objective says of one batch."""
-
-    @property
-    def total(self) -> Tensor:
-        """The scalar that is minimised."""
-
-    @property
-    def parts(self) -> dict[str, Tensor]:
-        """Detached scalars worth reporting beside it."""
-
-    def backward(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Add gradients to ``parameters``."""
-
-
-@runtime_checkable
-class Objective(Protocol):
-    """Judges the predictions of one batch of windows."""
-
-    def __call__(
-        self, prediction: WindowValues, features: Features, target: WindowValues, rows: Rows
-    ) -> ObjectiveValue:
-        """Judge one batch.
-
-        Args:
-            prediction: [B, N].
-            features: hidden layers of the segments that these windows make up, in this order.
-            target: [B, N].
-            rows: first row of each window [B].
-        """
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What is known after an epoch."""
-
-    epoch: int
-    """From 1."""
-    epochs: int
-    metrics: dict[str, float]
-    """``val_mae_15`` … ``val_rmse``, ``train_loss`` and the objective's parts as ``train_…``."""
-    best_epoch: int
-    seconds: float
-    """Spent training and validating so far, over all resumptions."""
-
-    @property
-    def is_best(self) -> bool:
-        """Whether this epoch has the lowest validation MAE so far."""
-        return self.epoch == self.best_epoch
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "EpochReport",
+    "Objective",
+    "ObjectiveValue",
+    "OptimizerName",
+    "ScheduleName",
+    "Surgeon",
+    "Trainer",
+    "TrainingConfig",
+    "count_steps",
+]
 
 
 @dataclass
@@ -138,6 +57,8 @@ class _Run:
     best_epoch: int = 0
     best_metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    surgeon: dict[str, Any] = field(default_factory=dict)
+    """What the surgeon wrote, if there is one."""
 
 
 class Trainer:
@@ -150,26 +71,25 @@ class Trainer:
         objective: Objective,
         config: TrainingConfig,
         checkpoints: CheckpointFolder | None = None,
+        surgeon: Surgeon | None = None,
     ) -> None:
         """Take up the newest whole checkpoint, if there is one.
 
         Args:
-            model: on the same device as ``data``; left with the best weights after ``run``.
+            model: on the same device as ``data``. After ``run`` the attribute ``model`` has the
+                best weights; without a surgeon it is this network.
             data: prepared for the model's history.
             objective: see ``Objective``.
             config: how to train.
             checkpoints: where to keep states of this very run, or None.
+            surgeon: changes the network on the way, or None. The best epoch is then the best
+                since its last change.
         """
-        self.model, self.data, self.objective, self.config = model, data, objective, config
-        self.checkpoints = checkpoints
-        self.parameters = list(model.parameters())
-        self.optimizer = OPTIMIZERS[config.optimizer](
-            self.parameters,
-            lr=config.learning_rate,  # type: ignore[call-arg]
-        )
-        self.best = _copied(model.state_dict())
+        self.data, self.objective, self.config = data, objective, config
+        self.checkpoints, self.surgeon = checkpoints, surgeon
         self.state = _Run()
         self._check_batch()
+        self._begin_with(model)
         self._resume()
 
     def run(
@@ -204,6 +124,14 @@ class Trainer:
         self.model.load_state_dict(self.best)
         return self.state.best_metrics
 
+    def _begin_with(self, model: STGCN) -> None:
+        self.model, self.parameters = model, list(model.parameters())
+        self.optimizer = OPTIMIZERS[self.config.optimizer](
+            self.parameters,
+            lr=self.config.learning_rate,  # type: ignore[call-arg]
+        )
+        self.best = _copied(model.state_dict())
+
     def _train_epoch(self, on_step: Callable[[int, int, int], None] | None) -> dict[str, float]:
         factor = SCHEDULES[self.config.schedule](self.state.epoch, self.config.epochs)
         for group in self.optimizer.param_groups:
@@ -233,21 +161,27 @@ class Trainer:
         )
         self.optimizer.zero_grad(set_to_none=True)
         value.backward(self.parameters)
-        self.optimizer.step()
+        if self.surgeon is None:
+            self.optimizer.step()
+        else:
+            self._step_with(self.surgeon)
         return {"loss": value.total.detach(), **value.parts}
+
+    def _step_with(self, surgeon: Surgeon) -> None:
+        surgeon.after_backward(self.model)
+        self.optimizer.step()
+        changed = surgeon.after_step(self.model, self.optimizer)
+        if changed is not None:
+            self.model, self.parameters = changed, list(changed.parameters())
+            # What was best so far is another network: choose among what comes.
+            self.state.best_epoch, self.state.best_metrics = self.state.epoch, {}
 
     def _batches(self, epoch: int) -> Iterator[Rows]:
         """Yield the first rows of segments, shuffled anew for ``epoch``, batch by batch."""
-        size = self.config.windows_per_segment
-        rows, _ = segment_rows(
-            self.data.stretches("train"),
-            self.data.window_steps,
-            size,
-            offset=derived_seed(self.config.seed, "offset", epoch) % size,
-        )
+        rows = _segments_of(epoch, self.data, self.config)
         order = torch.randperm(len(rows), generator=generator(self.config.seed, "order", epoch))
         shuffled = rows[order].to(self.data.readings.device)
-        yield from torch.split(shuffled, max(1, self.config.batch_size // size))
+        yield from torch.split(shuffled, _segments_per_step(self.config))
 
     def _close_epoch(self, metrics: dict[str, float], seconds: float) -> None:
         self._refuse_divergence("validation error", metrics["val_mae"])
@@ -257,6 +191,9 @@ class Trainer:
         if not state.best_metrics or metrics["val_mae"] < state.best_metrics["val_mae"]:
             state.best_epoch, state.best_metrics = state.epoch, metrics
             self.best = _copied(self.model.state_dict())
+        if self.surgeon is not None:
+            self.surgeon.after_epoch(self.model, metrics)
+            state.surgeon = self.surgeon.metadata(self.model)
         if self.checkpoints is not None:
             self.checkpoints.save(state.epoch, self._tensors(), asdict(state))
 
@@ -290,7 +227,8 @@ class Trainer:
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
-        return tensors
+        own = self.surgeon.tensors() if self.surgeon is not None else {}
+        return tensors | {f"surgeon.{name}": value for name, value in own.items()}
 
     def _resume(self) -> None:
         newest = self.checkpoints.newest() if self.checkpoints is not None else None
@@ -298,6 +236,9 @@ class Trainer:
             return
         tensors, metadata = newest
         self.state = _Run(**metadata)
+        if self.surgeon is not None:
+            own = _below("surgeon.", tensors)
+            self._begin_with(self.surgeon.resume(self.model, own, self.state.surgeon))
         self.model.load_state_dict(_below("model.", tensors))
         self.best = _copied(_below("best.", tensors), like=self.best)
         slots: dict[int, dict[str, Any]] = {}
@@ -306,6 +247,25 @@ class Trainer:
             slots.setdefault(int(index), {})[slot] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+
+
+def count_steps(data: PreparedData, config: TrainingConfig) -> int:
+    """Return the training steps of all epochs of ``config`` on ``data``."""
+    size = _segments_per_step(config)
+    segments = [len(_segments_of(epoch, data, config)) for epoch in range(config.epochs)]
+    return sum(math.ceil(count / size) for count in segments)
+
+
+def _segments_per_step(config: TrainingConfig) -> int:
+    return max(1, config.batch_size // config.windows_per_segment)
+
+
+def _segments_of(epoch: int, data: PreparedData, config: TrainingConfig) -> Rows:
+    """Return the first rows of the segments of one epoch, in order."""
+    size = config.windows_per_segment
+    offset = derived_seed(config.seed, "offset", epoch) % size
+    rows, _ = segment_rows(data.stretches("train"), data.window_steps, size, offset)
+    return rows
 
 
 def _copied(tensors: dict[str, Tensor], like: dict[str, Tensor] | None = None) -> dict[str, Tensor]:

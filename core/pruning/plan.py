@@ -1,0 +1,192 @@
+"""How far to prune in, how many filters each layer has after every removal out.
+
+Only numbers of filters are planned, before any training, so that what cannot be reached is refused
+at once; which filters leave is decided by their scores. Every removal takes the same share of each
+layer's filters, rounded over the whole run so that narrow layers lose theirs too; the last one
+meets the target by single filters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations, product
+
+from core.errors import ConfigError
+from core.preprocessing.prepare import PreparedData
+from core.pruning.config import PruningConfig
+from core.stgcn_config import STGCNConfig
+from core.training import count_steps
+
+Widths = tuple[int, ...]
+"""Filters of every prunable layer."""
+
+TOLERANCE = 0.02
+"""How far from its target, as a share of it, a network may end for the sake of even layers."""
+_MOST_UNEVEN = 3
+"""Layers that may have a filter more or less than their even share, to meet a target."""
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """How many parameters a network may end with."""
+
+    target: int
+    least: int
+    most: int
+
+
+@dataclass(frozen=True)
+class PruningPlan:
+    """When filters leave, and how many."""
+
+    interval: int
+    """Training steps from one removal to the next."""
+    loop_steps: int
+    """Training steps of Algorithm 1's loop; what comes later is fine-tuning."""
+    widths: tuple[Widths, ...]
+    """After each removal; the last are the student's."""
+
+    @property
+    def last_removal(self) -> int:
+        """After how many training steps the student has its final shape."""
+        return self.interval * len(self.widths)
+
+
+def plan_pruning(shape: STGCNConfig, data: PreparedData, config: PruningConfig) -> PruningPlan:
+    """Plan the removals of one run.
+
+    Args:
+        shape: of the base.
+        data: the training windows, which give the number of steps.
+        config: how far, and how often.
+
+    Raises:
+        ConfigError: the run has no removal, or the target lies out of reach.
+    """
+    loop_steps = count_steps(data, config.training)
+    removals = loop_steps // config.pruning_interval
+    if not removals:
+        raise ConfigError(
+            f"pruning_interval must not exceed the {loop_steps} steps of "
+            f"{config.training.epochs} epochs, got {config.pruning_interval}; shorten it or train "
+            "for more epochs"
+        )
+    if config.share_per_step is not None:
+        widths = _by_share(shape, removals, config.share_per_step)
+    else:
+        widths = _towards(shape, removals, _goal(shape, config))
+    return PruningPlan(config.pruning_interval, loop_steps, tuple(widths))
+
+
+def _goal(shape: STGCNConfig, config: PruningConfig) -> _Goal:
+    """Return what to end with: about a ratio, but at most a number of parameters."""
+    target = config.target_parameters
+    if target is None:
+        target = round(shape.parameters * (1.0 - (config.pruning_ratio or 0.0)))
+    smallest = _parameters(shape, [1] * len(shape.layers))
+    if not smallest <= target < shape.parameters:
+        raise ConfigError(
+            f"a pruned network must have at least {smallest} parameters, one filter per layer, and "
+            f"fewer than its base's {shape.parameters}, but {target} are asked for; choose another "
+            "pruning_ratio or target_parameters"
+        )
+    room = int(TOLERANCE * target)
+    most = target if config.pruning_ratio is None else min(target + room, shape.parameters - 1)
+    return _Goal(target, target - room, most)
+
+
+def _by_share(shape: STGCNConfig, removals: int, share: float) -> list[Widths]:
+    widths = [_scaled(shape, (1.0 - share) ** step) for step in range(1, removals + 1)]
+    if widths[-1] == _widths(shape):
+        raise ConfigError(
+            f"share_per_step must remove a filter within {removals} removals, got {share:g}; "
+            "raise it or shorten pruning_interval"
+        )
+    return widths
+
+
+def _towards(shape: STGCNConfig, removals: int, goal: _Goal) -> list[Widths]:
+    below, share = _shares_around(shape, goal.target)
+    last = _near(shape, _scaled(shape, share), goal)
+    if last is None:
+        last = _grown(shape, _scaled(shape, below), goal)
+    steps = [_scaled(shape, share ** (step / removals)) for step in range(1, removals)]
+    return [*[tuple(map(max, step, last)) for step in steps], last]
+
+
+def _shares_around(shape: STGCNConfig, target: int) -> tuple[float, float]:
+    """Bisect for the share of all layers' filters that just reaches ``target`` parameters.
+
+    Returns:
+        A share with fewer parameters, and one a rounding error larger with at least as many.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        enough = _parameters(shape, _scaled(shape, middle)) >= target
+        low, high = (low, middle) if enough else (middle, high)
+    return low, high
+
+
+def _near(shape: STGCNConfig, even: Widths, goal: _Goal) -> Widths | None:
+    """Meet the goal near ``even`` layers, changing as few and as wide ones as possible."""
+    sizes = {widths: _parameters(shape, widths) for widths in _nearby(even, _widths(shape))}
+    meeting = [widths for widths, size in sizes.items() if goal.least <= size <= goal.most]
+
+    def cost(widths: Widths) -> tuple[float, int]:
+        pairs = zip(widths, even, strict=True)
+        changed = sum((1 / old for new, old in pairs if new != old), start=0.0)
+        return changed, abs(sizes[widths] - goal.target)
+
+    return min(meeting, key=cost, default=None)
+
+
+def _nearby(even: Widths, full: Widths) -> Iterator[Widths]:
+    """Yield ``even`` and all widths that differ from it by one filter in up to three layers."""
+    for count in range(_MOST_UNEVEN + 1):
+        for layers in combinations(range(len(even)), count):
+            for signs in product((-1, 1), repeat=count):
+                changes = dict(zip(layers, signs, strict=True))
+                widths = tuple(width + changes.get(at, 0) for at, width in enumerate(even))
+                if all(1 <= width <= whole for width, whole in zip(widths, full, strict=True)):
+                    yield widths
+
+
+def _grown(shape: STGCNConfig, widths: Widths, goal: _Goal) -> Widths:
+    """Add single filters to what is too small, each where the smallest share of them is there then.
+
+    Layers are passed over whose filters are too large for the goal. Where all are before it is
+    met, as in tiny networks, the network ends below it.
+    """
+    full = _widths(shape)
+    while _parameters(shape, widths) < goal.least:
+        wider = [
+            (*widths[:layer], width + 1, *widths[layer + 1 :])
+            for layer, width in enumerate(widths)
+            if width < full[layer]
+        ]
+        fitting = [one for one in wider if _parameters(shape, one) <= goal.most]
+        if not fitting:
+            break
+        widths = min(fitting, key=partial(_changed_share, before=widths, full=full))
+    return widths
+
+
+def _changed_share(widths: Widths, before: Widths, full: Widths) -> float:
+    triples = zip(widths, before, full, strict=True)
+    return sum((width / whole for width, old, whole in triples if width != old), start=0.0)
+
+
+def _widths(shape: STGCNConfig) -> Widths:
+    return tuple(len(kept) for kept in shape.kept_channels)
+
+
+def _scaled(shape: STGCNConfig, share: float) -> Widths:
+    return tuple(max(1, math.floor(width * share + 0.5)) for width in _widths(shape))
+
+
+def _parameters(shape: STGCNConfig, widths: Sequence[int]) -> int:
+    return shape.with_widths(widths).parameters

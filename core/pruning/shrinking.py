@@ -1,0 +1,124 @@
+"""A network and the channels to keep in, a smaller network with those alone out.
+
+Nothing is masked: weights of what leaves, and of all that fed on it, are gone. The optimiser's
+state is sliced along. Which channels are worth keeping is decided in ``importance`` and
+``algorithm``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from core.errors import ConfigError
+from core.stgcn import STGCN
+from core.stgcn_config import Kept, LayerShape, STGCNConfig
+
+Axes = tuple[Kept | None, ...]
+"""Per axis of a weight the positions that stay; None: all."""
+
+
+def shrink(model: STGCN, kept: tuple[Kept, ...]) -> STGCN:
+    """Return a new network that holds only the channels ``kept``; ``model`` is left as it is.
+
+    It gives what ``model`` would give with all other channels set to zero after every layer and
+    layer norm taken over the channels that stay.
+
+    Args:
+        model: may have been shrunk before.
+        kept: per prunable layer (``STGCNConfig.layers``) the channels that stay, by their index in
+            the unpruned network; all of them must still be there.
+
+    Raises:
+        ConfigError: a layer would be left empty, or a channel is not there.
+    """
+    config = _narrowed(model.config, kept)
+    with torch.random.fork_rng(devices=[]):
+        # Fresh weights are drawn only to be replaced: no random choice elsewhere may notice.
+        smaller = STGCN(config, model.graph_kernel.cpu())
+    smaller.to(model.graph_kernel)
+    axes = _axes(model.config, config)
+    with torch.no_grad():
+        for name, weight in smaller.named_parameters():
+            weight.copy_(_sliced(model.get_parameter(name), axes[name]))
+    return smaller
+
+
+def shrink_optimizer(optimizer: torch.optim.Optimizer, model: STGCN, smaller: STGCN) -> None:
+    """Let ``optimizer`` go on with the weights of ``smaller`` instead of those of ``model``.
+
+    What it knows of each weight (running squares, moments, steps) stays with that weight.
+
+    Args:
+        optimizer: of RMSProp's or Adam's kind; holds weights of ``model``.
+        model: what ``smaller`` was shrunk from.
+        smaller: made by ``shrink``.
+    """
+    axes = _axes(model.config, smaller.config)
+    names: dict[Tensor, str] = {weight: name for name, weight in model.named_parameters()}
+    state = dict(optimizer.state)
+    optimizer.state.clear()
+    for group in optimizer.param_groups:
+        group["params"] = [smaller.get_parameter(names[weight]) for weight in group["params"]]
+    for weight, slots in state.items():
+        name = names[weight]
+        optimizer.state[smaller.get_parameter(name)] = {
+            slot: _sliced(value, axes[name]) if _is_per_weight(value, weight) else value
+            for slot, value in slots.items()
+        }
+
+
+def _is_per_weight(value: object, weight: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == weight.shape
+
+
+def _narrowed(config: STGCNConfig, kept: tuple[Kept, ...]) -> STGCNConfig:
+    narrowed = STGCNConfig.from_json({**config.to_json(), "kept": kept})
+    pairs = zip(narrowed.kept_channels, config.layers, strict=True)
+    for stays, layer in pairs:
+        gone = sorted(set(stays) - set(layer.outgoing))
+        if gone:
+            raise ConfigError(
+                f"what stays must still be there, but channel {gone[0]} of {layer.name} was pruned "
+                "before; keep some of config.kept_channels"
+            )
+    return narrowed
+
+
+def _axes(config: STGCNConfig, narrowed: STGCNConfig) -> dict[str, Axes]:
+    """Say, for every weight by its name, which positions of each axis stay."""
+    axes: dict[str, Axes] = {"output.bias": (None,)}
+    for layer, smaller in zip(config.layers, narrowed.layers, strict=True):
+        axes |= dict(_layer_axes(layer, smaller))
+    axes["output.weight"] = (_positions(config.kept_channels[-1], narrowed.kept_channels[-1]),)
+    return axes
+
+
+def _layer_axes(layer: LayerShape, smaller: LayerShape) -> Iterator[tuple[str, Axes]]:
+    incoming = _positions(layer.incoming, smaller.incoming)
+    outgoing = _positions(layer.outgoing, smaller.outgoing)
+    rows = outgoing
+    if layer.kind == "glu":  # the gate's rows stand after the value's
+        rows = outgoing + tuple(len(layer.outgoing) + position for position in outgoing)
+    graph = layer.kind == "graph"
+    yield f"{layer.name}.weight", (rows, incoming, None) if graph else (rows, None, incoming)
+    yield f"{layer.name}.bias", (rows,)
+    if layer.projected:
+        yield f"{layer.name}.residual", (outgoing, incoming)
+    if layer.normed:
+        norm = layer.name.rsplit(".", 1)[0] + ".norm"
+        yield f"{norm}.scale", (outgoing, None)
+        yield f"{norm}.shift", (outgoing, None)
+
+
+def _positions(channels: Kept, stays: Kept) -> Kept:
+    return tuple(position for position, channel in enumerate(channels) if channel in set(stays))
+
+
+def _sliced(values: Tensor, axes: Axes) -> Tensor:
+    for axis, positions in enumerate(axes):
+        if positions is not None:
+            values = values.index_select(axis, torch.tensor(positions, device=values.device))
+    return values
