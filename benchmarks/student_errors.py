@@ -9,17 +9,17 @@ at no test day. A run that is already in the file is not run again.
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.measuring import machine
+from benchmarks.seed_runs import Run, run_seeds
 from core.datasets.loading import load_dataset
 from core.distillation.correlation import scd_loss, tcd_loss
 from core.distillation.interface import LossValue
@@ -28,7 +28,6 @@ from core.distillation.response import ord_loss
 from core.distillation.teacher_targets import TeacherTargets
 from core.errors import ConfigError
 from core.experiments import StudentConfig, distill_student, new_network
-from core.files import write_json
 from core.preprocessing.prepare import PreparedData, prepare
 from core.shapes import Rows, WindowValues
 from core.stgcn import STUDENT_CHANNELS, Features, STGCNConfig
@@ -77,21 +76,13 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(options.threads)
     data = prepare(load_dataset(options.data, options.dataset))
     teacher = find_teacher(options.storage, data, None)
-    found = json.loads(options.out.read_text()) if options.out.exists() else {"runs": {}}
     for windows in options.windows_per_segment:
-        for seed in range(options.seeds):
-            training = TrainingConfig(
-                options.epochs, options.batch_size, 1e-2, "adam", "cosine", windows, seed=seed
-            )
-            name = f"{options.method} {options.path} W={windows} epochs={options.epochs}"
-            runs = found["runs"].setdefault(name, {})
-            if str(seed) not in runs:
-                runs[str(seed)] = _train(options, training, data, teacher)
-                write_json(options.out, {**machine(), **found})
-            sys.stdout.write(f"{name} seed {seed}: {_errors(runs[str(seed)])}\n")
-            sys.stdout.flush()
-    for name, runs in found["runs"].items():
-        sys.stdout.write(f"{name}: {_summary(list(runs.values()))}\n")
+        training = TrainingConfig(
+            options.epochs, options.batch_size, 1e-2, "adam", "cosine", windows
+        )
+        name = f"{options.method} {options.path} W={windows} epochs={options.epochs}"
+        run = partial(_train, options, training, data, teacher)
+        run_seeds(options.out, name, options.seeds, run)
     return 0
 
 
@@ -100,8 +91,9 @@ def _train(
     training: TrainingConfig,
     data: PreparedData,
     teacher: Teacher | None,
-) -> dict[str, float]:
-    weights = WEIGHTS[options.method]
+    seed: int,
+) -> Run:
+    training, weights = replace(training, seed=seed), WEIGHTS[options.method]
     if options.path == "stored":
         config = StudentConfig(options.method, weights, training)
         return distill_student(data, teacher, config, None, lambda report: None).metrics
@@ -111,19 +103,6 @@ def _train(
     model = new_network(shape, data.graph_kernel, training.seed)
     objective = ReferencePath(weights, teacher, data)
     return Trainer(model, data, objective, training).run(lambda report: None)
-
-
-def _errors(metrics: Mapping[str, float]) -> str:
-    errors = " / ".join(f"{metrics[f'val_mae_{minutes}']:.3f}" for minutes in (15, 30, 45))
-    return f"{errors}, mean {metrics['val_mae']:.4f}"
-
-
-def _summary(runs: list[dict[str, Any]]) -> str:
-    means = [run["val_mae"] for run in runs]
-    return (
-        f"{len(runs)} seeds, validation MAE mean {statistics.mean(means):.3f}, "
-        f"{min(means):.3f} .. {max(means):.3f}"
-    )
 
 
 def _parser() -> argparse.ArgumentParser:
