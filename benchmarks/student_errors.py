@@ -1,8 +1,8 @@
-"""``python -m benchmarks.student_errors DATASET …``: one student over seeds, variant by variant.
+"""``python -m benchmarks.student_errors DATASET …``: one network over seeds, variant by variant.
 
 A real dataset in, validation errors of every run and their mean and spread as JSON out. It answers
 two questions that no single run can: whether the fast path (stored targets, compiled terms) teaches
-what the plain one does, and what training by segments does to a student. Measures no time and looks
+what the plain one does, and what training by segments does to a student, or to a network of the teacher's size. Measures no time and looks
 at no test day. A run that is already in the file is not run again.
 """
 
@@ -30,7 +30,7 @@ from core.errors import ConfigError
 from core.experiments import StudentConfig, distill_student, new_network
 from core.preprocessing.prepare import PreparedData, prepare
 from core.shapes import Rows, WindowValues
-from core.stgcn import STUDENT_CHANNELS, Features, STGCNConfig
+from core.stgcn import STUDENT_CHANNELS, TEACHER_CHANNELS, Features, STGCNConfig
 from core.teachers import Teacher, find_teacher
 from core.training import Trainer, TrainingConfig
 
@@ -40,6 +40,9 @@ WEIGHTS: Mapping[str, Mapping[str, float]] = {
     "stcd": {"alpha1": 0.17, "alpha2": 0.047, "alpha3": 0.313},
 }
 """Table 6, PeMSD7."""
+
+
+NETWORKS = {"student": STUDENT_CHANNELS, "teacher": TEACHER_CHANNELS}
 
 
 class ReferencePath:
@@ -78,9 +81,10 @@ def main(arguments: list[str]) -> int:
     teacher = find_teacher(options.storage, data, None)
     for windows in options.windows_per_segment:
         training = TrainingConfig(
-            options.epochs, options.batch_size, 1e-2, "adam", "cosine", windows
+            options.epochs, options.batch_size, options.learning_rate, "adam", "cosine", windows
         )
-        name = f"{options.method} {options.path} W={windows} epochs={options.epochs}"
+        shape = "" if options.network == "student" else f"{options.network} "
+        name = f"{shape}{options.method} {options.path} W={windows} epochs={options.epochs}"
         run = partial(_train, options, training, data, teacher)
         run_seeds(options.out, name, options.seeds, run)
     return 0
@@ -95,7 +99,7 @@ def _train(
 ) -> Run:
     training, weights = replace(training, seed=seed), WEIGHTS[options.method]
     if options.path == "stored":
-        config = StudentConfig(options.method, weights, training)
+        config = StudentConfig(options.method, weights, training, NETWORKS[options.network])
         return distill_student(data, teacher, config, None, lambda report: None).metrics
     if options.method != "stcd" or teacher is None:
         raise ConfigError("the reference path is STCD's and needs a teacher: train one first")
@@ -113,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", choices=list(WEIGHTS), default="stcd")
     parser.add_argument("--path", choices=["stored", "reference"], default="stored")
     parser.add_argument("--windows-per-segment", type=int, nargs="+", default=[1])
+    parser.add_argument("--network", choices=list(NETWORKS), default="student")
+    parser.add_argument("--learning-rate", type=float, default=1e-2)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--batch-size", type=int, default=50)
