@@ -2,8 +2,9 @@
 
 A real dataset in, validation errors of every run and their mean and spread as JSON out. It answers
 two questions that no single run can: whether the fast path (stored targets, compiled terms) teaches
-what the plain one does, and what training by segments does to a student, or to a network of the teacher's size. Measures no time and looks
-at no test day. A run that is already in the file is not run again.
+what the plain one does, and what training by segments does to a student, or to a network of the
+teacher's size. Measures no time and looks at no test day. A run that is already in the file is not
+run again.
 """
 
 from __future__ import annotations
