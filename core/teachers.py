@@ -18,7 +18,7 @@ from core.checkpoint import load_file, load_model
 from core.errors import CheckpointError, UnknownNameError
 from core.files import fingerprint
 from core.preprocessing.prepare import PreparedData
-from core.stgcn import STGCN, TEACHER_CHANNELS, BlockChannels
+from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, TEACHER_CHANNELS, BlockChannels
 from core.training import TrainingConfig
 
 DEFAULT_TRAINING = TrainingConfig(
@@ -67,6 +67,12 @@ class Teacher:
         return model.to(data.readings.device).requires_grad_(False)
 
     @property
+    def is_pruning_base(self) -> bool:
+        """Whether it has the shape that pruning starts from in Table 1."""
+        channels = self.settings.get("channels", ())
+        return tuple(tuple(block) for block in channels) == PRUNING_BASE_CHANNELS
+
+    @property
     def targets_folder(self) -> Path:
         """Where its targets lie or will lie."""
         return self.folder / "targets"
@@ -103,7 +109,9 @@ def find_teacher(storage: Path, data: PreparedData, wanted: str | None) -> Teach
     """
     teachers = find_teachers(storage, data)
     if wanted is None:
-        return teachers[0] if teachers else None
+        # The base of pruning lies beside the teachers, and teaches only if asked for by name.
+        own = [one for one in teachers if not one.is_pruning_base]
+        return own[0] if own else None
     known = {teacher.fingerprint: teacher for teacher in teachers}
     if wanted not in known:
         raise UnknownNameError(f"teacher of {data.card.name}", wanted, known)

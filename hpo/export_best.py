@@ -88,7 +88,7 @@ class _ExportedSweep:
 
     @cached_property
     def ranked(self) -> list[TrialRecord]:
-        return ranked_records(read_records(self.folder.results), self.plan.config.objective)
+        return ranked_records(read_records(self.folder.results), self.plan.config.metric)
 
     @cached_property
     def data(self) -> PreparedData:
@@ -125,14 +125,15 @@ class _ExportedSweep:
                 "it is gone; restore it from a copy"
             )
         model, _ = load_model(student, self.data.graph_kernel)
-        settings = {"method": record.method, **record.settings}
-        settings |= {"epochs": record.epochs, "seed": record.seed}
+        settings = {"method": record.method, **record.configuration}
         dataset = load_dataset(Path(self.plan.data_folder), record.dataset)
         facts = StudentFacts(settings, record.metrics, lineage, self.teacher_test)
         export_student(path, model, self.data, dataset.adjacency, facts)
 
     def _lineage(self, record: TrialRecord) -> dict[str, Any]:
+        base = self.plan.base_fingerprint
         return {
+            **({} if base is None else {"base_fingerprint": base}),
             "dataset": record.dataset,
             "dataset_fingerprint": record.dataset_fingerprint,
             "teacher_fingerprint": record.teacher_fingerprint,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +21,8 @@ from typing import Any, Literal
 
 from core.errors import StorageError
 
-Status = Literal["running", "finished", "pruned", "failed"]
-ENDED_STATUSES: tuple[Status, ...] = ("finished", "pruned", "failed")
+Status = Literal["running", "finished", "pruned", "failed", "infeasible"]
+ENDED_STATUSES: tuple[Status, ...] = ("finished", "pruned", "failed", "infeasible")
 Event = dict[str, Any]
 
 
@@ -41,8 +41,15 @@ class Trial:
     """Epoch -> metrics."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Once ended: those of the best epoch."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Once ended, where known: ``parameters`` and ``flops`` of its student."""
     reason: str | None = None
-    """Why it failed."""
+    """Why it failed, or is infeasible and was never trained."""
+
+    def values(self, objectives: Sequence[str]) -> list[float]:
+        """Return its objectives, once finished."""
+        known = {**self.sizes, **self.metrics}
+        return [float(known[name]) for name in objectives]
 
 
 @dataclass
@@ -71,8 +78,13 @@ class SweepState:
 
     @property
     def num_ended(self) -> int:
-        """How many trials have ended, well or badly."""
-        return len(self.trials) - len(self.with_status("running"))
+        """How many trials were run and have ended, well or badly."""
+        return self.num_begun - len(self.with_status("running"))
+
+    @property
+    def num_begun(self) -> int:
+        """How many trials were run or are to be: infeasible ones cost nothing and do not count."""
+        return len(self.trials) - len(self.with_status("infeasible"))
 
     def best(self, objective: str) -> Trial | None:
         """Return the finished trial with the lowest ``objective``."""
@@ -96,6 +108,7 @@ def _ended(state: SweepState, event: Event) -> None:
     trial = state.trials[event["trial"]]
     _require(trial.status == "running" and event["status"] in ENDED_STATUSES)
     trial.metrics, trial.reason = event["metrics"], event["reason"]
+    trial.sizes = event.get("sizes", {})
     trial.status = event["status"]
 
 

@@ -40,7 +40,8 @@ class Setting:
             return f"one of {', '.join(self.names)}"
         noun = "a whole number" if self.kind == "int" else "a number"
         if self.above_low:
-            return f"{noun} above {self.low:g}"
+            most = f", at most {self.high:g}" if math.isfinite(self.high) else ""
+            return f"{noun} above {self.low:g}{most}"
         if math.isfinite(self.high):
             return f"{noun} from {self.low:g} to {self.high:g}"
         return f"{noun} of at least {self.low:g}"
@@ -71,6 +72,9 @@ class Setting:
         return above and number <= self.high
 
 
+PRUNE: Final = "prune"
+"""The method that finds a student's shape by pruning, with any loss; all others are losses."""
+
 TRAINING_PARAMETERS: Final = {
     "batch_size": Setting("int", low=1),
     "learning_rate": Setting("float", low=0, above_low=True),
@@ -79,6 +83,23 @@ TRAINING_PARAMETERS: Final = {
     "windows_per_segment": Setting("int", low=1),
 }
 """What every training understands, whatever its loss."""
+
+STUDENT_WIDTHS: Final = {
+    "block1_hidden": Setting("int", low=1),
+    "block1_out": Setting("int", low=1),
+    "block2_hidden": Setting("int", low=1),
+    "block2_out": Setting("int", low=1),
+}
+"""Channels of a student's layers: of the first two of each block, and of its last. Table 1: 2, 4,
+2, 8, which those have that no space names."""
+
+PRUNING_PARAMETERS: Final = {
+    "pruning_ratio": Setting("float", low=0, high=0.999, above_low=True),
+    "pruning_interval": Setting("int", low=1),
+    "fine_tuning_epochs": Setting("int", low=0),
+}
+"""What pruning understands: the share of parameters that leaves, the training steps from one
+removal to the next, and the epochs on the plain loss at the end."""
 
 LOSS_WEIGHT: Final = Setting("float", low=0, high=1)
 """Every weight of every loss (Eq. 1-11)."""
@@ -107,6 +128,12 @@ class Range:
         if isinstance(value, str) or not self.low <= value <= self.high:
             return False
         return self.step is None or _is_whole((value - self.low) / self.step)
+
+    @property
+    def ends(self) -> tuple[Value, Value]:
+        """The smallest and the largest value."""
+        kind = int if self.type == "int" else float
+        return kind(self.low), kind(self.high)
 
     def distribution(self) -> BaseDistribution:
         """Return it as Optuna's."""
@@ -140,6 +167,12 @@ class Choices:
     def contains(self, value: Value) -> bool:
         """Say whether a search could draw ``value``."""
         return value in self.choices
+
+    @property
+    def ends(self) -> tuple[Value, Value]:
+        """The smallest and the largest number; of names the first, twice."""
+        numbers = [value for value in self.choices if not isinstance(value, str)]
+        return (min(numbers), max(numbers)) if numbers else (self.choices[0], self.choices[0])
 
     def distribution(self) -> BaseDistribution:
         """Return it as Optuna's."""

@@ -13,17 +13,28 @@ from pathlib import Path
 
 from core.datasets.loading import load_dataset
 from core.distillation.losses import LOSSES
-from core.errors import ConfigError, StorageError, UserError
+from core.errors import ConfigError, StorageError, UnknownNameError, UserError
 from core.experiments import TargetStorage, check_sampling
 from core.forecasting import repeat_last
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
-from core.teachers import Teacher, find_teacher
-from hpo.samplers import make_sampler
+from core.stgcn import PRUNING_BASE_CHANNELS, TEACHER_CHANNELS, STGCNConfig
+from core.teachers import (
+    Teacher,
+    TeacherConfig,
+    find_teacher,
+    open_teacher,
+    teacher_folder,
+)
 from hpo.schedulers import make_scheduler
 from hpo.search_space import SearchSpace, built_in_search_space
+from hpo.space_fitting import check_objectives, fit_space, largest_sizes
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import TEACHERS, SweepFolder, SweepPlan
+from hpo.trial_settings import StudentSizes
+
+PRUNING_BASE = TeacherConfig(channels=PRUNING_BASE_CHANNELS)
+"""The pruning base of Table 1, trained as teachers are."""
 
 
 @dataclass(frozen=True)
@@ -64,22 +75,67 @@ def plan_sweep(
     """
     if config.name == TEACHERS:
         raise ConfigError(f"a sweep cannot be called {TEACHERS!r}; choose another name")
-    make_scheduler(config.scheduler, metric=config.objective, mode="min", epochs=config.epochs)
-    make_sampler(config.sampler, config.seed)
+    make_scheduler(config.scheduler, metric=config.metric, mode="min", epochs=config.epochs)
+    check_objectives(config)
     space = space or built_in_search_space(config.method)
     if space.method != config.method:
         raise ConfigError(
             f"the space must be one of method {config.method}, got one of {space.method}"
         )
+    if config.loss_name not in LOSSES:
+        raise UnknownNameError("loss", config.loss_name, LOSSES)
     check_sampling(config.method, config.pairs)
     dataset = load_dataset(places.data, config.dataset)
     data = prepare(dataset)
     _check_batches(space, data)
     check_is_new(SweepFolder(places.storage / config.name))
-    teacher = None
-    if LOSSES[config.method].needs:
-        teacher = find_teacher(places.storage, data, config.teacher)
-    return make_plan(config, space, places, data, teacher), data
+    networks = find_networks(config, places.storage, data)
+    space = fit_space(space, _sizes(config, data, networks.base))
+    return make_plan(config, space, places, data, networks), data
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The trained networks that a sweep relies on; None where not needed, or not trained yet."""
+
+    teacher: Teacher | None
+    base: Teacher | None
+    """What pruning starts from."""
+
+
+def needs_teacher(config: SweepConfig) -> bool:
+    """Whether trials look at a teacher."""
+    return bool(LOSSES[config.loss_name].needs) or config.base_name == "teacher"
+
+
+def find_networks(config: SweepConfig, storage: Path, data: PreparedData) -> Networks:
+    """Return what is trained already of the networks that a sweep needs."""
+    teacher = base = None
+    if needs_teacher(config):
+        teacher = find_teacher(storage, data, config.teacher)
+    if config.base_name == "teacher":
+        base = teacher
+    elif config.base_name is not None:
+        folder = teacher_folder(storage, PRUNING_BASE.fingerprint_for(data))
+        base = open_teacher(folder) if (folder / "teacher.safetensors").is_file() else None
+    return Networks(teacher, base)
+
+
+def planned_sizes(plan: SweepPlan, storage: Path, data: PreparedData) -> StudentSizes:
+    """Return what tells the sizes of the students of a sweep that has begun."""
+    base = None
+    if plan.base_fingerprint is not None:
+        base = open_teacher(teacher_folder(storage, plan.base_fingerprint))
+    return _sizes(plan.config, data, base)
+
+
+def _sizes(config: SweepConfig, data: PreparedData, base: Teacher | None) -> StudentSizes:
+    if config.base_name is None:
+        return StudentSizes(config, data, base=None)
+    untrained = TEACHER_CHANNELS if config.base_name == "teacher" else PRUNING_BASE_CHANNELS
+    channels = tuple(untrained if base is None else map(tuple, base.settings["channels"]))
+    shape = STGCNConfig(data.card.num_sensors, channels, data.history_steps)
+    return StudentSizes(config, data, shape)
 
 
 def check_is_new(folder: SweepFolder) -> None:
@@ -96,10 +152,16 @@ def make_plan(
     space: SearchSpace,
     places: Places,
     data: PreparedData,
-    teacher: Teacher | None,
+    networks: Networks,
 ) -> SweepPlan:
     """Fix what every trial of the sweep will rely on."""
+    teacher, base = networks.teacher, networks.base
     baselines = {"repeat_last": _as_validation(repeat_last(data, "validation"))}
+    reference: dict[str, float] = {}
+    if len(config.objectives) > 1:
+        largest = largest_sizes(space, _sizes(config, data, base))
+        known = {**baselines["repeat_last"], **largest}
+        reference = {name: known[name] for name in config.objectives}
     if teacher is not None:
         baselines["teacher"] = teacher.metrics
     return SweepPlan(
@@ -110,6 +172,8 @@ def make_plan(
         teacher_fingerprint=None if teacher is None else teacher.fingerprint,
         baselines=baselines,
         command=" ".join(["hpo", *sys.argv[1:]]),
+        base_fingerprint=None if base is None else base.fingerprint,
+        reference=reference,
     )
 
 

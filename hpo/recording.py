@@ -10,11 +10,10 @@ from importlib.metadata import version
 from typing import Any
 
 from core.checkpoint import CheckpointFolder
-from core.experiments import new_network
+from core.errors import UserError
 from core.preprocessing.prepare import PreparedData
-from core.profiling import count_flops, count_parameters
-from core.stgcn import STUDENT_CHANNELS, STGCNConfig
 from hpo.ledger import Trial, now
+from hpo.planning import planned_sizes
 from hpo.results import TrialRecord, write_record
 from hpo.sweep_store import SweepFolder, SweepPlan
 
@@ -27,7 +26,7 @@ class Recorder:
     def __init__(self, folder: SweepFolder, plan: SweepPlan, data: PreparedData) -> None:
         """Find out once what all records share; ``data`` are the sweep's."""
         self.folder, self.plan = folder, plan
-        self.size = _student_size(data)
+        self.sizes = planned_sizes(plan, folder.storage, data)
         self.versions = {name: version(name) for name in _PACKAGES}
         self.versions["python"] = platform.python_version()
 
@@ -36,12 +35,13 @@ class Recorder:
 
         Args:
             trial: as the ledger knows it.
-            status: ``finished``, ``pruned`` or ``failed``.
-            reason: why it failed.
+            status: ``finished``, ``pruned``, ``failed`` or ``infeasible``.
+            reason: why it failed or is infeasible.
             facts: ``metrics`` of the best epoch, and where known ``epoch``, ``best_epoch``,
-                ``seconds`` and ``machine``.
+                ``seconds``, ``machine``, ``parameters`` and ``flops``.
         """
         plan, student = self.plan, self.folder.student(trial.number)
+        size = facts if "parameters" in facts else self._size(trial)
         has_student = status == "finished" and student.is_file()
         record = TrialRecord(
             sweep=self.folder.name,
@@ -52,8 +52,8 @@ class Recorder:
             method=plan.config.method,
             settings=trial.settings,
             metrics=facts["metrics"],
-            parameters=self.size[0],
-            flops=self.size[1],
+            parameters=size["parameters"],
+            flops=size["flops"],
             epochs=facts.get("epoch", 0),
             best_epoch=facts.get("best_epoch", 0),
             seconds=facts.get("seconds", 0.0),
@@ -66,13 +66,15 @@ class Recorder:
             student=str(student.relative_to(self.folder.storage)) if has_student else None,
             versions=self.versions,
             machine=facts.get("machine", platform.node()),
+            loss=plan.config.loss_name if plan.config.base_name else None,
+            base=plan.config.base_name,
         )
         write_record(self.folder.results, record)
         # Only now does nobody need them: a crash before this line resumes the trial.
         CheckpointFolder(self.folder.checkpoints(trial.number)).clear()
 
-
-def _student_size(data: PreparedData) -> tuple[int, int]:
-    shape = STGCNConfig(data.card.num_sensors, STUDENT_CHANNELS, data.history_steps)
-    student = new_network(shape, data.graph_kernel, seed=0)
-    return count_parameters(student), count_flops(student)
+    def _size(self, trial: Trial) -> dict[str, int]:
+        try:
+            return self.sizes.of(trial.settings)
+        except UserError:  # no student can come of these settings
+            return {"parameters": 0, "flops": 0}

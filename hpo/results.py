@@ -21,7 +21,7 @@ from core.files import write_bytes
 _SETTING = "setting_"
 _METRIC = ("val_", "train_")
 # Told to Arrow: a column of nothing but None would have a type that joins with no other file's.
-_TEXTS_OR_NONE = ("reason", "teacher_fingerprint", "student")
+_TEXTS_OR_NONE = ("reason", "teacher_fingerprint", "student", "loss", "base")
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class TrialRecord:
     sweep: str
     trial: int
     status: str
-    """``finished``, ``pruned`` or ``failed``."""
+    """``finished``, ``pruned``, ``failed``, or ``infeasible``: never trained."""
     reason: str | None
-    """Why it failed."""
+    """Why it failed or is infeasible."""
     dataset: str
     method: str
     settings: dict[str, Any]
@@ -41,6 +41,7 @@ class TrialRecord:
     metrics: dict[str, float]
     """Of the best validation epoch."""
     parameters: int
+    """0, as ``flops``, where no network can be told from the settings."""
     flops: int
     """Of one forward pass over one window."""
     epochs: int
@@ -59,6 +60,16 @@ class TrialRecord:
     versions: dict[str, str]
     """Of this project, torch, ray, optuna and Python."""
     machine: str
+    loss: str | None = None
+    """What taught while pruning; None where the method itself is the loss."""
+    base: str | None = None
+    """What pruning started from."""
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """All that trains the same student again on the same data."""
+        pruning = {name: value for name in ("loss", "base") if (value := getattr(self, name))}
+        return {**self.settings, **pruning, "epochs": self.epochs, "seed": self.seed}
 
 
 def write_record(folder: Path, record: TrialRecord) -> None:

@@ -1,18 +1,36 @@
 """A sampler's name and a seed in, an Optuna sampler out.
 
 Every sampler here serves a search that asks for several trials before it hears of any. To add one:
-write a function of the seed and list it in ``SAMPLERS``.
+write a function of the seed and list it in ``SAMPLERS`` with what it can do. Knows nothing of
+ledgers and sweeps; whoever rebuilds a study marks its trials with ``past_attributes``.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from core.errors import UnknownNameError
+from core.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
+
+POPULATION = 10
+"""Trials of a generation, where a sampler thinks in generations: sweeps are tens of trials."""
+
+
+@dataclass(frozen=True)
+class SamplerKind:
+    """A sampler and what it can do."""
+
+    make: Callable[[int], BaseSampler]
+    several_objectives: bool = False
+    constraints: bool = False
+    """Whether it learns from how far a configuration is from fitting a constraint."""
+    generation_attribute: str | None = None
+    """Where Optuna notes the generation of a trial, for samplers that think in generations."""
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:
@@ -21,9 +39,42 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     Raises:
         UnknownNameError: no sampler has this name.
     """
+    return _kind(name).make(seed)
+
+
+def check_sampler(name: str, *, objectives: int = 1, constrained: bool = False) -> None:
+    """Refuse a sampler that is not there, or cannot do what is asked of it.
+
+    Raises:
+        UnknownNameError: no sampler has this name.
+        ConfigError: it takes no several objectives, or no constraints.
+    """
+    kind = _kind(name)
+    if objectives > 1 and not kind.several_objectives:
+        able = ", ".join(other for other, one in SAMPLERS.items() if one.several_objectives)
+        raise ConfigError(f"sampler {name} takes one objective, got {objectives}; choose {able}")
+    if constrained and not kind.constraints:
+        able = ", ".join(other for other, one in SAMPLERS.items() if one.constraints)
+        raise ConfigError(
+            f"sampler {name} takes no constraints, so it cannot keep within --max-parameters; "
+            f"choose {able}"
+        )
+
+
+def past_attributes(name: str, index: int) -> dict[str, Any]:
+    """Return what marks the ``index``-th finished trial of a rebuilt study for its sampler.
+
+    Samplers that think in generations look for the generation of a trial where they noted it
+    themselves. Trials told from outside carry none, and a resumed search would begin anew.
+    """
+    attribute = _kind(name).generation_attribute
+    return {} if attribute is None else {attribute: index // POPULATION}
+
+
+def _kind(name: str) -> SamplerKind:
     if name not in SAMPLERS:
         raise UnknownNameError("sampler", name, SAMPLERS)
-    return SAMPLERS[name](seed)
+    return SAMPLERS[name]
 
 
 def tpe(seed: int) -> BaseSampler:
@@ -44,7 +95,50 @@ def random(seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-SAMPLERS: Final[dict[str, Callable[[int], BaseSampler]]] = {
-    "tpe": tpe,
-    "random": random,
+def gp(seed: int) -> BaseSampler:
+    """Gaussian process: few trials say much, at seconds per question once there are hundreds.
+
+    Its first ten trials are drawn at random. It looks past the trials that still run.
+    """
+    from optuna.samplers import GPSampler  # noqa: PLC0415 - optuna is slow to import
+
+    return GPSampler(seed=seed, n_startup_trials=10)
+
+
+def cmaes(seed: int) -> BaseSampler:
+    """CMA-ES: moves a normal distribution of the numbers; names and choices are drawn at random."""
+    from optuna.samplers import CmaEsSampler  # noqa: PLC0415 - optuna is slow to import
+
+    return CmaEsSampler(seed=seed, popsize=POPULATION, warn_independent_sampling=False)
+
+
+def nsga2(seed: int) -> BaseSampler:
+    """NSGA-II: crosses the best of each generation; made for several objectives."""
+    from optuna.samplers import NSGAIISampler  # noqa: PLC0415 - optuna is slow to import
+
+    return NSGAIISampler(seed=seed, population_size=POPULATION)
+
+
+def qmc(seed: int) -> BaseSampler:
+    """Scrambled Sobol sequence: random draws that leave no holes; learns nothing."""
+    from optuna.exceptions import ExperimentalWarning  # noqa: PLC0415 - optuna is slow to import
+    from optuna.samplers import QMCSampler  # noqa: PLC0415 - optuna is slow to import
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False)
+
+
+SAMPLERS: Final[dict[str, SamplerKind]] = {
+    "tpe": SamplerKind(tpe, several_objectives=True, constraints=True),
+    "random": SamplerKind(random, several_objectives=True),
+    "gp": SamplerKind(gp, several_objectives=True),
+    "cmaes": SamplerKind(cmaes, generation_attribute="cma:generation"),
+    "nsga2": SamplerKind(
+        nsga2,
+        several_objectives=True,
+        constraints=True,
+        generation_attribute="NSGAIISampler:generation",
+    ),
+    "qmc": SamplerKind(qmc, several_objectives=True),
 }

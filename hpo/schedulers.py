@@ -52,6 +52,10 @@ def asha(metric: str, mode: Mode, epochs: int) -> TrialScheduler:
     of the trials that came so far goes on. A trial is stopped only before its last epoch: one that
     gets there ends by itself, so that it can write down what it found.
     """
+    return _halving(metric, mode, epochs, max(1, epochs // 5))
+
+
+def _halving(metric: str, mode: Mode, epochs: int, grace_period: int) -> TrialScheduler:
     from ray.tune.schedulers import ASHAScheduler  # noqa: PLC0415 - ray is slow to import
 
     if epochs == 1:
@@ -62,12 +66,38 @@ def asha(metric: str, mode: Mode, epochs: int) -> TrialScheduler:
         mode=mode,
         max_t=epochs - 1,  # with the next line it only bounds where trials are compared
         stop_last_trials=False,
-        grace_period=max(1, epochs // 5),
+        grace_period=grace_period,
         reduction_factor=3,
     )
+
+
+def hyperband(metric: str, mode: Mode, epochs: int) -> TrialScheduler:
+    """Hyperband (Li et al., JMLR 2018), asynchronous: ASHA for those who mistrust early epochs.
+
+    Of six trials three are compared from a ninth of the epochs on, two from a third, and one runs
+    to its end; trials are compared with those of their own bracket alone.
+    """
+    from hpo.early_stopping import Hyperband  # noqa: PLC0415 - ray is slow to import
+
+    graces = (epochs // 9, epochs // 3)
+    brackets = [_halving(metric, mode, epochs, max(1, grace)) for grace in graces]
+    return Hyperband([*brackets, none(metric, mode, epochs)])
+
+
+def median(metric: str, mode: Mode, epochs: int) -> TrialScheduler:
+    """Median stopping rule (Golovin et al., KDD 2017).
+
+    After a fifth of the epochs a trial stops once its best result is worse than the median of the
+    other trials' means so far, if there are at least three of them.
+    """
+    from hpo.early_stopping import MedianStopping  # noqa: PLC0415 - ray is slow to import
+
+    return MedianStopping(metric, mode, max(1, epochs // 5), epochs)
 
 
 SCHEDULERS: Final[dict[str, Callable[[str, Mode, int], TrialScheduler]]] = {
     "none": none,
     "asha": asha,
+    "hyperband": hyperband,
+    "median": median,
 }

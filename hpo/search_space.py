@@ -24,6 +24,9 @@ from core import files
 from core.errors import ConfigError, UnknownNameError
 from hpo.parameters import (
     LOSS_WEIGHT,
+    PRUNE,
+    PRUNING_PARAMETERS,
+    STUDENT_WIDTHS,
     TRAINING_PARAMETERS,
     Choices,
     Parameter,
@@ -124,34 +127,39 @@ class SearchSpace:
         problems.raise_any()
         held = {name: Choices((value,)) for name, value in fixed.items()}
         points = [replace(point, values={**point.values, **fixed}) for point in self.first_points]
-        return SearchSpace(self.method, {**self.parameters, **held}, _without_repeats(points))
+        return SearchSpace(self.method, {**self.parameters, **held}, without_repeats(points))
 
 
 def method_settings(method: str) -> dict[str, Setting]:
-    """Return what a trial of ``method`` understands: training settings and the loss's weights.
+    """Return what a trial of ``method`` understands beside the training settings.
+
+    A loss: its weights and the student's widths. Pruning: how it prunes and the weights of all
+    losses, for any of them may teach meanwhile.
 
     Raises:
-        UnknownNameError: no loss is registered under this name.
+        UnknownNameError: it is neither a loss's name nor ``prune``.
     """
     from core.distillation.losses import LOSSES  # noqa: PLC0415 - torch is slow to import
 
-    if method not in LOSSES:
-        raise UnknownNameError("method", method, LOSSES)
-    weights = {field.name: LOSS_WEIGHT for field in fields(LOSSES[method])}
-    return {**TRAINING_PARAMETERS, **weights}
+    if method not in {*LOSSES, PRUNE}:
+        raise UnknownNameError("method", method, [*LOSSES, PRUNE])
+    losses = LOSSES.values() if method == PRUNE else [LOSSES[method]]
+    weights = {field.name: LOSS_WEIGHT for loss in losses for field in fields(loss)}
+    own = PRUNING_PARAMETERS if method == PRUNE else STUDENT_WIDTHS
+    return {**TRAINING_PARAMETERS, **own, **weights}
 
 
-def built_in_search_space(method: str) -> SearchSpace:
-    """Return the project's own search space of ``method``.
+def built_in_search_space(name: str) -> SearchSpace:
+    """Return the project's own search space called ``name``: a method's, or ``widths``.
 
     Raises:
         UnknownNameError: there is none under this name.
     """
     folder = resources.files("search_spaces")
     known = {Path(file.name).stem: file for file in folder.iterdir() if file.name.endswith(".yaml")}
-    if method not in known:
-        raise UnknownNameError("method", method, known)
-    return _parse(known[method].read_text(encoding="utf-8"), f"search_spaces/{method}.yaml")
+    if name not in known:
+        raise UnknownNameError("method", name, known)
+    return _parse(known[name].read_text(encoding="utf-8"), f"search_spaces/{name}.yaml")
 
 
 def load_search_space(path: Path) -> SearchSpace:
@@ -207,7 +215,8 @@ def _read_method(method: object, problems: Problems) -> dict[str, Setting]:
 def _settings_of_all_methods() -> dict[str, Setting]:
     from core.distillation.losses import LOSSES  # noqa: PLC0415 - torch is slow to import
 
-    return {name: rule for method in LOSSES for name, rule in method_settings(method).items()}
+    methods = [*LOSSES, PRUNE]
+    return {name: rule for method in methods for name, rule in method_settings(method).items()}
 
 
 def _read_parameters(
@@ -247,7 +256,7 @@ def _read_points(
             problems.add(f"{path}.source", f"must say where it comes from, got {item['source']!r}")
         values = _read_values(f"{path}.values", item["values"], parameters, settings, problems)
         points.append(FirstPoint(str(item.get("source")), values))
-    if len(_without_repeats(points)) < len(points):
+    if len(without_repeats(points)) < len(points):
         problems.add("first_points", "two of them hold the same values; keep one")
     return tuple(points)
 
@@ -274,7 +283,8 @@ def _check_inside(path: str, value: Value, parameter: Parameter | None, problems
         problems.add(path, f"must be {parameter.rule}, got {value!r}")
 
 
-def _without_repeats(points: list[FirstPoint]) -> tuple[FirstPoint, ...]:
+def without_repeats(points: list[FirstPoint]) -> tuple[FirstPoint, ...]:
+    """Return the points whose values no earlier one has."""
     kept: list[FirstPoint] = []
     for point in points:
         if point.values not in [other.values for other in kept]:

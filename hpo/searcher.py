@@ -16,17 +16,27 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from ray.tune.search import Searcher
 
+from core.errors import ConfigError
 from core.seeding import derived_seed
 from hpo.ledger import ENDED_STATUSES, Ledger, SweepState, Trial
-from hpo.samplers import make_sampler
+from hpo.objectives import SIZES
+from hpo.samplers import make_sampler, past_attributes
 from hpo.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
+from hpo.trial_settings import StudentSizes
 
 _STATES = {
     "finished": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
+    # Told with its constraint and an endless error: a sampler learns from complete trials alone.
+    "infeasible": TrialState.COMPLETE,
 }
+_CONSTRAINT = "parameters"
+MOST_INFEASIBLE = 500
+"""Students too large in a row before a search gives up."""
+MOST_REPEATS = 20
+"""Times a sampler may say what was said before until it is believed to know nothing else."""
 LOST_WORKER = "its worker process died, also when tried again; see the memory of its machine"
 
 
@@ -46,6 +56,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         sweep_path: str,
         max_concurrent: int,
         record: Record,
+        sizes: StudentSizes | None = None,
     ) -> None:
         """Rebuild the study from ``ledger``.
 
@@ -56,8 +67,10 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             sweep_path: handed to every trial.
             max_concurrent: trials at once.
             record: writes the record of an ended trial.
+            sizes: tells how large students will be; None: nobody asks.
         """
-        super().__init__(metric=config.objective, mode="min")
+        super().__init__(metric=config.metric, mode="min")
+        self.sizes = sizes
         self.config, self.ledger, self.record = config, ledger, record
         self.sweep_path, self.max_concurrent = sweep_path, max_concurrent
         self.distributions = space.distributions()
@@ -70,10 +83,9 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         """Return the next configuration, None if not now, ``FINISHED`` if there is no more."""
         if len(self.live) >= self.max_concurrent:
             return None
-        if not self.unfinished and len(self.ledger.state.trials) >= self.config.trials:
+        if not self.unfinished and self.ledger.state.num_begun >= self.config.trials:
             return str(Searcher.FINISHED)
-        asked = self.study.ask(self.distributions)
-        trial = self.unfinished.pop(0) if self.unfinished else self._new_trial(asked)
+        trial, asked = self._next()
         self.live[trial_id] = (trial, asked)
         return {
             "sweep": self.sweep_path,
@@ -89,9 +101,10 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         if "ended" in result or epoch is None or epoch in trial.history:
             return
         metrics = _metrics(result)
-        if self.config.objective in metrics:
+        if self.config.metric in metrics:
             self.ledger.append("epoch", trial=trial.number, epoch=epoch, metrics=metrics)
-            asked.report(metrics[self.config.objective], step=epoch)
+            if len(self.config.objectives) == 1:  # with several, Optuna takes none
+                asked.report(metrics[self.config.metric], step=epoch)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -102,12 +115,9 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         trial, asked = self.live.pop(trial_id)
         status, reason, facts = self._judge(trial, result or {}, error)
         self.record(trial, status, reason, facts)
-        metrics = facts["metrics"]
-        self.ledger.append(
-            "ended", trial=trial.number, status=status, reason=reason, metrics=metrics
-        )
-        value = metrics[self.config.objective] if status == "finished" else None
-        self.study.tell(asked, value, state=_STATES[status])
+        self._note_end(trial, status, reason, facts)
+        values = trial.values(self.config.objectives) if status == "finished" else None
+        self.study.tell(asked, values, state=_STATES[status])
 
     def __getstate__(self) -> dict[str, Any]:
         """Give Ray Tune's snapshot nothing: it is never read, and files cannot be pickled."""
@@ -123,13 +133,15 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         self, trial: Trial, result: dict[str, Any], error: bool
     ) -> tuple[str, str | None, Facts]:
         """Tell apart a trial's own last word, a scheduler's stop and a lost worker."""
-        objective = self.config.objective
+        metric = self.config.metric
         if result.get("status") == "finished":
             metrics = _metrics(result)
-            if objective in metrics:
+            known = metrics.keys() | result.keys() & set(SIZES)
+            missing = [name for name in self.config.objectives if name not in known]
+            if not missing:
                 return "finished", None, {**result, "metrics": metrics}
-            result = {"ended": True, "reason": f"{objective} is not a number on these days"}
-        best = min(trial.history, key=lambda epoch: trial.history[epoch][objective], default=0)
+            result = {"ended": True, "reason": f"{missing[0]} is not a number on these days"}
+        best = min(trial.history, key=lambda epoch: trial.history[epoch][metric], default=0)
         facts = {
             "metrics": trial.history.get(best, {}),
             "epoch": max(trial.history, default=0),
@@ -138,6 +150,68 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         if error or "ended" in result:
             return "failed", result.get("reason", LOST_WORKER), facts
         return "pruned", None, facts
+
+    def _note_end(self, trial: Trial, status: str, reason: str | None, facts: Facts) -> None:
+        sizes = {name: int(facts[name]) for name in SIZES if name in facts}
+        self.ledger.append(
+            "ended",
+            trial=trial.number,
+            status=status,
+            reason=reason,
+            metrics=facts["metrics"],
+            sizes=sizes,
+        )
+
+    def _next(self) -> tuple[Trial, optuna.Trial]:
+        """Return a trial whose student keeps within the sweep's most parameters.
+
+        Raises:
+            ConfigError: the sampler finds none.
+        """
+        for _ in range(MOST_INFEASIBLE):
+            asked = self._ask()
+            trial = self.unfinished.pop(0) if self.unfinished else self._new_trial(asked)
+            excess = self._excess(trial.settings)
+            if excess is not None:
+                asked.set_constraint(_CONSTRAINT, excess)
+            if excess is None or excess <= 0:
+                return trial, asked
+            self._refuse(trial, asked)
+        raise ConfigError(
+            f"a student of at most {self.config.max_parameters} parameters must be within reach of "
+            f"the sampler, but {MOST_INFEASIBLE} in a row were larger; raise --max-parameters or "
+            "narrow the space"
+        )
+
+    def _ask(self) -> optuna.Trial:
+        """Ask the sampler, again where it says what was said before.
+
+        A space of so few points that nothing else comes is searched again, with other seeds.
+        """
+        said = [trial.settings for trial in self.ledger.state.trials.values()]
+        asked = self.study.ask(self.distributions)
+        for _ in range(MOST_REPEATS):
+            if self.unfinished or asked.params not in said:
+                break
+            self.study.tell(asked, state=TrialState.FAIL)
+            asked = self.study.ask(self.distributions)
+        return asked
+
+    def _excess(self, settings: dict[str, Any]) -> int | None:
+        if self.sizes is None or self.config.max_parameters is None:
+            return None
+        return self.sizes.excess(settings)
+
+    def _refuse(self, trial: Trial, asked: optuna.Trial) -> None:
+        """Record a trial whose student is too large, without training it."""
+        facts: Facts = {"metrics": {}}
+        if self.sizes is not None:
+            facts |= self.sizes.of(trial.settings)
+        most = self.config.max_parameters
+        reason = f"{facts['parameters']} parameters exceed --max-parameters {most}"
+        self.record(trial, "infeasible", reason, facts)
+        self._note_end(trial, "infeasible", reason, facts)
+        self.study.tell(asked, [math.inf] * len(self.config.objectives))
 
     def _new_trial(self, asked: optuna.Trial) -> Trial:
         number = len(self.ledger.state.trials)
@@ -150,22 +224,41 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         # A resumed sampler must not draw again what it drew at the start, hence the count.
         seed = derived_seed(self.config.seed, "sampler", len(state.trials)) % 2**32
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(sampler=make_sampler(self.config.sampler, seed))
-        study.add_trials([self._frozen(trial) for trial in state.with_status(*ENDED_STATUSES)])
+        study = optuna.create_study(
+            directions=["minimize"] * len(self.config.objectives),
+            sampler=make_sampler(self.config.sampler, seed),
+        )
+        study.add_trials(self._told(state))
         for trial in state.with_status("running"):
             study.enqueue_trial(trial.settings)
         for point in space.points()[len(state.trials) :]:
             study.enqueue_trial(point)
         return study
 
-    def _frozen(self, trial: Trial) -> FrozenTrial:
-        values = {epoch: metrics[self.config.objective] for epoch, metrics in trial.history.items()}
+    def _told(self, state: SweepState) -> list[FrozenTrial]:
+        told, finished = [], 0
+        for trial in state.with_status(*ENDED_STATUSES):
+            attributes: dict[str, Any] = {}
+            if trial.status == "finished":
+                attributes = past_attributes(self.config.sampler, finished)
+                finished += 1
+            told.append(self._frozen(trial, attributes))
+        return told
+
+    def _frozen(self, trial: Trial, attributes: dict[str, Any]) -> FrozenTrial:
+        metric, objectives = self.config.metric, self.config.objectives
+        values = {"finished": trial.values(objectives)} if trial.status == "finished" else {}
+        values["infeasible"] = [math.inf] * len(objectives)
+        history = {epoch: metrics[metric] for epoch, metrics in trial.history.items()}
+        excess = self._excess(trial.settings)
         return create_trial(
             state=_STATES[trial.status],
-            value=trial.metrics[self.config.objective] if trial.status == "finished" else None,
+            values=values.get(trial.status),
             params=trial.settings,
             distributions=self.distributions,
-            intermediate_values=values,
+            intermediate_values=history if len(objectives) == 1 else None,
+            system_attrs=attributes,
+            constraints=None if excess is None else {_CONSTRAINT: float(excess)},
         )
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError, UnknownNameError
+from hpo.objectives import OBJECTIVES, pareto_front
+from hpo.parameters import PRUNE
 from hpo.results import TrialRecord, read_records
-from hpo.sweep_config import OBJECTIVES
 from hpo.sweep_store import all_sweeps
 
 
@@ -85,28 +86,9 @@ def ranked_records(records: Sequence[TrialRecord], metric: str) -> list[TrialRec
     return sorted(finished, key=lambda one: (one.metrics[metric], one.sweep, one.trial))
 
 
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the indices of the points that no other dominates, in ascending order of the first.
-
-    A point dominates another if it is nowhere larger and somewhere smaller; equal points stay
-    together.
-    """
-    front: list[int] = []
-    for index in sorted(range(len(points)), key=lambda index: points[index]):
-        # In this order only an earlier point can dominate, and the last of the front is the
-        # strongest of them: its second value is the lowest so far.
-        if (
-            not front
-            or points[index][1] < points[front[-1]][1]
-            or points[index] == points[front[-1]]
-        ):
-            front.append(index)
-    return front
-
-
 def _check(method: str | None, max_parameters: int | None, top: int, metric: str) -> None:
-    if method is not None and method not in LOSSES:
-        raise UnknownNameError("method", method, LOSSES)
+    if method is not None and method not in {*LOSSES, PRUNE}:
+        raise UnknownNameError("method", method, [*LOSSES, PRUNE])
     if metric not in OBJECTIVES:
         raise UnknownNameError("metric", metric, OBJECTIVES)
     for option, value in (("--top", top), ("--max-parameters", max_parameters)):
@@ -121,7 +103,7 @@ def _row(rank: int, record: TrialRecord) -> dict[str, Any]:
         "trial": record.trial,
         "dataset": record.dataset,
         "method": record.method,
-        "config": {**record.settings, "epochs": record.epochs, "seed": record.seed},
+        "config": record.configuration,
         "metrics": record.metrics,
         "parameters": record.parameters,
         "flops": record.flops,

@@ -20,9 +20,13 @@ from core.teachers import Teacher, TeacherConfig, find_teacher
 from core.training import EpochReport
 from hpo.ledger import Ledger, SweepState
 from hpo.planning import (
+    PRUNING_BASE,
+    Networks,
     Places,
     check_is_new,
+    find_networks,
     make_plan,
+    needs_teacher,
     open_planned_data,
     plan_sweep,
     target_storage,
@@ -108,9 +112,8 @@ def _begin(
     config = plan.config
     with folder.driver_lock():
         check_is_new(folder)  # again: another process may have taken the name since
-        if LOSSES[config.method].needs and plan.teacher_fingerprint is None:
-            teacher = _train_missing_teacher(data, folder.storage, observer)
-            plan = make_plan(config, plan.space, places, data, teacher)
+        networks = _train_missing(config, folder.storage, data, observer)
+        plan = make_plan(config, plan.space, places, data, networks)
         folder.write_plan(plan)
         return _drive(folder, plan, data, places.address, observer)
 
@@ -133,21 +136,27 @@ def resume_sweep(
         return _drive(folder, plan, data, places.address, observer or SilentObserver())
 
 
-def _train_missing_teacher(data: PreparedData, storage: Path, observer: SweepObserver) -> Teacher:
-    return train_teacher(
-        data.to(choose_device()),
-        TeacherConfig(),
-        storage,
-        observer.on_teacher_epoch,
-        observer.on_teacher_step,
-    )
+def _train_missing(
+    config: SweepConfig, storage: Path, data: PreparedData, observer: SweepObserver
+) -> Networks:
+    """Train the teacher and the pruning base that the sweep needs and that are not there."""
+
+    def train(missing: TeacherConfig) -> Teacher:
+        on_epoch, on_step = observer.on_teacher_epoch, observer.on_teacher_step
+        return train_teacher(data.to(choose_device()), missing, storage, on_epoch, on_step)
+
+    if needs_teacher(config) and find_networks(config, storage, data).teacher is None:
+        train(TeacherConfig())
+    if config.base_name == "table1":
+        train(PRUNING_BASE)
+    return find_networks(config, storage, data)
 
 
 def _build_targets(
     folder: SweepFolder, plan: SweepPlan, data: PreparedData, observer: SweepObserver
 ) -> None:
     """Build here what the trials on this machine will map, so that none of them waits for it."""
-    needs = LOSSES[plan.config.method].needs
+    needs = LOSSES[plan.config.loss_name].needs
     teacher = find_teacher(folder.storage, data, plan.teacher_fingerprint)
     if needs and teacher is not None:
         storage = target_storage(plan.config)
@@ -189,5 +198,6 @@ def _adopt_records(folder: SweepFolder, ledger: Ledger) -> None:
                 status=record.status,
                 reason=record.reason,
                 metrics=record.metrics,
+                sizes={"parameters": record.parameters, "flops": record.flops},
             )
             CheckpointFolder(folder.checkpoints(record.trial)).clear()

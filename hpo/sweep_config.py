@@ -14,15 +14,11 @@ from typing import Any
 from core.distillation.teacher_targets import MEMORY_BUDGET
 from core.errors import ConfigError, UnknownNameError
 from core.files import check_name
-from core.metrics import METRICS
-from core.preprocessing.prepare import HORIZON_MINUTES
+from hpo.objectives import read_objectives
+from hpo.parameters import PRUNE
 
-OBJECTIVES = tuple(
-    f"val_{metric}{horizon}"
-    for metric in METRICS
-    for horizon in ("", *(f"_{minutes}" for minutes in HORIZON_MINUTES))
-)
-"""What a sweep may minimise: the mean of the horizons, or one of them."""
+BASES = ("table1", "teacher")
+"""What pruning starts from: the pruning base of Table 1, or the teacher itself."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,13 @@ class SweepConfig:
     sampler: str = "tpe"
     scheduler: str = "none"
     objective: str = "val_mae"
-    """The metric that is minimised."""
+    """What is minimised: a metric, and after commas further metrics or sizes."""
+    max_parameters: int | None = None
+    """The most that a student may have."""
+    base: str | None = None
+    """What pruning starts from, one of ``BASES``; None: the first."""
+    loss: str | None = None
+    """What teaches while pruning; None: stcd."""
     seed: int = 0
     teacher: str | None = None
     """A teacher's fingerprint; None: the best there is, or a new one."""
@@ -56,7 +58,8 @@ class SweepConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
         check_name("sweep", self.name)
-        for name in ("trials", "epochs", "cpus_per_trial", "max_concurrent", "pairs"):
+        counts = ("trials", "epochs", "cpus_per_trial", "max_concurrent", "max_parameters", "pairs")
+        for name in counts:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{_option(name)} must be at least 1, got {value}")
@@ -68,8 +71,38 @@ class SweepConfig:
             raise ConfigError(
                 f"--targets-gigabytes must be at least 0, got {self.targets_gigabytes}"
             )
-        if self.objective not in OBJECTIVES:
-            raise UnknownNameError("objective", self.objective, OBJECTIVES)
+        read_objectives(self.objective)
+        self._check_pruning()
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """All that is minimised."""
+        return read_objectives(self.objective)
+
+    @property
+    def metric(self) -> str:
+        """The first objective: the validation error that trials are ranked by."""
+        return self.objectives[0]
+
+    @property
+    def loss_name(self) -> str:
+        """The loss that teaches, a name in ``LOSSES``."""
+        return (self.loss or "stcd") if self.method == PRUNE else self.method
+
+    @property
+    def base_name(self) -> str | None:
+        """What pruning starts from; None where nothing is pruned."""
+        return (self.base or BASES[0]) if self.method == PRUNE else None
+
+    def _check_pruning(self) -> None:
+        given = {"--base": self.base, "--loss": self.loss}
+        for option, value in given.items():
+            if value is not None and self.method != PRUNE:
+                raise ConfigError(
+                    f"{option} is for method {PRUNE}, got method {self.method}; leave it out"
+                )
+        if self.base is not None and self.base not in BASES:
+            raise UnknownNameError("base", self.base, BASES)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

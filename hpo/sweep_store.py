@@ -4,6 +4,7 @@
     STORAGE/NAME/ledger.jsonl          ``hpo.ledger``
     STORAGE/NAME/results/0007.parquet  ``hpo.results``
     STORAGE/NAME/trials/0007/          student.safetensors; checkpoints/ while it runs
+                                       and trajectory.json, if it was pruned
 
 Runs nothing. Only the process that holds the driver's lock may write the ledger and the records.
 """
@@ -14,7 +15,7 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ class SweepPlan:
     """``repeat_last`` and ``teacher``: their validation errors."""
     command: str
     """What the user typed."""
+    base_fingerprint: str | None = None
+    """Of the trained network that pruning starts from; None where nothing is pruned."""
+    reference: dict[str, float] = field(default_factory=dict)
+    """With several objectives: what their hypervolume is measured against, the error of repeating
+    the last observation and the largest student."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,10 @@ class SweepFolder:
     def student(self, trial: int) -> Path:
         """Return the file of a trial's student."""
         return self.path / "trials" / f"{trial:04d}" / "student.safetensors"
+
+    def trajectory(self, trial: int) -> Path:
+        """Return the file of how a trial's student was pruned, removal by removal."""
+        return self.path / "trials" / f"{trial:04d}" / "trajectory.json"
 
     def write_plan(self, plan: SweepPlan) -> None:
         """Write the plan; from here on the sweep exists."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import traceback
-from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,16 @@ from ray import tune
 from core.checkpoint import CheckpointFolder, save_model
 from core.datasets.loading import load_dataset
 from core.devices import choose_device
-from core.distillation.losses import LOSSES
 from core.errors import TrainingDivergedError, UserError
-from core.experiments import StudentConfig, TrainedStudent, distill_student
+from core.experiments import TrainedStudent, distill_student, prune_student
+from core.files import write_json
 from core.preprocessing.prepare import PreparedData, prepare
 from core.profiling import count_flops, count_parameters
-from core.teachers import find_teacher
-from core.training import EpochReport, TrainingConfig
+from core.teachers import find_teacher, open_teacher, teacher_folder
+from core.training import EpochReport
 from hpo.planning import target_storage
 from hpo.sweep_store import SweepFolder, SweepPlan
+from hpo.trial_settings import pruning_config, student_config
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -63,17 +63,6 @@ def run_trial(config: dict[str, Any]) -> None:
     tune.report({"trial": trial, "ended": True, **final})
 
 
-def student_config(
-    method: str, settings: Mapping[str, Any], epochs: int, seed: int, pairs: int | None = None
-) -> StudentConfig:
-    """Sort a trial's settings into the loss's weights and those of training."""
-    names = [field.name for field in fields(LOSSES[method])]
-    weights = {name: float(settings[name]) for name in names if name in settings}
-    training = {name: value for name, value in settings.items() if name not in weights}
-    trained = TrainingConfig(epochs=epochs, seed=seed, **training)
-    return StudentConfig(method, weights, trained, pairs=pairs)
-
-
 @lru_cache(maxsize=1)
 def open_plan(folder: SweepFolder) -> tuple[SweepPlan, PreparedData]:
     """Read a sweep's plan and data, once per worker process however many trials it runs."""
@@ -89,13 +78,19 @@ def _train(
     teacher = None
     if plan.teacher_fingerprint is not None:
         teacher = find_teacher(folder.storage, data, plan.teacher_fingerprint)
-    sweep = plan.config
-    settings = student_config(
-        sweep.method, config["settings"], sweep.epochs, config["seed"], sweep.pairs
-    )
     checkpoints = CheckpointFolder(folder.checkpoints(trial))
     storage = target_storage(plan.config)
-    student = distill_student(data, teacher, settings, checkpoints, on_epoch, storage)
+    settings, seed = config["settings"], config["seed"]
+    if plan.base_fingerprint is not None:
+        base = open_teacher(teacher_folder(folder.storage, plan.base_fingerprint))
+        pruning = pruning_config(plan.config, settings, seed)
+        student = prune_student(data, base, teacher, pruning, checkpoints, on_epoch, storage)
+        steps = [asdict(step) for step in student.trajectory or []]
+        write_json(folder.trajectory(trial), steps)
+    else:
+        sweep = plan.config
+        wanted = student_config(sweep.method, settings, sweep.epochs, seed, sweep.pairs)
+        student = distill_student(data, teacher, wanted, checkpoints, on_epoch, storage)
     save_model(folder.student(trial), student.model, {"trial": trial, "sweep": folder.name})
     return _facts(student)
 

@@ -45,14 +45,14 @@ def tune_trials(
     with cluster(address) as available, tempfile.TemporaryDirectory() as scratch:
         per_trial, concurrent = trial_resources(config, available)
         searcher = LedgerSearcher(
-            config, plan.space, ledger, str(folder.path), concurrent, recorder.write
+            config, plan.space, ledger, str(folder.path), concurrent, recorder.write, recorder.sizes
         )
         tune.Tuner(
             tune.with_resources(run_trial, per_trial),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=make_scheduler(
-                    config.scheduler, metric=config.objective, mode="min", epochs=config.epochs
+                    config.scheduler, metric=config.metric, mode="min", epochs=config.epochs
                 ),
                 num_samples=-1,
                 reuse_actors=True,

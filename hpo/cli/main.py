@@ -15,6 +15,7 @@ from hpo.cli.best import best
 from hpo.cli.data import app as data_app
 from hpo.cli.evaluate import evaluate
 from hpo.cli.export import export
+from hpo.cli.profile import profile
 from hpo.cli.resume import resume
 from hpo.cli.status import status
 from hpo.cli.sweep import sweep
@@ -35,6 +36,7 @@ app.command()(status)
 app.command()(best)
 app.command()(export)
 app.command()(evaluate)
+app.command()(profile)
 
 
 INTERRUPTED = 130

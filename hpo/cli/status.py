@@ -10,7 +10,10 @@ from hpo.cli.options import STORAGE, AnswerFormat, Storage
 from hpo.cli.output import Format
 
 if TYPE_CHECKING:
-    from hpo.sweep_store import SweepFolder
+    from hpo.ledger import Status, SweepState
+    from hpo.sweep_store import SweepFolder, SweepPlan
+
+_COUNTED: tuple[Status, ...] = ("finished", "pruned", "failed", "infeasible", "running")
 
 
 def status(
@@ -31,17 +34,42 @@ def _summary(folder: SweepFolder) -> dict[str, Any]:
     from hpo.ledger import read_ledger
 
     plan, state = folder.read_plan(), read_ledger(folder.ledger_file)
-    best = state.best(plan.config.objective)
+    best = state.best(plan.config.metric)
     return {
         "sweep": folder.name,
         "method": plan.config.method,
         "dataset": plan.config.dataset,
         "state": _state(folder, state.num_ended >= plan.config.trials),
         "trials": plan.config.trials,
-        **{key: len(state.with_status(key)) for key in ("finished", "pruned", "failed", "running")},
+        **{key: len(state.with_status(key)) for key in _COUNTED},
         "objective": plan.config.objective,
-        "best": best.metrics[plan.config.objective] if best else None,
+        "best": best.metrics[plan.config.metric] if best else None,
         "best_trial": best.number if best else None,
+    }
+
+
+def _weighed(plan: SweepPlan, state: SweepState) -> dict[str, Any]:
+    """Return the Pareto front and the hypervolume over time; nothing with one objective."""
+    from hpo.objectives import hypervolume_history, pareto_front
+
+    objectives = plan.config.objectives
+    if len(objectives) == 1:
+        return {}
+    finished = state.with_status("finished")
+    points = [trial.values(objectives) for trial in finished]
+    history = hypervolume_history(points, plan.reference)
+    return {
+        "pareto": [
+            {"trial": finished[index].number, **dict(zip(objectives, points[index], strict=True))}
+            for index in pareto_front(points)
+        ],
+        "hypervolume": {
+            "reference": plan.reference,
+            "history": [
+                {"trial": trial.number, "share": share}
+                for trial, share in zip(finished, history, strict=False)
+            ],
+        },
     }
 
 
@@ -56,21 +84,49 @@ def _show_one(folder: SweepFolder, output: Format) -> None:
     from hpo.cli.sweep_display import trial_table
     from hpo.ledger import read_ledger
 
-    summary = _summary(folder)
+    summary, plan = _summary(folder), folder.read_plan()
     state = read_ledger(folder.ledger_file)
+    weighed = _weighed(plan, state)
     if output is Format.json:
-        print_json({**summary, "details": [vars(trial) for trial in state.trials.values()]})
+        details = [vars(trial) for trial in state.trials.values()]
+        print_json({**summary, **weighed, "details": details})
         return
-    plan = folder.read_plan()
     console.print(trial_table(plan, state))
+    if weighed:
+        _show_front(plan, weighed)
     done = summary["finished"] + summary["pruned"] + summary["failed"]
     console.print(
         f"{folder.name} is {summary['state']}: {done} of {summary['trials']} trials ended"
-        f" ({summary['pruned']} pruned, {summary['failed']} failed)",
+        f" ({summary['pruned']} pruned, {summary['failed']} failed)"
+        + (f"; {summary['infeasible']} were too large" if summary["infeasible"] else ""),
         highlight=False,
     )
     if summary["state"] == "stopped":
         console.print(f"next: hpo resume {folder.name}", highlight=False)
+
+
+def _show_front(plan: SweepPlan, weighed: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from hpo.cli.output import console
+
+    objectives = plan.config.objectives
+    table = Table("trial", *objectives, title="Pareto front", title_justify="left", box=None)
+    for row in weighed["pareto"]:
+        values = (row[name] for name in objectives)
+        numbers = (f"{value:,.0f}" if value == int(value) else f"{value:.4f}" for value in values)
+        table.add_row(str(row["trial"]), *numbers)
+    console.print(table)
+    history = weighed["hypervolume"]["history"]
+    if history:
+        console.print(
+            f"hypervolume {history[-1]['share']:.4f}, a quarter of the way {_quarter(history):.4f}",
+            highlight=False,
+        )
+
+
+def _quarter(history: list[dict[str, Any]]) -> float:
+    return float(history[max(0, len(history) // 4 - 1)]["share"])
 
 
 def _show_all(folders: list[SweepFolder], output: Format) -> None:
@@ -85,6 +141,10 @@ def _show_all(folders: list[SweepFolder], output: Format) -> None:
     columns = ("sweep", "method", "dataset", "state", "finished", "trials", "failed", "best")
     table = Table(*columns, box=None, pad_edge=False)
     for summary in summaries:
-        best = "" if summary["best"] is None else f"{summary['objective']} {summary['best']:.4f}"
+        best = (
+            ""
+            if summary["best"] is None
+            else f"{summary['objective'].split(',')[0]} {summary['best']:.4f}"
+        )
         table.add_row(*(str(summary[key]) for key in columns[:-1]), best)
     console.print(table if summaries else "no sweep yet; begin with `hpo sweep METHOD`")

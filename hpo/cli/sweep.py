@@ -16,23 +16,51 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    method: Annotated[str, typer.Argument(help="none, rd_l2, rd_kl, skd, ord, tcd, scd or stcd.")],
+    method: Annotated[
+        str,
+        typer.Argument(help="none, rd_l2, rd_kl, skd, ord, tcd, scd or stcd; or prune, with any."),
+    ],
     dataset: Annotated[str, typer.Option(help="A dataset's name; `hpo data list` shows them.")],
     trials: Annotated[int, typer.Option(help="How many configurations to try.")] = 20,
-    epochs: Annotated[int, typer.Option(help="The most epochs of a trial.")] = 30,
+    epochs: Annotated[
+        int, typer.Option(help="The most epochs of a trial; of prune without the fine-tuning.")
+    ] = 30,
     name: Annotated[
         str | None, typer.Option(help="Of the sweep; by default method, dataset and time.")
     ] = None,
-    sampler: Annotated[str, typer.Option(help="tpe or random.")] = "tpe",
+    sampler: Annotated[str, typer.Option(help="tpe, random, gp, cmaes, nsga2 or qmc.")] = "tpe",
     scheduler: Annotated[
-        str, typer.Option(help="none, or asha to stop bad trials early.")
+        str,
+        typer.Option(help="none, or asha, hyperband or median to stop bad trials early."),
     ] = "none",
-    objective: Annotated[str, typer.Option(help="The metric to minimise.")] = "val_mae",
+    objective: Annotated[
+        str,
+        typer.Option(help="What to minimise: an error, or with sizes, val_mae,parameters,flops."),
+    ] = "val_mae",
+    max_parameters: Annotated[
+        int | None,
+        typer.Option(help="The most a student may have; what prune goes to by itself."),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="table1|teacher",
+            help="What prune starts from: the pruning base of Table 1, or the teacher.",
+            show_default="table1",
+        ),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(help="What teaches while pruning; none prunes alone.", show_default="stcd"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the sampler and of every trial.")] = 0,
     teacher: Annotated[
         str | None, typer.Option(help="A teacher's fingerprint; by default the best there is.")
     ] = None,
-    space: Annotated[Path | None, typer.Option(help="A search space of your own, YAML.")] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(help="A search space of your own, YAML, or widths: student widths too."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Hold a setting at one value."),
@@ -78,6 +106,9 @@ def sweep(
         sampler=sampler,
         scheduler=scheduler,
         objective=objective,
+        max_parameters=max_parameters,
+        base=base,
+        loss=loss,
         seed=seed,
         teacher=teacher,
         cpus_per_trial=cpus_per_trial,
@@ -97,11 +128,15 @@ def sweep(
     answer(config, records, display.plan, output)
 
 
-def _space(method: str, file: Path | None, settings: list[str]) -> SearchSpace:
+def _space(method: str, name: str | None, settings: list[str]) -> SearchSpace:
     from core.errors import ConfigError
     from hpo.search_space import built_in_search_space, load_search_space
 
-    space = load_search_space(file) if file is not None else built_in_search_space(method)
+    # A name of ours has neither a folder nor an ending.
+    if name is None or (Path(name).name == name and not Path(name).suffix):
+        space = built_in_search_space(name or method)
+    else:
+        space = load_search_space(Path(name))
     fixed = {}
     for setting in settings:
         key, equals, value = setting.partition("=")

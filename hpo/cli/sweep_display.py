@@ -97,8 +97,8 @@ class SweepDisplay:
         # A bar of its own ends no line; a table's row does.
         bar = Table.grid()
         bar.add_row(ProgressBar(total=config.trials, completed=done, width=60))
-        best = state.best(config.objective)
-        line = f"best so far: {describe(best, config.objective)}" if best else "no trial has ended"
+        best = state.best(config.metric)
+        line = f"best so far: {describe(best, config.metric)}" if best else "no trial has ended"
         return Group(head, bar, Text(line), trial_table(plan, state, MOST_ROWS))
 
     def _time_left(self, config: SweepConfig, done: int) -> str:
@@ -112,11 +112,13 @@ class SweepDisplay:
         for trial in state.with_status(*ENDED_STATUSES):
             if trial.number not in self._told:
                 self._told.add(trial.number)
-                best = state.best(config.objective)
+                if trial.status == "infeasible":  # hundreds a second
+                    continue
+                best = state.best(config.metric)
                 mark = " (best so far)" if best is trial else ""
                 count = f"[{state.num_ended}/{config.trials}]"
                 error_console.print(
-                    f"{count} {describe(trial, config.objective)}{mark}",
+                    f"{count} {describe(trial, config.metric)}{mark}",
                     highlight=False,
                     markup=False,
                     soft_wrap=True,
@@ -125,8 +127,8 @@ class SweepDisplay:
 
 def describe(trial: Trial, objective: str) -> str:
     """Return a trial in one line: number, outcome, settings."""
-    if trial.status == "failed":
-        return f"trial {trial.number} failed: {trial.reason}"
+    if trial.status in {"failed", "infeasible"}:
+        return f"trial {trial.number} {trial.status}: {trial.reason}"
     outcome = f"{objective} {trial.metrics[objective]:.4f}" if trial.metrics else trial.status
     if trial.status == "pruned":
         outcome += f" when stopped after epoch {max(trial.history, default=0)}"
@@ -144,17 +146,19 @@ def settings_text(settings: dict[str, object]) -> str:
 
 def trial_table(plan: SweepPlan, state: SweepState, most: int | None = None) -> Table:
     """Return the trials as a table, the running and the newest ones if there are too many."""
-    objective = plan.config.objective
+    objective = plan.config.metric
     table = Table(box=None, pad_edge=False)
     for heading in ("trial", "state", "epoch", objective, "settings"):
         table.add_column(heading, justify="left" if heading == "settings" else "right")
     best = state.best(objective)
     trials = list(state.trials.values())
-    for trial in trials[-most:] if most else trials:
+    if most:  # what is never trained would push out what is
+        trials = [trial for trial in trials if trial.status != "infeasible"][-most:]
+    for trial in trials:
         table.add_row(
             str(trial.number),
             trial.status,
-            f"{max(trial.history, default=0)}/{plan.config.epochs}",
+            _epochs(trial, plan.config),
             _value(trial, objective),
             trial.reason or settings_text(trial.settings),
             style="bold" if trial is best else None,
@@ -171,13 +175,13 @@ def answer(
     """Say what a finished sweep found, and what to do next."""
     ranked = sorted(
         (record for record in records if record.status == "finished"),
-        key=lambda record: record.metrics[config.objective],
+        key=lambda record: record.metrics[config.metric],
     )
     if output is Format.json:
         print_json(
             {
                 "sweep": config.name,
-                "trials": len(records),
+                "trials": sum(record.status != "infeasible" for record in records),
                 "failed": sum(record.status == "failed" for record in records),
                 "best": vars(ranked[0]) if ranked else None,
             }
@@ -193,7 +197,7 @@ def answer(
 
 
 def _result_table(config: SweepConfig, ranked: list[TrialRecord], plan: SweepPlan | None) -> Table:
-    title = f"{config.name}: the best by {config.objective}; validation MAE at 15, 30, 45 minutes"
+    title = f"{config.name}: the best by {config.metric}; validation MAE at 15, 30, 45 minutes"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("trial", "15 min", "30 min", "45 min"):
         table.add_column(heading, justify="right")
@@ -212,6 +216,12 @@ BASELINES = {"repeat_last": "repeating the last observation", "teacher": "the te
 
 def _errors(metrics: dict[str, float]) -> list[str]:
     return [f"{metrics[f'val_mae_{minutes}']:.3f}" for minutes in (15, 30, 45)]
+
+
+def _epochs(trial: Trial, config: SweepConfig) -> str:
+    # Pruned students are fine-tuned on top.
+    most = config.epochs + int(trial.settings.get("fine_tuning_epochs", 0))
+    return f"{max(trial.history, default=0)}/{most}"
 
 
 def _value(trial: Trial, objective: str) -> str:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from core.profiling import count_flops, count_parameters
+from core.errors import ConfigError
+from core.profiling import Timing, count_flops, count_parameters, measure_latency
 from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, STUDENT_CHANNELS, TEACHER_CHANNELS, STGCNConfig
 
 # Table 1.
@@ -68,3 +70,57 @@ def test_counting_changes_nothing() -> None:
     count_flops(model)
     assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+class CountingNetwork(STGCN):
+    passes: list[tuple[int, ...]]
+
+    def forward(self, history: torch.Tensor) -> object:
+        assert torch.is_inference_mode_enabled()
+        self.passes.append(tuple(history.shape))
+        return super().forward(history)
+
+
+def counting_network(passes: list[tuple[int, ...]]) -> CountingNetwork:
+    model = CountingNetwork(STGCNConfig(4, STUDENT_CHANNELS), torch.eye(4).repeat(3, 1, 1))
+    model.passes = passes
+    return model
+
+
+def test_networks_are_timed_in_turns_after_a_warm_up() -> None:
+    turns: list[str] = []
+
+    class Names(list):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def append(self, shape: tuple[int, ...]) -> None:
+            assert shape == (3, 1, 12, 4)
+            turns.append(self.name)
+
+    models = [counting_network(Names("student")), counting_network(Names("teacher"))]
+    timing = measure_latency(models, windows=3, rounds=7)
+    assert turns == ["student", "teacher"] * 8
+    assert timing.milliseconds.shape == (7, 2)
+    assert (timing.windows, timing.device) == (3, "cpu")
+    assert timing.threads == torch.get_num_threads()
+    assert (timing.milliseconds > 0).all()
+
+
+def test_time_runs_out_but_five_rounds_are_counted() -> None:
+    timing = measure_latency([counting_network([])], windows=1, rounds=30, seconds=0.0)
+    assert timing.milliseconds.shape == (5, 1)
+
+
+def test_quantiles_and_speedup_are_those_of_the_rounds() -> None:
+    rounds = np.array([[1.0, 10.0], [2.0, 40.0], [3.0, 30.0], [4.0, 120.0], [5.0, 100.0]])
+    timing = Timing(1, 1, "cpu", rounds)
+    assert timing.quantiles(0) == pytest.approx({"p10": 1.4, "p50": 3.0, "p90": 4.6})
+    assert timing.speedup(0, reference=1) == 20.0
+    assert timing.speedup(1, reference=0) == 0.05
+
+
+@pytest.mark.parametrize("wrong", [{"windows": 0}, {"windows": 1, "rounds": 0}])
+def test_no_less_than_one_window_and_one_round(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="must be at least 1, got 0"):
+        measure_latency([counting_network([])], **wrong)

@@ -6,6 +6,7 @@ import json
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hpo.cli import main as command_line
 from hpo.cli.main import run
 from hpo.ledger import Ledger
 from hpo.planning import Places, plan_sweep
+from hpo.search_space import built_in_search_space
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
 
@@ -216,3 +218,47 @@ def test_folders_may_come_from_the_environment(
     monkeypatch.setenv("HPO_STORAGE", str(storage))
     assert run(["status", "--format", "json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 2
+
+
+@pytest.fixture
+def weighed(tmp_path: Path, small_data: Path) -> Path:
+    """A sweep of two objectives: trials 0, 2 and 3 finished, 1 too large; 0 beaten by 3."""
+    storage = tmp_path / "runs"
+    settings = {"objective": "val_mae,parameters", "max_parameters": 5000, "trials": 3}
+    config = SweepConfig("wide", "stcd", "small", **settings)
+    space = built_in_search_space("widths")
+    folder = SweepFolder(storage / "wide")
+    planned = plan_sweep(config, Places(small_data, storage), space)[0]
+    folder.write_plan(replace(planned, reference={"val_mae": 10.0, "parameters": 10000}))
+    ledger = Ledger(folder.ledger_file)
+    for trial, (error, parameters) in enumerate([(5.0, 4000), (0, 9000), (2.0, 5000), (4.0, 3000)]):
+        ledger.append("suggested", trial=trial, settings={"block1_out": trial}, seed=trial)
+        status = "finished" if error else "infeasible"
+        metrics = {"val_mae": error} if error else {}
+        sizes = {"parameters": parameters, "flops": 7}
+        reason = None if error else "9000 parameters exceed --max-parameters 5000"
+        fields = {"status": status, "metrics": metrics, "sizes": sizes, "reason": reason}
+        ledger.append("ended", trial=trial, **fields)
+    ledger.close()
+    return storage
+
+
+def test_status_shows_front_and_hypervolume(weighed: Path, capsys: Output) -> None:
+    assert status(weighed, "wide", "--format", "json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["state"], answer["infeasible"], answer["finished"]) == ("complete", 1, 3)
+    assert answer["pareto"] == [
+        {"trial": 2, "val_mae": 2.0, "parameters": 5000.0},
+        {"trial": 3, "val_mae": 4.0, "parameters": 3000.0},
+    ]
+    volume = answer["hypervolume"]
+    assert volume["reference"] == {"val_mae": 10.0, "parameters": 10000}
+    assert [entry["trial"] for entry in volume["history"]] == [0, 2, 3]
+    shares = [entry["share"] for entry in volume["history"]]
+    # 0.5 x 0.6; then 0.8 x 0.5 beside it; then 0.6 x 0.7 over the first.
+    assert shares == pytest.approx([0.30, 0.45, 0.52])
+    assert status(weighed, "wide") == 0
+    text = capsys.readouterr().out
+    assert "Pareto front" in text
+    assert "hypervolume 0.5200" in text
+    assert "3 of 3 trials ended (0 pruned, 0 failed); 1 were too large" in text

@@ -102,7 +102,10 @@ def test_any_history_is_read_as_it_was_written(folder: Path, steps: list[Step]) 
     assert seen(state) == told(steps)
     again = read_ledger(path)
     assert again == state
-    assert again.num_ended == sum(kind == "ended" for kind, _ in steps)
+    ended = [fields["status"] for kind, fields in steps if kind == "ended"]
+    assert again.num_ended == sum(status != "infeasible" for status in ended)
+    begun = sum(kind == "suggested" for kind, _ in steps)
+    assert again.num_begun == begun - ended.count("infeasible")
 
 
 @unhurried

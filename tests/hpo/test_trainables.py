@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -13,14 +14,15 @@ import torch
 from core.checkpoint import load_model
 from core.experiments import train_teacher
 from core.preprocessing.prepare import PreparedData
-from core.stgcn import STUDENT_CHANNELS
+from core.stgcn import PRUNING_BASE_CHANNELS, STUDENT_CHANNELS, STGCNConfig
 from core.teachers import Teacher, TeacherConfig
 from core.training import TrainingConfig
 from hpo import trainables
 from hpo.planning import Places, plan_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
-from hpo.trainables import run_trial, student_config
+from hpo.trainables import run_trial
+from hpo.trial_settings import StudentSizes, student_config
 
 SETTINGS = {"batch_size": 50, "learning_rate": 0.01, "optimizer": "adam", "schedule": "cosine"}
 EPOCHS = 3
@@ -206,3 +208,78 @@ def test_a_taught_trial_uses_the_planned_teacher(
     run_trial(task(folder, trial=1, alpha1=0.5))
     assert reports[-1]["status"] == "failed"
     assert f"unknown teacher of small '{teacher.fingerprint}'" in reports[-1]["reason"]
+
+
+PRUNING = {"pruning_interval": 5, "fine_tuning_epochs": 2, "batch_size": 100, "learning_rate": 1e-3}
+
+
+@pytest.fixture
+def pruning(tmp_path: Path, small_data: Path, prepared: PreparedData) -> SweepFolder:
+    """A sweep that prunes its base to at most 500 parameters, without a teacher."""
+    quick = TrainingConfig(epochs=1, learning_rate=1e-2, windows_per_segment=5)
+    base = train_teacher(prepared, TeacherConfig(STUDENT_CHANNELS, quick), tmp_path, lambda _: None)
+    folder = SweepFolder(tmp_path / "night")
+    settings = {"loss": "none", "base": "teacher", "max_parameters": 500}
+    config = SweepConfig("night", "prune", "small", epochs=EPOCHS, **settings)
+    plan, _ = plan_sweep(config, Places(small_data, tmp_path))
+    assert plan.base_fingerprint == plan.teacher_fingerprint == base.fingerprint
+    folder.write_plan(plan)
+    return folder
+
+
+def test_a_pruned_trial_ends_with_a_student_that_fits_and_tells_its_way(
+    pruning: SweepFolder, reports: Reports, prepared: PreparedData
+) -> None:
+    run_trial({"sweep": str(pruning.path), "trial": 3, "seed": 5, "settings": PRUNING})
+    assert [report.get("epoch") for report in reports] == [1, 2, 3, 4, 5, 5]
+    last = reports[-1]
+    assert (last["status"], last["reason"]) == ("finished", None)
+    model, _ = load_model(pruning.student(3), prepared.graph_kernel)
+    assert model.config.kept is not None
+    assert sum(tensor.numel() for tensor in model.parameters()) == last["parameters"]
+    assert 0.98 * 500 <= last["parameters"] <= 500
+    # Known before, too.
+    config = pruning.read_plan().config
+    base = STGCNConfig(4, STUDENT_CHANNELS, prepared.history_steps)
+    expected = StudentSizes(config, prepared, base).of(PRUNING)
+    assert expected == {name: last[name] for name in ("parameters", "flops")}
+    steps = json.loads(pruning.trajectory(3).read_text())
+    assert steps[-1]["parameters"] == last["parameters"]
+    sizes = [step["parameters"] for step in steps]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[-1]
+
+
+def test_a_pruned_trial_that_was_killed_goes_on_with_the_same_numbers(
+    pruning: SweepFolder, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = {"sweep": str(pruning.path), "trial": 1, "seed": 5, "settings": PRUNING}
+    run_trial(whole)
+    expected = dict(reports[-1])
+    reports.clear()
+
+    def killed(report: dict[str, Any]) -> None:
+        reports.append(report)
+        if report.get("epoch") == 2:
+            raise WorkerKilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainables.tune, "report", killed)
+        with pytest.raises(WorkerKilledError):
+            run_trial({**whole, "trial": 2})
+    reports.clear()
+    run_trial({**whole, "trial": 2})
+    same = expected.keys() - {"trial", "seconds"}
+    assert {name: reports[-1][name] for name in same} == {name: expected[name] for name in same}
+
+
+def test_a_base_is_no_teacher_unless_asked_for_by_name(
+    tmp_path: Path, small_data: Path, prepared: PreparedData
+) -> None:
+    base = TeacherConfig(PRUNING_BASE_CHANNELS, TrainingConfig(epochs=1, windows_per_segment=5))
+    trained = train_teacher(prepared, base, tmp_path, lambda _: None)
+    places = Places(small_data, tmp_path)
+    plan, _ = plan_sweep(SweepConfig("night", "ord", "small"), places)
+    assert plan.teacher_fingerprint is None
+    named = SweepConfig("night", "ord", "small", teacher=trained.fingerprint)
+    assert plan_sweep(named, places)[0].teacher_fingerprint == trained.fingerprint

@@ -1,0 +1,100 @@
+"""What a sweep may minimise, and how several objectives are weighed.
+
+Text in, names out; points in, their Pareto front and the hypervolume they dominate out. Lower is
+better throughout. The time a network takes is no objective: trials that run side by side would
+measure each other. Its number of operations is, and ``hpo profile`` measures time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from core.errors import ConfigError, UnknownNameError
+from core.metrics import METRICS
+from core.preprocessing.prepare import HORIZON_MINUTES
+
+OBJECTIVES: Final = tuple(
+    f"val_{metric}{horizon}"
+    for metric in METRICS
+    for horizon in ("", *(f"_{minutes}" for minutes in HORIZON_MINUTES))
+)
+"""Validation errors: the mean of the horizons, or one of them."""
+
+SIZES: Final = ("parameters", "flops")
+"""What may stand beside a validation error; known of a student before it is trained."""
+
+
+def read_objectives(text: str) -> tuple[str, ...]:
+    """Return the names in ``val_mae,parameters``; the first is a validation error.
+
+    Raises:
+        UnknownNameError: one of them is nothing a sweep can minimise.
+        ConfigError: one stands twice, or the first is a size.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in {*OBJECTIVES, *SIZES}:
+            raise UnknownNameError("objective", name, [*OBJECTIVES, *SIZES])
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--objective must name each objective once, got {text!r}")
+    if names[0] in SIZES:
+        raise ConfigError(
+            f"--objective must begin with a validation error such as val_mae, got {text!r}; "
+            "put it in front"
+        )
+    return names
+
+
+def pareto_front(points: Sequence[Sequence[float]]) -> list[int]:
+    """Return the indices of the points that no other dominates, in ascending order of the first.
+
+    A point dominates another if it is nowhere larger and somewhere smaller; equal points stay
+    together.
+    """
+    front: list[int] = []
+    for index in sorted(range(len(points)), key=lambda index: tuple(points[index])):
+        # In this order only an earlier point can dominate, and if one does, so does one in front.
+        if not any(_dominates(points[other], points[index]) for other in front):
+            front.append(index)
+    return front
+
+
+def hypervolume(points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
+    """Return the share of the box from zero to ``reference`` that the points dominate.
+
+    What lies beyond the reference adds nothing.
+    """
+    import numpy as np  # noqa: PLC0415 - optuna is slow to import, and numpy comes with it
+    from optuna._hypervolume import compute_hypervolume  # noqa: PLC0415
+
+    inside = [
+        [value / end for value, end in zip(point, reference, strict=True)]
+        for point in points
+        if all(value < end for value, end in zip(point, reference, strict=True))
+    ]
+    if not inside:
+        return 0.0
+    return float(compute_hypervolume(np.array(inside), np.ones(len(reference))))
+
+
+def hypervolume_history(
+    points: Sequence[Sequence[float]], reference: Mapping[str, float]
+) -> list[float]:
+    """Return the hypervolume after each of ``points``; empty where the reference is not finite."""
+    ends = list(reference.values())
+    if not ends or not all(math.isfinite(end) and end > 0 for end in ends):
+        return []
+    history: list[float] = []
+    front: list[Sequence[float]] = []
+    for point in points:
+        front = [*front, point]
+        front = [front[index] for index in pareto_front(front)]
+        history.append(hypervolume(front, ends))
+    return history
+
+
+def _dominates(first: Sequence[float], second: Sequence[float]) -> bool:
+    pairs = list(zip(first, second, strict=True))
+    return all(one <= other for one, other in pairs) and any(one < other for one, other in pairs)

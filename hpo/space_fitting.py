@@ -1,0 +1,171 @@
+"""A search space and a sweep's settings in, the space that this sweep searches out.
+
+What the sweep's loss does not know, or its budget already fixes, is taken out; what cannot work is
+refused before anything is trained. The file of the space stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import fields, replace
+
+from core.distillation.losses import LOSSES
+from core.errors import ConfigError
+from core.training import count_steps
+from core.training_config import TrainingConfig
+from hpo.objectives import SIZES
+from hpo.parameters import LOSS_WEIGHT, PRUNE, Range, Value
+from hpo.samplers import check_sampler
+from hpo.search_space import SearchSpace, method_settings, without_repeats
+from hpo.sweep_config import SweepConfig
+from hpo.trial_settings import StudentSizes, shape_flops
+
+
+def fit_space(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
+    """Return the part of ``space`` that makes sense for the sweep, checked.
+
+    Raises:
+        UserError: no trial of it, or not every one, could run.
+    """
+    config = sizes.config
+    if config.method == PRUNE:
+        space = _fit_pruning(space, sizes)
+    _check_sizes(space, sizes)
+    return space
+
+
+def check_objectives(config: SweepConfig) -> None:
+    """Refuse what several objectives cannot be joined with.
+
+    Raises:
+        ConfigError: a scheduler would judge by one of them alone, or the sampler takes only one.
+    """
+    objectives = config.objectives
+    if len(objectives) > 1 and config.scheduler != "none":
+        raise ConfigError(
+            f"scheduler {config.scheduler} judges by one objective, got {len(objectives)}; "
+            "use --scheduler none"
+        )
+    check_sampler(config.sampler, objectives=len(objectives))
+
+
+def corners(space: SearchSpace) -> list[dict[str, Value]]:
+    """Return the configuration of all smallest values and that of all largest.
+
+    Of names, which have no order, both hold the first.
+    """
+    ends = {name: parameter.ends for name, parameter in space.parameters.items()}
+    return [{name: pair[side] for name, pair in ends.items()} for side in (0, 1)]
+
+
+def largest_sizes(space: SearchSpace, sizes: StudentSizes) -> dict[str, int]:
+    """Return the sizes that no student of the sweep exceeds."""
+    shape = sizes.base or sizes.shape(corners(space)[1])
+    return {"parameters": shape.parameters, "flops": shape_flops(shape)}
+
+
+def _fit_pruning(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
+    config, base = sizes.config, sizes.base
+    weights = {field.name for field in fields(LOSSES[config.loss_name])}
+    known = method_settings(PRUNE)
+    unused = {name for name, rule in known.items() if rule is LOSS_WEIGHT} - weights
+    if _is_target(space, config):
+        unused.add("pruning_ratio")
+    space = _without(space, unused)
+    missing = sorted(weights - space.parameters.keys())
+    if missing:
+        raise ConfigError(
+            f"loss {config.loss_name} needs {missing[0]}, which the space does not hold; hold it "
+            f"at one value by --set {missing[0]}=0.5, or vary it in a --space of your own"
+        )
+    space = _lowered(space, "pruning_interval", _fewest_steps(space, sizes))
+    if base is not None:
+        smallest = base.with_widths([1] * len(base.layers)).parameters
+        reachable = math.floor(100 * (1 - smallest / base.parameters)) / 100
+        space = _capped(space, "pruning_ratio", reachable)
+        if "pruning_ratio" not in space.parameters:
+            _check_target(config.max_parameters, smallest, base.parameters)
+    for settings in [*corners(space), *space.points()]:
+        sizes.shape(settings)  # raises where it is out of reach
+    return space
+
+
+def _check_target(most: int | None, smallest: int, whole: int) -> None:
+    if most is not None and not smallest <= most < whole:
+        raise ConfigError(
+            f"--max-parameters must be from {smallest}, one filter per layer, to {whole - 1}, one "
+            f"less than the base has, got {most}; change it, or choose another --base"
+        )
+
+
+def _fewest_steps(space: SearchSpace, sizes: StudentSizes) -> int:
+    """Return the training steps of the trial with the largest batches."""
+    largest = int(space.largest("batch_size")) or TrainingConfig().batch_size
+    training = TrainingConfig(epochs=sizes.config.epochs, batch_size=largest)
+    return count_steps(sizes.data, training)
+
+
+def _is_target(space: SearchSpace, config: SweepConfig) -> bool:
+    """Whether ``max_parameters`` are what every trial is pruned to, instead of a searched share."""
+    searched = isinstance(space.parameters.get("pruning_ratio"), Range)
+    sizes_matter = set(config.objectives) & set(SIZES)
+    return config.max_parameters is not None and searched and not sizes_matter
+
+
+def _check_sizes(space: SearchSpace, sizes: StudentSizes) -> None:
+    config = sizes.config
+    small, large = corners(space)
+    ends = [sizes.shape(corner).parameters for corner in (small, large)]
+    smallest, largest = min(ends), max(ends)  # the more is pruned, the smaller the student
+    if smallest == largest and set(config.objectives) & set(SIZES):
+        raise ConfigError(
+            f"--objective {config.objective} needs students of different sizes, but all have "
+            f"{smallest:,} parameters; search their widths by --space widths, or use method {PRUNE}"
+        )
+    most = config.max_parameters
+    if most is None or largest <= most:
+        return
+    if smallest > most:
+        raise ConfigError(
+            f"--max-parameters must be at least {smallest}, the smallest student of this space, "
+            f"got {most}; raise it, or search widths by --space widths"
+        )
+    check_sampler(config.sampler, constrained=True)
+
+
+def _without(space: SearchSpace, names: Collection[str]) -> SearchSpace:
+    """Take settings out; first points that then say the same are merged."""
+    kept = {name: one for name, one in space.parameters.items() if name not in names}
+    points = [
+        replace(point, values={name: point.values[name] for name in kept})
+        for point in space.first_points
+    ]
+    return SearchSpace(space.method, kept, without_repeats(points))
+
+
+def _lowered(space: SearchSpace, name: str, most: int) -> SearchSpace:
+    """Cut the range ``name`` off above ``most``, and lower the first points to it."""
+    parameter = space.parameters.get(name)
+    if not isinstance(parameter, Range) or not parameter.low < most < parameter.high:
+        return space
+    points = [
+        replace(point, values={**point.values, name: min(int(point.values[name]), most)})
+        for point in space.first_points
+    ]
+    lowered = {**space.parameters, name: replace(parameter, high=most)}
+    return SearchSpace(space.method, lowered, without_repeats(points))
+
+
+def _capped(space: SearchSpace, name: str, most: float) -> SearchSpace:
+    """Cut the range ``name`` off above ``most``, and leave out the first points beyond.
+
+    A range that lies beyond as a whole stays, and so does a setting with a few choices: both were
+    asked for on purpose, and are refused.
+    """
+    parameter = space.parameters.get(name)
+    if not isinstance(parameter, Range) or not parameter.low < most < parameter.high:
+        return space
+    capped = {**space.parameters, name: replace(parameter, high=most)}
+    points = [point for point in space.first_points if float(point.values[name]) <= most]
+    return SearchSpace(space.method, capped, tuple(points))

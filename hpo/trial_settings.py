@@ -1,0 +1,114 @@
+"""What a search chose for one trial in, what ``core`` needs to train it out.
+
+Also, before anything is trained, how large the trial's student will be. Settings are flat, ``core``
+wants them sorted: by loss, training, pruning and the student's widths. Trains nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from core.distillation.losses import LOSSES
+from core.experiments import StudentConfig
+from core.preprocessing.prepare import PreparedData
+from core.profiling import count_flops
+from core.pruning.config import PruningConfig
+from core.pruning.plan import plan_pruning
+from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, STGCNConfig
+from core.training_config import TrainingConfig
+from hpo.parameters import STUDENT_WIDTHS, TRAINING_PARAMETERS
+from hpo.sweep_config import SweepConfig
+
+Settings = Mapping[str, Any]
+
+
+def student_config(
+    method: str, settings: Settings, epochs: int, seed: int, pairs: int | None = None
+) -> StudentConfig:
+    """Return what ``core.experiments.distill_student`` needs."""
+    weights = _weights(method, settings)
+    training = _training(settings, epochs, seed)
+    return StudentConfig(method, weights, training, student_channels(settings), pairs)
+
+
+def pruning_config(config: SweepConfig, settings: Settings, seed: int) -> PruningConfig:
+    """Return what ``core.experiments.prune_student`` needs.
+
+    Where the space leaves ``pruning_ratio`` out, a sweep's ``max_parameters`` are pruned to.
+
+    Raises:
+        ConfigError: it cannot prune.
+    """
+    return PruningConfig(
+        method=config.loss_name,
+        weights=_weights(config.loss_name, settings),
+        training=_training(settings, config.epochs, seed),
+        pruning_interval=settings.get("pruning_interval", 0),
+        fine_tuning_epochs=settings.get("fine_tuning_epochs", 0),
+        pruning_ratio=settings.get("pruning_ratio"),
+        target_parameters=None if "pruning_ratio" in settings else config.max_parameters,
+    )
+
+
+def student_channels(settings: Settings) -> tuple[BlockChannels, ...]:
+    """Return the widths of a student; those that are not searched are Table 1's."""
+    (_, hidden_1, out_1), (_, hidden_2, out_2) = STUDENT_CHANNELS
+    widths = [
+        int(settings.get(name, width))
+        for name, width in zip(STUDENT_WIDTHS, (hidden_1, out_1, hidden_2, out_2), strict=True)
+    ]
+    return ((1, widths[0], widths[1]), (widths[1], widths[2], widths[3]))
+
+
+@dataclass(frozen=True)
+class StudentSizes:
+    """Tells the sizes of a sweep's students from their settings, before they are trained."""
+
+    config: SweepConfig
+    data: PreparedData
+    base: STGCNConfig | None
+    """What pruning starts from; None where nothing is pruned."""
+
+    def shape(self, settings: Settings) -> STGCNConfig:
+        """Return the shape of the student, of a pruned one but for which filters stay.
+
+        Raises:
+            ConfigError: no student can come of these settings.
+        """
+        if self.base is not None:
+            pruning = pruning_config(self.config, settings, seed=0)
+            return self.base.with_widths(plan_pruning(self.base, self.data, pruning).widths[-1])
+        sensors, steps = self.data.card.num_sensors, self.data.history_steps
+        return STGCNConfig(sensors, student_channels(settings), steps)
+
+    def of(self, settings: Settings) -> dict[str, int]:
+        """Return the ``parameters`` and ``flops`` of the student."""
+        shape = self.shape(settings)
+        return {"parameters": shape.parameters, "flops": shape_flops(shape)}
+
+    def excess(self, settings: Settings) -> int:
+        """Return how many parameters the student has beyond the sweep's most; 0 or less fits."""
+        most = self.config.max_parameters
+        return 0 if most is None else self.shape(settings).parameters - most
+
+
+@lru_cache(maxsize=1024)
+def shape_flops(shape: STGCNConfig) -> int:
+    """Return the operations of one forward pass over one window of such a network."""
+    sensors = torch.eye(shape.num_sensors)
+    return count_flops(STGCN(shape, sensors.repeat(shape.chebyshev_order, 1, 1)))
+
+
+def _weights(loss: str, settings: Settings) -> dict[str, float]:
+    names = [field.name for field in fields(LOSSES[loss])]
+    return {name: float(settings[name]) for name in names if name in settings}
+
+
+def _training(settings: Settings, epochs: int, seed: int) -> TrainingConfig:
+    chosen = {name: settings[name] for name in TRAINING_PARAMETERS if name in settings}
+    return TrainingConfig(epochs=epochs, seed=seed, **chosen)

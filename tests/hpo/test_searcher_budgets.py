@@ -1,0 +1,227 @@
+"""The searcher with several objectives, a budget of parameters, and samplers that repeat."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+import hpo.searcher
+import hpo.trial_settings
+from core.errors import ConfigError
+from core.preprocessing.prepare import PreparedData
+from hpo.ledger import Ledger, Trial, read_ledger
+from hpo.samplers import SAMPLERS
+from hpo.search_space import SearchSpace, built_in_search_space
+from hpo.searcher import MOST_REPEATS, LedgerSearcher
+from hpo.sweep_config import SweepConfig
+from hpo.trial_settings import StudentSizes
+
+WIDTHS = built_in_search_space("widths")
+MOST = 400
+"""Table 1's student has 960 here, so both first points are too large."""
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    level = optuna.logging.get_verbosity()
+    yield
+    optuna.logging.set_verbosity(level)
+
+
+class Session:
+    """One life of a driver."""
+
+    def __init__(
+        self, folder: Path, data: PreparedData, space: SearchSpace = WIDTHS, **settings: Any
+    ) -> None:
+        folder.mkdir(exist_ok=True)
+        self.path = folder / "ledger.jsonl"
+        self.ledger = Ledger(self.path)
+        self.recorded: dict[int, tuple[str, str | None, dict[str, Any]]] = {}
+        fields = {"trials": 6, "epochs": 3, **settings}
+        config = SweepConfig("night", space.method, "small", **fields)
+        self.sizes = StudentSizes(config, data, None)
+        self.searcher = LedgerSearcher(
+            config, space, self.ledger, "/sweeps/night", 1, self.record, self.sizes
+        )
+
+    def record(self, trial: Trial, status: str, reason: str | None, facts: dict[str, Any]) -> None:
+        assert read_ledger(self.path).trials[trial.number].status == "running"
+        self.recorded[trial.number] = (status, reason, facts)
+
+    def suggest(self, ray_id: str = "ray") -> Any:
+        return self.searcher.suggest(ray_id)
+
+    def finish(self, suggestion: dict[str, Any], error: float, ray_id: str = "ray") -> None:
+        last = {"trial": suggestion["trial"], "ended": True, "status": "finished", "reason": None}
+        last |= {"epoch": 3, "best_epoch": 1, "seconds": 1.0, "val_mae": error}
+        last |= self.sizes.of(suggestion["settings"])
+        self.searcher.on_trial_result(ray_id, {**last, "done": False})
+        self.searcher.on_trial_complete(ray_id, {**last, "done": True})
+
+    def run(self, trials: int) -> list[dict[str, Any]]:
+        """Run so many feasible trials to their ends."""
+        points = []
+        for _ in range(trials):
+            suggestion = self.suggest()
+            points.append(suggestion["settings"])
+            self.searcher.on_trial_result(
+                "ray", {"trial": suggestion["trial"], "epoch": 1, "val_mae": 9.0}
+            )
+            self.finish(suggestion, 1.0 + suggestion["settings"]["alpha1"])
+        return points
+
+
+def test_what_is_too_large_is_recorded_told_and_never_handed_out(
+    tmp_path: Path, prepared: PreparedData
+) -> None:
+    session = Session(tmp_path, prepared, max_parameters=MOST)
+    points = session.run(6)
+    assert all(session.sizes.excess(point) <= 0 for point in points)
+    assert session.suggest() == Searcher.FINISHED
+    state = read_ledger(session.path)
+    infeasible = state.with_status("infeasible")
+    assert [trial.number for trial in infeasible[:2]] == [0, 1]
+    assert [trial.settings for trial in infeasible[:2]] == WIDTHS.points()
+    assert state.num_ended == state.num_begun == 6
+    for trial in infeasible:
+        size = session.sizes.of(trial.settings)
+        assert trial.sizes == size
+        assert trial.reason == f"{size['parameters']} parameters exceed --max-parameters 400"
+        assert session.recorded[trial.number][:2] == ("infeasible", trial.reason)
+        told = session.searcher.study.trials[trial.number]
+        assert (told.state, told.value) == (TrialState.COMPLETE, math.inf)
+        assert told.constraints == {"parameters": size["parameters"] - MOST}
+    for trial in state.with_status("finished"):
+        told = session.searcher.study.trials[trial.number]
+        assert told.constraints == {"parameters": trial.sizes["parameters"] - MOST}
+        assert told.constraints["parameters"] <= 0
+
+
+def test_constraints_are_rebuilt_from_the_ledger(tmp_path: Path, prepared: PreparedData) -> None:
+    session = Session(tmp_path, prepared, max_parameters=MOST)
+    session.run(4)
+    told = session.searcher.study.trials
+    rebuilt = Session(tmp_path, prepared, max_parameters=MOST).searcher.study.trials
+    for attribute in ("state", "params", "values", "constraints", "distributions"):
+        assert [getattr(one, attribute) for one in rebuilt] == [
+            getattr(one, attribute) for one in told
+        ]
+    assert any(one.constraints["parameters"] > 0 for one in rebuilt)
+
+
+def test_a_crash_between_suggesting_and_refusing_is_mended(
+    tmp_path: Path, prepared: PreparedData
+) -> None:
+    session = Session(tmp_path, prepared, max_parameters=MOST)
+    session.ledger.append("suggested", trial=0, settings=WIDTHS.points()[0], seed=3)
+    again = Session(tmp_path, prepared, max_parameters=MOST)
+    suggestion = again.suggest()
+    state = read_ledger(again.path)
+    assert state.trials[0].status == "infeasible"
+    assert suggestion["trial"] == len(state.trials) - 1 > 0
+    assert again.sizes.excess(suggestion["settings"]) <= 0
+
+
+def test_a_search_that_finds_nothing_small_enough_gives_up_in_one_line(
+    tmp_path: Path, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hpo.searcher, "MOST_INFEASIBLE", 5)
+    session = Session(tmp_path, prepared, max_parameters=1)
+    with pytest.raises(ConfigError, match=r"at most 1 parameters .* 5 in a row were larger; raise"):
+        session.suggest()
+    assert len(read_ledger(session.path).with_status("infeasible")) == 5
+
+
+@pytest.mark.parametrize("name", [name for name, one in SAMPLERS.items() if one.constraints])
+def test_the_sampler_learns_what_fits(
+    name: str, tmp_path: Path, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hpo.trial_settings, "shape_flops", lambda shape: shape.parameters)
+    session = Session(tmp_path, prepared, max_parameters=MOST, sampler=name, trials=25)
+    session.run(25)
+    statuses = [trial.status for trial in read_ledger(session.path).trials.values()]
+    random = Session(tmp_path / "r", prepared, max_parameters=MOST, sampler="random", trials=25)
+    random.run(25)
+    drawn = [trial.status for trial in read_ledger(random.path).trials.values()]
+    assert statuses.count("infeasible") < drawn.count("infeasible")
+
+
+@pytest.mark.parametrize("name", [name for name, one in SAMPLERS.items() if one.several_objectives])
+def test_several_objectives_are_told_and_rebuilt(
+    name: str, tmp_path: Path, prepared: PreparedData
+) -> None:
+    objectives = {"objective": "val_mae,parameters", "sampler": name, "trials": 5}
+    session = Session(tmp_path, prepared, **objectives)
+    session.run(3)
+    pruned = session.suggest()
+    session.searcher.on_trial_complete("ray", {"trial": 3, "epoch": 1, "val_mae": 9.0})
+    assert pruned["trial"] == 3
+    told = session.searcher.study.trials
+    trials = read_ledger(session.path).trials
+    assert [one.values for one in told[:3]] == [
+        [trials[number].metrics["val_mae"], trials[number].sizes["parameters"]]
+        for number in range(3)
+    ]
+    again = Session(tmp_path, prepared, **objectives)
+    rebuilt = again.searcher.study
+    assert len(rebuilt.directions) == 2
+    assert [one.values for one in rebuilt.trials] == [one.values for one in told]
+    assert [one.state for one in rebuilt.trials] == [one.state for one in told]
+    again.run(1)
+
+
+def test_a_size_that_is_missing_is_a_failure(tmp_path: Path, prepared: PreparedData) -> None:
+    session = Session(tmp_path, prepared, objective="val_mae,flops")
+    session.suggest()
+    last = {"trial": 0, "ended": True, "status": "finished", "epoch": 3, "val_mae": 1.0}
+    session.searcher.on_trial_complete("ray", last | {"done": True})
+    assert session.recorded[0][:2] == ("failed", "flops is not a number on these days")
+
+
+FEW = SearchSpace.from_json(
+    {
+        "method": "none",
+        "parameters": {
+            "batch_size": {"type": "categorical", "choices": [16, 25, 32]},
+            "optimizer": {"type": "categorical", "choices": ["adam", "rmsprop"]},
+        },
+        "first_points": [],
+    }
+)
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS.keys() - {"gp"}))
+def test_no_configuration_runs_twice_while_there_are_others(
+    sampler: str, tmp_path: Path, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hpo.searcher, "MOST_REPEATS", 200)
+    session = Session(tmp_path, prepared, FEW, sampler=sampler, trials=6)
+    said = []
+    for _ in range(6):
+        suggestion = session.suggest()
+        said.append(json.dumps(suggestion["settings"], sort_keys=True))
+        session.finish(suggestion, 1.0)
+    assert len(set(said)) == 6
+
+
+def test_a_space_of_one_point_is_run_with_other_seeds(
+    tmp_path: Path, prepared: PreparedData
+) -> None:
+    space = FEW.with_fixed({"batch_size": "16", "optimizer": "adam"})
+    session = Session(tmp_path, prepared, space, trials=3)
+    suggestions = []
+    for _ in range(3):
+        suggestions.append(session.suggest())
+        session.finish(suggestions[-1], 1.0)
+    assert all(one["settings"] == suggestions[0]["settings"] for one in suggestions)
+    assert len({one["seed"] for one in suggestions}) == 3
+    assert len(session.searcher.study.trials) == 3 + 2 * MOST_REPEATS
