@@ -1,25 +1,26 @@
-"""``python -m benchmarks.student_errors DATASET …``: one student over seeds, variant by variant.
+"""``python -m benchmarks.student_errors DATASET …``: one network over seeds, variant by variant.
 
 A real dataset in, validation errors of every run and their mean and spread as JSON out. It answers
 two questions that no single run can: whether the fast path (stored targets, compiled terms) teaches
-what the plain one does, and what training by segments does to a student. Measures no time and looks
-at no test day. A run that is already in the file is not run again.
+what the plain one does, and what training by segments does to a student, or to a network of the
+teacher's size. Measures no time and looks at no test day. A run that is already in the file is not
+run again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.measuring import machine
+from benchmarks.seed_runs import Run, run_seeds
 from core.datasets.loading import load_dataset
 from core.distillation.correlation import scd_loss, tcd_loss
 from core.distillation.interface import LossValue
@@ -28,10 +29,9 @@ from core.distillation.response import ord_loss
 from core.distillation.teacher_targets import TeacherTargets
 from core.errors import ConfigError
 from core.experiments import StudentConfig, distill_student, new_network
-from core.files import write_json
 from core.preprocessing.prepare import PreparedData, prepare
 from core.shapes import Rows, WindowValues
-from core.stgcn import STUDENT_CHANNELS, Features, STGCNConfig
+from core.stgcn import STUDENT_CHANNELS, TEACHER_CHANNELS, Features, STGCNConfig
 from core.teachers import Teacher, find_teacher
 from core.training import Trainer, TrainingConfig
 
@@ -41,6 +41,9 @@ WEIGHTS: Mapping[str, Mapping[str, float]] = {
     "stcd": {"alpha1": 0.17, "alpha2": 0.047, "alpha3": 0.313},
 }
 """Table 6, PeMSD7."""
+
+
+NETWORKS = {"student": STUDENT_CHANNELS, "teacher": TEACHER_CHANNELS}
 
 
 class ReferencePath:
@@ -77,21 +80,14 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(options.threads)
     data = prepare(load_dataset(options.data, options.dataset))
     teacher = find_teacher(options.storage, data, None)
-    found = json.loads(options.out.read_text()) if options.out.exists() else {"runs": {}}
     for windows in options.windows_per_segment:
-        for seed in range(options.seeds):
-            training = TrainingConfig(
-                options.epochs, options.batch_size, 1e-2, "adam", "cosine", windows, seed=seed
-            )
-            name = f"{options.method} {options.path} W={windows} epochs={options.epochs}"
-            runs = found["runs"].setdefault(name, {})
-            if str(seed) not in runs:
-                runs[str(seed)] = _train(options, training, data, teacher)
-                write_json(options.out, {**machine(), **found})
-            sys.stdout.write(f"{name} seed {seed}: {_errors(runs[str(seed)])}\n")
-            sys.stdout.flush()
-    for name, runs in found["runs"].items():
-        sys.stdout.write(f"{name}: {_summary(list(runs.values()))}\n")
+        training = TrainingConfig(
+            options.epochs, options.batch_size, options.learning_rate, "adam", "cosine", windows
+        )
+        shape = "" if options.network == "student" else f"{options.network} "
+        name = f"{shape}{options.method} {options.path} W={windows} epochs={options.epochs}"
+        run = partial(_train, options, training, data, teacher)
+        run_seeds(options.out, name, options.seeds, run)
     return 0
 
 
@@ -100,10 +96,11 @@ def _train(
     training: TrainingConfig,
     data: PreparedData,
     teacher: Teacher | None,
-) -> dict[str, float]:
-    weights = WEIGHTS[options.method]
+    seed: int,
+) -> Run:
+    training, weights = replace(training, seed=seed), WEIGHTS[options.method]
     if options.path == "stored":
-        config = StudentConfig(options.method, weights, training)
+        config = StudentConfig(options.method, weights, training, NETWORKS[options.network])
         return distill_student(data, teacher, config, None, lambda report: None).metrics
     if options.method != "stcd" or teacher is None:
         raise ConfigError("the reference path is STCD's and needs a teacher: train one first")
@@ -111,19 +108,6 @@ def _train(
     model = new_network(shape, data.graph_kernel, training.seed)
     objective = ReferencePath(weights, teacher, data)
     return Trainer(model, data, objective, training).run(lambda report: None)
-
-
-def _errors(metrics: Mapping[str, float]) -> str:
-    errors = " / ".join(f"{metrics[f'val_mae_{minutes}']:.3f}" for minutes in (15, 30, 45))
-    return f"{errors}, mean {metrics['val_mae']:.4f}"
-
-
-def _summary(runs: list[dict[str, Any]]) -> str:
-    means = [run["val_mae"] for run in runs]
-    return (
-        f"{len(runs)} seeds, validation MAE mean {statistics.mean(means):.3f}, "
-        f"{min(means):.3f} .. {max(means):.3f}"
-    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -134,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", choices=list(WEIGHTS), default="stcd")
     parser.add_argument("--path", choices=["stored", "reference"], default="stored")
     parser.add_argument("--windows-per-segment", type=int, nargs="+", default=[1])
+    parser.add_argument("--network", choices=list(NETWORKS), default="student")
+    parser.add_argument("--learning-rate", type=float, default=1e-2)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--batch-size", type=int, default=50)
