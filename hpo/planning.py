@@ -189,6 +189,12 @@ def _check_batches(space: SearchSpace, data: PreparedData) -> None:
             f"batch_size must not exceed the {windows} training windows of {data.card.name}, but "
             f"the space goes up to {largest:g}; narrow it by --space or --set batch_size={windows}"
         )
+    smallest, segment = space.smallest("batch_size"), space.largest("windows_per_segment")
+    if smallest and segment > smallest:
+        raise ConfigError(
+            f"batch_size must be at least the {segment:g} windows of a segment, but the space goes "
+            f"down to {smallest:g}; narrow it by --space or --set windows_per_segment=1"
+        )
 
 
 def open_planned_data(plan: SweepPlan) -> PreparedData:

@@ -101,6 +101,14 @@ class SearchSpace:
         values = parameter.choices if parameter is not None else ()
         return max((value for value in values if not isinstance(value, str)), default=0)
 
+    def smallest(self, name: str) -> float:
+        """Return the smallest value that the number ``name`` can take; 0 if it is not searched."""
+        parameter = self.parameters.get(name)
+        if isinstance(parameter, Range):
+            return parameter.low
+        values = parameter.choices if parameter is not None else ()
+        return min((value for value in values if not isinstance(value, str)), default=0)
+
     def with_fixed(self, settings: Mapping[str, Value]) -> SearchSpace:
         """Return the same space with some settings held at one value.
 

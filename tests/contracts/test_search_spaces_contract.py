@@ -24,6 +24,7 @@ TRAINING = {
     "learning_rate": FloatDistribution(1e-4, 3e-2, log=True),
     "optimizer": CategoricalDistribution(("rmsprop", "adam")),
     "schedule": CategoricalDistribution(("step", "cosine")),
+    "windows_per_segment": CategoricalDistribution((1, 5)),
 }
 
 PRUNING = {
@@ -93,6 +94,7 @@ def test_every_method_has_the_same_strong_start(method: str) -> None:
         "learning_rate": 0.01,
         "optimizer": "adam",
         "schedule": "cosine",
+        "windows_per_segment": 5,
     }
     row = "stcd" if method in {"tcd", "scd"} else method
     for name in first.keys() - TRAINING.keys():
@@ -105,7 +107,7 @@ def test_every_method_has_the_same_strong_start(method: str) -> None:
 def test_every_entry_of_table_6_is_a_first_point(dataset: str, row: str) -> None:
     entry = dict(TABLE6[dataset][row])
     entry["learning_rate"] = entry.pop("lr")
-    entry |= {"optimizer": "rmsprop", "schedule": "step"}
+    entry |= {"optimizer": "rmsprop", "schedule": "step", "windows_per_segment": 1}
     for method in ("stcd", "tcd", "scd") if row == "stcd" else (row,):
         space = built_in_search_space(method)
         values = {name: value for name, value in entry.items() if name in space.parameters}

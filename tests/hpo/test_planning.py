@@ -96,6 +96,17 @@ def test_a_batch_larger_than_the_data_is_refused(places: Places, prepared: Prepa
     plan_sweep(SweepConfig(**GOOD), places, SearchSpace.from_json(document))
 
 
+def test_a_batch_smaller_than_a_segment_is_refused(places: Places) -> None:
+    document = built_in_search_space("none").to_json()
+    sizes = {"type": "categorical", "choices": [4, 16]}
+    parameters = {**document["parameters"], "batch_size": sizes}
+    space = SearchSpace.from_json({**document, "parameters": parameters, "first_points": []})
+    message = r"at least the 5 windows of a segment, but the space goes down to 4; .*--set windows"
+    refuse(places, message, space)
+    fitting = space.with_fixed({"windows_per_segment": "1"})
+    plan_sweep(SweepConfig(**GOOD), places, fitting)
+
+
 def test_a_name_that_is_taken_is_refused(places: Places) -> None:
     plan, _ = plan_sweep(SweepConfig(**GOOD), places)
     SweepFolder(places.storage / "night").write_plan(plan)

@@ -64,7 +64,17 @@ def test_settings_are_sorted_into_weights_and_training() -> None:
     assert config.pairs == 7
     assert config.method == "stcd"
     assert config.weights == {"alpha1": 0.5, "alpha2": 1.0}
-    assert config.training == TrainingConfig(epochs=9, seed=4, **SETTINGS)
+    assert config.training == TrainingConfig(epochs=9, seed=4, windows_per_segment=5, **SETTINGS)
+
+
+@pytest.mark.parametrize(("given", "windows"), [({}, 5), ({"batch_size": 3}, 3)])
+def test_windows_that_no_space_names_go_by_segments_of_five(
+    given: dict[str, int], windows: int
+) -> None:
+    assert student_config("none", given, 9, 4).training.windows_per_segment == windows
+    assert (
+        student_config("none", {"windows_per_segment": 1}, 9, 4).training.windows_per_segment == 1
+    )
 
 
 def test_a_trial_reports_every_epoch_and_then_its_end(
