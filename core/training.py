@@ -46,6 +46,7 @@ __all__ = [
     "Trainer",
     "TrainingConfig",
     "count_steps",
+    "fewest_steps",
 ]
 
 
@@ -254,6 +255,13 @@ def count_steps(data: PreparedData, config: TrainingConfig) -> int:
     size = _segments_per_step(config)
     segments = [len(_segments_of(epoch, data, config)) for epoch in range(config.epochs)]
     return sum(math.ceil(count / size) for count in segments)
+
+
+def fewest_steps(data: PreparedData, config: TrainingConfig) -> int:
+    """Return the least number of ``count_steps`` over all seeds: they move the segments."""
+    size = config.windows_per_segment
+    rows, _ = segment_rows(data.stretches("train"), data.window_steps, size, size - 1)
+    return config.epochs * math.ceil(len(rows) / _segments_per_step(config))
 
 
 def _segments_per_step(config: TrainingConfig) -> int:

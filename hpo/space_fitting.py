@@ -12,14 +12,14 @@ from dataclasses import fields, replace
 
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError
-from core.training import count_steps
+from core.training import fewest_steps
 from core.training_config import TrainingConfig
 from hpo.objectives import SIZES
 from hpo.parameters import LOSS_WEIGHT, PRUNE, Range, Value
 from hpo.samplers import check_sampler
 from hpo.search_space import SearchSpace, method_settings, without_repeats
 from hpo.sweep_config import SweepConfig
-from hpo.trial_settings import StudentSizes, shape_flops
+from hpo.trial_settings import WINDOWS_PER_SEGMENT, StudentSizes, shape_flops
 
 
 def fit_space(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
@@ -100,10 +100,15 @@ def _check_target(most: int | None, smallest: int, whole: int) -> None:
 
 
 def _fewest_steps(space: SearchSpace, sizes: StudentSizes) -> int:
-    """Return the training steps of the trial with the largest batches."""
+    """Return the training steps of the trial with the largest batches, whatever its seed."""
     largest = int(space.largest("batch_size")) or TrainingConfig().batch_size
     training = TrainingConfig(epochs=sizes.config.epochs, batch_size=largest)
-    return count_steps(sizes.data, training)
+    ends = {int(end("windows_per_segment")) for end in (space.smallest, space.largest)}
+    segments = (ends - {0}) or {min(WINDOWS_PER_SEGMENT, largest)}
+    return min(
+        fewest_steps(sizes.data, replace(training, windows_per_segment=windows))
+        for windows in segments
+    )
 
 
 def _is_target(space: SearchSpace, config: SweepConfig) -> bool:

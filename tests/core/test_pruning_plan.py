@@ -11,7 +11,7 @@ from core.preprocessing.prepare import PreparedData, prepare
 from core.pruning import PruningConfig
 from core.pruning.plan import PruningPlan, plan_pruning
 from core.stgcn import PRUNING_BASE_CHANNELS, STUDENT_CHANNELS, TEACHER_CHANNELS, STGCNConfig
-from core.training import TrainingConfig
+from core.training import TrainingConfig, count_steps, fewest_steps
 
 TRAINING = TrainingConfig(epochs=3, batch_size=80, windows_per_segment=4)
 CONFIG = PruningConfig("none", {}, TRAINING, 2, 1, pruning_ratio=0.5)
@@ -183,3 +183,10 @@ def test_an_interval_longer_than_the_run_is_refused(data):
 def test_bad_settings_are_refused(fields, text):
     with pytest.raises(ConfigError, match=text):
         replace(CONFIG, **fields)
+
+
+@pytest.mark.parametrize("batch_size", range(20, 60, 5))
+def test_no_seed_has_fewer_steps_than_the_fewest(data: PreparedData, batch_size: int) -> None:
+    config = TrainingConfig(epochs=2, batch_size=batch_size, windows_per_segment=5)
+    counts = [count_steps(data, replace(config, seed=seed)) for seed in range(60)]
+    assert min(counts) == fewest_steps(data, config)
