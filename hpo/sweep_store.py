@@ -5,6 +5,8 @@
     STORAGE/NAME/results/0007.parquet  ``hpo.results``
     STORAGE/NAME/trials/0007/          student.safetensors; checkpoints/ while it runs
                                        and trajectory.json, if it was pruned
+    STORAGE/NAME/confirmation/         ledger.jsonl, results/ and trials/ of the best
+                                       configurations, trained again (``hpo.confirming``)
 
 Runs nothing. Only the process that holds the driver's lock may write the ledger and the records.
 """
@@ -27,6 +29,9 @@ from hpo.sweep_config import SweepConfig
 PLAN_VERSION = 1
 TEACHERS = "teachers"
 """The one folder of a storage that is no sweep."""
+CONFIRMATION = "confirmation"
+RESERVED_NAMES = (TEACHERS, CONFIRMATION)
+"""What no sweep may be called."""
 
 
 @dataclass(frozen=True)
@@ -53,24 +58,33 @@ class SweepPlan:
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """The paths of one sweep."""
+    """The paths of one sweep, or of the confirmation of one, which shares its plan."""
 
     path: Path
 
     @property
+    def confirmation(self) -> SweepFolder:
+        """Where the sweep's best configurations are trained again."""
+        return SweepFolder(self._sweep / CONFIRMATION)
+
+    @property
     def name(self) -> str:
         """The sweep's name."""
-        return self.path.name
+        return self._sweep.name
 
     @property
     def storage(self) -> Path:
-        """What it lies in, beside other sweeps and the teachers."""
-        return self.path.parent
+        """What the sweep lies in, beside other sweeps and the teachers."""
+        return self._sweep.parent
 
     @property
     def plan_file(self) -> Path:
-        """Its plan; there is a sweep where this is."""
-        return self.path / "sweep.json"
+        """The sweep's plan; there is a sweep where this is."""
+        return self._sweep / "sweep.json"
+
+    @property
+    def _sweep(self) -> Path:
+        return self.path.parent if self.path.name == CONFIRMATION else self.path
 
     @property
     def ledger_file(self) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from ray import tune
 
 from core.errors import ConfigError
 from hpo.ledger import Ledger
+from hpo.planned_runs import PlannedRun, PlannedRunSearcher
 from hpo.recording import Recorder
 from hpo.schedulers import make_scheduler
 from hpo.searcher import LedgerSearcher
@@ -38,14 +39,22 @@ WORKER_DEATHS = 2
 
 
 def tune_trials(
-    folder: SweepFolder, plan: SweepPlan, ledger: Ledger, recorder: Recorder, address: str
+    folder: SweepFolder,
+    plan: SweepPlan,
+    ledger: Ledger,
+    recorder: Recorder,
+    address: str,
+    runs: Sequence[PlannedRun] | None = None,
 ) -> None:
-    """Run the trials that the ledger does not know as ended."""
+    """Run the trials that the ledger does not know as ended; those of ``runs`` if given."""
     config = plan.config
     with cluster(address) as available, tempfile.TemporaryDirectory() as scratch:
         per_trial, concurrent = trial_resources(config, available)
-        searcher = LedgerSearcher(
-            config, plan.space, ledger, str(folder.path), concurrent, recorder.write, recorder.sizes
+        asked = (config, plan.space, ledger, str(folder.path), concurrent, recorder.write)
+        searcher = (
+            LedgerSearcher(*asked, recorder.sizes)
+            if runs is None
+            else PlannedRunSearcher(*asked, runs)
         )
         tune.Tuner(
             tune.with_resources(run_trial, per_trial),

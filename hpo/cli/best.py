@@ -58,15 +58,24 @@ def best(
     console.print(_table(rows, metric))
     for row in rows:
         console.print(f"{row['rank']}: {settings_text(row['config'])}", highlight=False)
+    if any(row["confirmed"] is None for row in rows):
+        console.print("- means one seed alone, which says little", highlight=False)
+        console.print(f"next: hpo confirm {_first_unconfirmed(rows)}", highlight=False)
     console.print(f"next: hpo export {rows[0]['sweep']} --top 1", highlight=False)
+
+
+def _first_unconfirmed(rows: list[dict[str, Any]]) -> str:
+    return str(next(row["sweep"] for row in rows if row["confirmed"] is None))
 
 
 def _table(rows: list[dict[str, Any]], metric: str) -> Table:
     from rich.table import Table
 
+    from hpo.cli.confirm import in_words
+
     shown = list(dict.fromkeys([metric, "val_mae_15", "val_mae_30", "val_mae_45"]))
     table = Table(box=None, pad_edge=False)
-    for heading in ("rank", "sweep", "trial", "method", *shown, "parameters"):
+    for heading in ("rank", "sweep", "trial", "method", *shown, "parameters", "confirmed"):
         table.add_column(heading.removeprefix("val_"), justify="right", no_wrap=True)
     for row in rows:
         values = (row["metrics"].get(name) for name in shown)
@@ -77,5 +86,6 @@ def _table(rows: list[dict[str, Any]], metric: str) -> Table:
             row["method"],
             *("-" if value is None else f"{value:.3f}" for value in values),
             f"{row['parameters']:,}",
+            "-" if row["confirmed"] is None else in_words(row["confirmed"]),
         )
     return table

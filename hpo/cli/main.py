@@ -12,6 +12,7 @@ import typer
 
 from core.errors import UserError
 from hpo.cli.best import best
+from hpo.cli.confirm import confirm
 from hpo.cli.data import app as data_app
 from hpo.cli.evaluate import evaluate
 from hpo.cli.export import export
@@ -34,6 +35,7 @@ app.command()(sweep)
 app.command()(resume)
 app.command()(status)
 app.command()(best)
+app.command()(confirm)
 app.command()(export)
 app.command()(evaluate)
 app.command()(profile)

@@ -35,8 +35,14 @@ MOST_ROWS = 12
 class SweepDisplay:
     """Watches a sweep (``hpo.sweep.SweepObserver``) and shows it."""
 
-    def __init__(self) -> None:
-        """Show nothing before the sweep says something."""
+    def __init__(self, title: str | None = None, again: str | None = None) -> None:
+        """Show nothing before the sweep says something.
+
+        Args:
+            title: what runs; None: the sweep's name.
+            again: the command that goes on after a stop; None: ``hpo resume NAME``.
+        """
+        self._title, self._again = title, again
         self.plan: SweepPlan | None = None
         self._teacher = TeacherDisplay()
         self._live = Live(console=error_console, auto_refresh=False, transient=True)
@@ -58,10 +64,15 @@ class SweepDisplay:
         self._live.stop()
         self._teacher.__exit__(kind, error, trace)
         if self.plan is not None and kind is not None and issubclass(kind, KeyboardInterrupt):
-            name = self.plan.config.name
+            again = self._again or f"hpo resume {self.plan.config.name}"
             error_console.print(
-                f"{name} is stopped; next: hpo resume {name}", highlight=False, soft_wrap=True
+                f"{self._name(self.plan.config)} is stopped; next: {again}",
+                highlight=False,
+                soft_wrap=True,
             )
+
+    def _name(self, config: SweepConfig) -> str:
+        return self._title or config.name
 
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
         """Show the teacher's bar."""
@@ -92,7 +103,7 @@ class SweepDisplay:
         config = plan.config
         done = state.num_ended
         head = Text(
-            f"{config.name}: {done} of {config.trials} trials{self._time_left(config, done)}"
+            f"{self._name(config)}: {done} of {config.trials} trials{self._time_left(config, done)}"
         )
         # A bar of its own ends no line; a table's row does.
         bar = Table.grid()
