@@ -21,6 +21,7 @@ from hpo.cli.resume import resume
 from hpo.cli.status import status
 from hpo.cli.sweep import sweep
 from hpo.cli.teacher import teacher
+from hpo.cli.trial import trial
 
 app = typer.Typer(
     help="Search for distilled students of STGCN traffic forecasters, on Ray Tune and Optuna.",
@@ -34,6 +35,7 @@ app.command()(teacher)
 app.command()(sweep)
 app.command()(resume)
 app.command()(status)
+app.command()(trial)
 app.command()(best)
 app.command()(confirm)
 app.command()(export)

@@ -116,3 +116,14 @@ def test_export_confirms_by_itself_what_is_not_confirmed(
     assert manifest["settings"]["seed"] == best.seed
     assert manifest["metrics"]["validation"]["val_mae"] == best.metrics["val_mae"]
     assert len(read_records(confirmed.confirmation.results)) == 6
+
+
+def test_a_trial_run_again_alone_gives_the_numbers_that_ray_gave(
+    confirmed: SweepFolder, places: Places, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = ["--storage", str(places.storage), "--format", "json"]
+    for what in (["0"], ["1", "--confirmation"]):
+        assert run(["trial", "searched", *what, "--rerun", *storage]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["rerun"] == {"same": True, "epochs": 2, "differences": []}
+        assert answer["record"]["status"] == "finished"
