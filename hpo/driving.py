@@ -6,6 +6,8 @@ ended come out. Shows nothing: whoever calls passes an observer.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -79,6 +81,7 @@ def drive(
     address: str,
     observer: SweepObserver,
     runs: Sequence[PlannedRun] | None = None,
+    deadline: float = math.inf,
 ) -> list[TrialRecord]:
     """Run what the ledger says is still to run and return the records of all that ended.
 
@@ -89,9 +92,10 @@ def drive(
         address: of a Ray cluster.
         observer: told of everything that happens.
         runs: these instead of what a sampler asks for.
+        deadline: of ``time.monotonic``; then what runs is left to be gone on with.
 
     Raises:
-        SweepInterruptedError: the user stopped it.
+        SweepInterruptedError: the user stopped it before the deadline.
     """
     ledger = Ledger(folder.ledger_file, lambda state: observer.on_change(plan, state))
     try:
@@ -100,9 +104,10 @@ def drive(
         if unfinished:
             _build_targets(folder, plan, data, observer)
         observer.on_change(plan, ledger.state)
-        if unfinished:
-            tune_trials(folder, plan, ledger, Recorder(folder, plan, data), address, runs)
-        if ledger.state.num_ended < plan.config.trials:
+        if unfinished and time.monotonic() < deadline:
+            recorder = Recorder(folder, plan, data)
+            tune_trials(folder, plan, ledger, recorder, address, runs, deadline)
+        if ledger.state.num_ended < plan.config.trials and time.monotonic() < deadline:
             raise SweepInterruptedError(folder.name)
     finally:
         ledger.close()

@@ -7,6 +7,8 @@ nothing: whoever calls passes an observer.
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 
 from core.devices import choose_device
@@ -15,6 +17,8 @@ from core.files import writable_folder
 from core.preprocessing.prepare import PreparedData
 from core.teachers import Teacher, TeacherConfig
 from hpo.driving import SilentObserver, SweepInterruptedError, SweepObserver, drive
+from hpo.extending import extend
+from hpo.ledger import read_ledger
 from hpo.planning import (
     PRUNING_BASE,
     Networks,
@@ -29,7 +33,7 @@ from hpo.planning import (
 from hpo.results import TrialRecord
 from hpo.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder, SweepPlan, find_sweep
+from hpo.sweep_store import SweepFolder, SweepPlan, extended_plan, find_sweep
 from hpo.tuning import cluster, trial_resources
 
 __all__ = [
@@ -46,6 +50,7 @@ def run_sweep(
     places: Places | None = None,
     space: SearchSpace | None = None,
     observer: SweepObserver | None = None,
+    time_budget: float = math.inf,
 ) -> list[TrialRecord]:
     """Search from the beginning and return the records of all trials.
 
@@ -54,17 +59,19 @@ def run_sweep(
         places: where data and results lie; None: ``data`` and ``runs`` below the current folder.
         space: None takes the project's own space of the method.
         observer: told of everything that happens.
+        time_budget: seconds; then the sweep ends, to be gone on with by ``resume_sweep``.
 
     Raises:
         UserError: before anything is trained.
         SweepInterruptedError: stopped by the user; what ended is kept.
     """
     places, observer = places or Places(), observer or SilentObserver()
+    deadline = time.monotonic() + time_budget
     plan, data = plan_sweep(config, places, space)
     folder = SweepFolder(writable_folder(places.storage).resolve() / config.name)
     with cluster(places.address) as available:
         trial_resources(config, available)
-        return _begin(folder, plan, data, places, observer)
+        return _begin(folder, plan, data, places, observer, deadline)
 
 
 def _begin(
@@ -73,6 +80,7 @@ def _begin(
     data: PreparedData,
     places: Places,
     observer: SweepObserver,
+    deadline: float,
 ) -> list[TrialRecord]:
     """Take the sweep's name, train the teacher it lacks, fix the plan and run it."""
     config = plan.config
@@ -81,25 +89,41 @@ def _begin(
         networks = _train_missing(config, folder.storage, data, observer)
         plan = make_plan(config, plan.space, places, data, networks)
         folder.write_plan(plan)
-        return drive(folder, plan, data, places.address, observer)
+        return drive(folder, plan, data, places.address, observer, deadline=deadline)
 
 
 def resume_sweep(
-    name: str, places: Places | None = None, observer: SweepObserver | None = None
+    name: str,
+    places: Places | None = None,
+    observer: SweepObserver | None = None,
+    *,
+    trials: int | None = None,
+    time_budget: float = math.inf,
 ) -> list[TrialRecord]:
     """Go on with a sweep after any stop; trials that ended are not run again.
 
+    Args:
+        name: of the sweep.
+        places: where data and results lie; None: ``data`` and ``runs`` below the current folder.
+        observer: told of everything that happens.
+        trials: how many there are to be in all, also of a sweep that had ended; None: as before.
+        time_budget: seconds; then the sweep ends, to be gone on with again.
+
     Raises:
-        UserError: there is no such sweep, another process drives it, or its data changed.
+        UserError: there is no such sweep, another process drives it, its data changed, or it has
+            more than ``trials`` already.
         SweepInterruptedError: stopped by the user again.
     """
-    places = places or Places()
+    places, deadline = places or Places(), time.monotonic() + time_budget
     folder = find_sweep(places.storage.resolve(), name)
     writable_folder(folder.path)
     with folder.driver_lock():
-        plan = folder.read_plan()
-        data = open_planned_data(plan)
-        return drive(folder, plan, data, places.address, observer or SilentObserver())
+        data = open_planned_data(folder.read_plan())
+        if trials is not None:
+            extend(folder, trials, read_ledger(folder.ledger_file))
+        plan = extended_plan(folder.read_plan(), read_ledger(folder.ledger_file))
+        watching = observer or SilentObserver()
+        return drive(folder, plan, data, places.address, watching, deadline=deadline)
 
 
 def _train_missing(

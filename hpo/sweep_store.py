@@ -17,12 +17,13 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from core.errors import StorageError, UnknownNameError
 from core.files import check_name, write_json
+from hpo.ledger import SweepState
 from hpo.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 
@@ -54,6 +55,12 @@ class SweepPlan:
     reference: dict[str, float] = field(default_factory=dict)
     """With several objectives: what their hypervolume is measured against, the error of repeating
     the last observation and the largest student."""
+
+
+def extended_plan(plan: SweepPlan, state: SweepState) -> SweepPlan:
+    """Return a plan with as many trials as were asked for since the sweep began."""
+    trials = state.extended_to or plan.config.trials
+    return replace(plan, config=replace(plan.config, trials=trials))
 
 
 @dataclass(frozen=True)

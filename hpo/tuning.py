@@ -6,9 +6,11 @@ or the user interrupted. Ray's own snapshots go to a temporary folder and are th
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -45,8 +47,13 @@ def tune_trials(
     recorder: Recorder,
     address: str,
     runs: Sequence[PlannedRun] | None = None,
+    deadline: float = math.inf,
 ) -> None:
-    """Run the trials that the ledger does not know as ended; those of ``runs`` if given."""
+    """Run the trials that the ledger does not know as ended; those of ``runs`` if given.
+
+    At the ``deadline`` (of ``time.monotonic``) Ray stops the trials that run without a word to
+    the searcher, so the ledger keeps them as unfinished.
+    """
     config = plan.config
     with cluster(address) as available, tempfile.TemporaryDirectory() as scratch:
         per_trial, concurrent = trial_resources(config, available)
@@ -65,6 +72,7 @@ def tune_trials(
                 ),
                 num_samples=-1,
                 reuse_actors=True,
+                time_budget_s=_seconds_until(deadline),
             ),
             run_config=tune.RunConfig(
                 name=folder.name,
@@ -73,6 +81,10 @@ def tune_trials(
                 failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
             ),
         ).fit()
+
+
+def _seconds_until(deadline: float) -> float | None:
+    return None if math.isinf(deadline) else max(1.0, deadline - time.monotonic())
 
 
 @contextmanager

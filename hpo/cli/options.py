@@ -21,6 +21,10 @@ AnswerFormat = Annotated[
 Address = Annotated[
     str, typer.Option(help="Of a running Ray cluster; `local` starts one on this machine.")
 ]
+TimeBudget = Annotated[
+    str | None,
+    typer.Option(metavar="2h|90m|1h30m", help="End after this time; `hpo resume` goes on."),
+]
 Channel = Annotated[
     str | None,
     typer.Option(help="Channel of an NPZ array: a position, or flow, occupancy or speed."),

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
 
-from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage
+from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage, TimeBudget
 from hpo.cli.output import Format
 
 
 def resume(
     name: Annotated[str, typer.Argument(help="A sweep's name; `hpo status` shows them.")],
+    trials: Annotated[
+        int | None, typer.Option(help="How many in all, more than before; also once it has ended.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Must be what it began with, as --objective and --space.")
+    ] = None,
+    objective: Annotated[str | None, typer.Option(help="Must be what it began with.")] = None,
+    space: Annotated[str | None, typer.Option(help="Must be what it began with.")] = None,
+    time_budget: TimeBudget = None,
     address: Address = "local",
     storage: Storage = STORAGE,
     output: AnswerFormat = Format.table,
 ) -> None:
-    """Go on with a sweep; trials that ended are never run again."""
+    """Go on with a sweep; trials that ended are never run again.
+
+    hpo resume ord-first --trials 40
+    """
+    from hpo.cli.durations import read_duration
+    from hpo.cli.sweep import find_space
     from hpo.cli.sweep_display import SweepDisplay, answer
+    from hpo.extending import check_comparable
     from hpo.planning import Places
     from hpo.sweep import resume_sweep
     from hpo.sweep_store import find_sweep
 
-    config = find_sweep(storage, name).read_plan().config
+    plan = find_sweep(storage, name).read_plan()
+    wanted = None if space is None else find_space(plan.config.method, space, [])
+    check_comparable(plan, {"epochs": epochs, "objective": objective}, wanted)
+    seconds = read_duration("--time-budget", time_budget) or math.inf
+    places = Places(storage=storage, address=address)
     with SweepDisplay() as display:
-        records = resume_sweep(name, Places(storage=storage, address=address), display)
-    answer(config, records, display.plan, output)
+        records = resume_sweep(name, places, display, trials=trials, time_budget=seconds)
+    answer(plan.config, records, display.plan, output)
+    display.tell_what_is_left()

@@ -32,8 +32,10 @@ def status(
 
 def _summary(folder: SweepFolder) -> dict[str, Any]:
     from hpo.ledger import read_ledger
+    from hpo.sweep_store import extended_plan
 
-    plan, state = folder.read_plan(), read_ledger(folder.ledger_file)
+    state = read_ledger(folder.ledger_file)
+    plan = extended_plan(folder.read_plan(), state)
     best = state.best(plan.config.metric)
     return {
         "sweep": folder.name,

@@ -44,6 +44,7 @@ class SweepDisplay:
         """
         self._title, self._again = title, again
         self.plan: SweepPlan | None = None
+        self._state: SweepState | None = None
         self._teacher = TeacherDisplay()
         self._live = Live(console=error_console, auto_refresh=False, transient=True)
         self._told: set[int] = set()
@@ -88,6 +89,7 @@ class SweepDisplay:
 
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
         """Draw the sweep anew, or print what ended."""
+        self._state = state
         if self.plan is None:
             self.plan, self._ended_before = plan, state.num_ended
             self._teacher.__exit__(None, None, None)
@@ -98,6 +100,19 @@ class SweepDisplay:
             self._live.update(self._drawing(plan, state), refresh=True)
         else:
             self._tell(plan.config, state)
+
+    def tell_what_is_left(self) -> None:
+        """Say that a sweep which ran out of time can be gone on with."""
+        if self.plan is None or self._state is None:
+            return
+        config, done = self.plan.config, self._state.num_ended
+        if done < config.trials:
+            error_console.print(
+                f"time is up: {done} of {config.trials} trials have ended; next: hpo resume "
+                f"{config.name}",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def _drawing(self, plan: SweepPlan, state: SweepState) -> Group:
         config = plan.config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from hpo.ledger import SweepState, read_ledger
 from hpo.planning import Places
 from hpo.results import read_records
 from hpo.search_space import load_search_space
-from hpo.sweep import SweepInterruptedError, run_sweep
+from hpo.sweep import SweepInterruptedError, resume_sweep, run_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
 from tests.integration.sweeps import Watcher, events
@@ -127,3 +128,28 @@ def test_a_trial_run_again_alone_gives_the_numbers_that_ray_gave(
         answer = json.loads(capsys.readouterr().out)
         assert answer["rerun"] == {"same": True, "epochs": 2, "differences": []}
         assert answer["record"]["status"] == "finished"
+
+
+def test_a_time_budget_ends_a_sweep_and_more_trials_go_on_with_it(
+    places: Places, space_file: Path
+) -> None:
+    budget = 6.0
+
+    def wait_it_out(state: SweepState) -> None:
+        if any(trial.history for trial in state.trials.values()):
+            time.sleep(max(0.0, begun + budget + 0.1 - time.monotonic()))
+
+    config = SweepConfig("timed", "none", "small", trials=3, epochs=2)
+    begun = time.monotonic()
+    space = load_search_space(space_file)
+    records = run_sweep(config, places, space, Watcher(wait_it_out), time_budget=budget)
+    folder = SweepFolder(places.storage.resolve() / "timed")
+    state = read_ledger(folder.ledger_file)
+    assert len(records) == state.num_ended < 3
+    assert len(resume_sweep("timed", places, trials=4)) == 4
+    before = folder.ledger_file.read_bytes()
+    assert len(resume_sweep("timed", places, trials=4)) == 4
+    assert folder.ledger_file.read_bytes() == before
+    kinds = Counter(event["event"] for event in events(folder.path))
+    assert kinds == {"suggested": 4, "extended": 1, "ended": 4, "epoch": 6}
+    assert read_ledger(folder.ledger_file).trials[3].status == "failed"
