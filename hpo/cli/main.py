@@ -19,6 +19,7 @@ from hpo.cli.export import export
 from hpo.cli.profile import profile
 from hpo.cli.resume import resume
 from hpo.cli.status import status
+from hpo.cli.study import study
 from hpo.cli.sweep import sweep
 from hpo.cli.teacher import teacher
 from hpo.cli.trial import trial
@@ -35,6 +36,7 @@ app.command()(teacher)
 app.command()(sweep)
 app.command()(resume)
 app.command()(status)
+app.command()(study)
 app.command()(trial)
 app.command()(best)
 app.command()(confirm)

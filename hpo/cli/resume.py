@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage, TimeBudget
+from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage, TensorBoard, TimeBudget
 from hpo.cli.output import Format
 
 
@@ -22,6 +22,7 @@ def resume(
     objective: Annotated[str | None, typer.Option(help="Must be what it began with.")] = None,
     space: Annotated[str | None, typer.Option(help="Must be what it began with.")] = None,
     time_budget: TimeBudget = None,
+    tensorboard: TensorBoard = False,
     address: Address = "local",
     storage: Storage = STORAGE,
     output: AnswerFormat = Format.table,
@@ -32,7 +33,7 @@ def resume(
     """
     from hpo.cli.durations import read_duration
     from hpo.cli.sweep import find_space
-    from hpo.cli.sweep_display import SweepDisplay, answer
+    from hpo.cli.sweep_display import SweepDisplay, answer, observer_of
     from hpo.extending import check_comparable
     from hpo.planning import Places
     from hpo.sweep import resume_sweep
@@ -44,6 +45,7 @@ def resume(
     seconds = read_duration("--time-budget", time_budget) or math.inf
     places = Places(storage=storage, address=address)
     with SweepDisplay() as display:
-        records = resume_sweep(name, places, display, trials=trials, time_budget=seconds)
+        watching = observer_of(display, storage / name, tensorboard)
+        records = resume_sweep(name, places, watching, trials=trials, time_budget=seconds)
     answer(plan.config, records, display.plan, output)
     display.tell_what_is_left()

@@ -18,13 +18,22 @@ _COUNTED: tuple[Status, ...] = ("finished", "pruned", "failed", "infeasible", "r
 
 def status(
     name: Annotated[str | None, typer.Argument(help="A sweep's name; by default all.")] = None,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="Follow one sweep until it ends; Ctrl-C ends that only.")
+    ] = False,
     storage: Storage = STORAGE,
     output: AnswerFormat = Format.table,
 ) -> None:
     """Show how one sweep stands, or all of them."""
+    from core.errors import ConfigError
+    from hpo.cli.watching import watch
     from hpo.sweep_store import all_sweeps, find_sweep
 
+    if watching and (name is None or output is Format.json):
+        raise ConfigError("--watch follows one sweep for people; give its name and no --format")
     if name is not None:
+        if watching:
+            watch(find_sweep(storage, name))
         _show_one(find_sweep(storage, name), output)
     else:
         _show_all(all_sweeps(storage), output)

@@ -17,6 +17,7 @@ from hpo.cli.options import (
     AnswerFormat,
     DataFolder,
     Storage,
+    TensorBoard,
     TimeBudget,
 )
 from hpo.cli.output import Format
@@ -94,6 +95,7 @@ def sweep(
         typer.Option(help="A sweep, also of another dataset, whose best to try first."),
     ] = None,
     time_budget: TimeBudget = None,
+    tensorboard: TensorBoard = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
     ] = False,
@@ -107,7 +109,7 @@ def sweep(
     Trains a teacher first if the method needs one and there is none. Stop it at any time;
     `hpo resume NAME` goes on.
     """
-    from hpo.cli.sweep_display import SweepDisplay, answer
+    from hpo.cli.sweep_display import SweepDisplay, answer, observer_of
     from hpo.planning import Places, plan_sweep
     from hpo.sweep import run_sweep
     from hpo.sweep_config import SweepConfig
@@ -144,7 +146,8 @@ def sweep(
         _print_plan(config.to_json(), plan.space, plan.teacher_fingerprint)
         return
     with SweepDisplay() as display:
-        records = run_sweep(config, places, searched, display, seconds or math.inf)
+        watching = observer_of(display, storage / config.name, tensorboard)
+        records = run_sweep(config, places, searched, watching, seconds or math.inf)
     answer(config, records, display.plan, output)
     display.tell_what_is_left()
 

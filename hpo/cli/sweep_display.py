@@ -22,7 +22,10 @@ from hpo.cli.teacher_display import TeacherDisplay
 from hpo.ledger import ENDED_STATUSES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from core.training import EpochReport
+    from hpo.driving import SweepObserver
     from hpo.ledger import SweepState, Trial
     from hpo.results import TrialRecord
     from hpo.sweep_config import SweepConfig
@@ -149,6 +152,15 @@ class SweepDisplay:
                     markup=False,
                     soft_wrap=True,
                 )
+
+
+def observer_of(display: SweepDisplay, sweep: Path, tensorboard: bool) -> SweepObserver:
+    """Return what watches a sweep: the display, and logs for TensorBoard if wanted."""
+    if not tensorboard:
+        return display
+    from hpo.tensorboard_logs import TensorBoardLogs
+
+    return TensorBoardLogs(sweep / "tensorboard", display)
 
 
 def describe(trial: Trial, objective: str) -> str:
