@@ -57,25 +57,27 @@ def best(
         return
     console.print(_table(rows, metric))
     for row in rows:
-        console.print(f"{row['rank']}: {settings_text(row['config'])}", highlight=False)
-    if any(row["confirmed"] is None for row in rows):
-        console.print("- means one seed alone, which says little", highlight=False)
-        console.print(f"next: hpo confirm {_first_unconfirmed(rows)}", highlight=False)
-    console.print(f"next: hpo export {rows[0]['sweep']} --top 1", highlight=False)
+        line = f"{row['rank']}: {settings_text(row['config'])}; {_standing(row['confirmed'])}"
+        console.print(line, highlight=False)
+    if rows[0]["confirmed"] is None:
+        console.print(f"next: hpo confirm {rows[0]['sweep']}", highlight=False)
+        console.print(f"      hpo export {rows[0]['sweep']} --top 1", highlight=False)
+    else:
+        console.print(f"next: hpo export {rows[0]['sweep']} --top 1", highlight=False)
 
 
-def _first_unconfirmed(rows: list[dict[str, Any]]) -> str:
-    return str(next(row["sweep"] for row in rows if row["confirmed"] is None))
+def _standing(known: dict[str, Any] | None) -> str:
+    from hpo.cli.confirm import in_words
+
+    return "not confirmed" if known is None else f"confirmed: {in_words(known)}"
 
 
 def _table(rows: list[dict[str, Any]], metric: str) -> Table:
     from rich.table import Table
 
-    from hpo.cli.confirm import in_words
-
     shown = list(dict.fromkeys([metric, "val_mae_15", "val_mae_30", "val_mae_45"]))
     table = Table(box=None, pad_edge=False)
-    for heading in ("rank", "sweep", "trial", "method", *shown, "parameters", "confirmed"):
+    for heading in ("rank", "sweep", "trial", "method", *shown, "parameters"):
         table.add_column(heading.removeprefix("val_"), justify="right", no_wrap=True)
     for row in rows:
         values = (row["metrics"].get(name) for name in shown)
@@ -86,6 +88,5 @@ def _table(rows: list[dict[str, Any]], metric: str) -> Table:
             row["method"],
             *("-" if value is None else f"{value:.3f}" for value in values),
             f"{row['parameters']:,}",
-            "-" if row["confirmed"] is None else in_words(row["confirmed"]),
         )
     return table

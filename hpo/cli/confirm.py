@@ -105,7 +105,6 @@ def _show(name: str, ranked: list[Confirmed]) -> None:
     )
     for heading in ("rank", "trial", "in the search", "mean ± spread", "lowest", "highest"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("settings")
     for rank, one in enumerate(ranked, start=1):
         summary = one.summary()
         table.add_row(
@@ -114,9 +113,10 @@ def _show(name: str, ranked: list[Confirmed]) -> None:
             f"{one.trial.metrics[metric]:.3f}",
             in_words(summary),
             *("-" if summary[key] is None else f"{summary[key]:.3f}" for key in _ENDS),
-            settings_text(one.trial.settings),
         )
     console.print(table)
+    for rank, one in enumerate(ranked, start=1):
+        console.print(f"{rank}: {settings_text(one.trial.settings)}", highlight=False)
     console.print(f"next: hpo export {name} --top 1", highlight=False)
 
 

@@ -208,8 +208,9 @@ def test_best_tells_what_is_confirmed(
     monkeypatch.setenv("COLUMNS", "200")
     assert run(["best", "--dataset", "small", "--storage", str(sweep.storage)]) == 0
     out = capsys.readouterr().out
-    assert "2.600 ± 0.141, 2 seeds" in out
-    assert "next: hpo confirm first" in out
+    assert "confirmed: 2.600 ± 0.141, 2 seeds" in out
+    assert "not confirmed" in out
+    assert "next: hpo export first" in out
 
 
 @pytest.fixture
