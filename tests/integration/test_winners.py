@@ -151,5 +151,9 @@ def test_a_time_budget_ends_a_sweep_and_more_trials_go_on_with_it(
     assert len(resume_sweep("timed", places, trials=4)) == 4
     assert folder.ledger_file.read_bytes() == before
     kinds = Counter(event["event"] for event in events(folder.path))
-    assert kinds == {"suggested": 4, "extended": 1, "ended": 4, "epoch": 6}
-    assert read_ledger(folder.ledger_file).trials[3].status == "failed"
+    # An epoch whose checkpoint was written but whose report nobody heard is not reported again.
+    assert kinds.pop("epoch") in {4, 5, 6}
+    assert kinds == {"suggested": 4, "extended": 1, "ended": 4}
+    trials = read_ledger(folder.ledger_file).trials
+    assert [max(trial.history, default=0) for trial in trials.values()] == [2, 2, 2, 0]
+    assert trials[3].status == "failed"
