@@ -1,7 +1,10 @@
 """The best students of a sweep in, export folders out.
 
-    STORAGE/NAME/exports/1-trial-0007/      ``core.export``; its rank when it was exported
+    STORAGE/NAME/exports/1-trial-0007/           ``core.export``; its rank when it was exported
+    STORAGE/NAME/exports/1-trial-0007-run-0002/  the best run of a confirmed configuration
 
+Confirmed configurations are ranked by their mean over fresh seeds (``hpo.confirmation``), and of
+the best the run with the lowest validation error is exported.
 Each student is exported once, so the test days are looked at once; asked for again, it is
 returned or copied. Which trials are best is told by the records (``hpo.selection``).
 """
@@ -22,58 +25,96 @@ from core.files import folder_written_aside, writable_folder
 from core.forecasting import evaluate
 from core.preprocessing.prepare import PreparedData
 from core.teachers import open_teacher, teacher_folder
+from hpo.confirmation import Confirmed, confirmed
 from hpo.planning import open_planned_data
 from hpo.results import TrialRecord, read_records
-from hpo.selection import best, ranked_records
+from hpo.selection import ranked_records, records_of
 from hpo.sweep_store import SweepFolder, SweepPlan, find_sweep
 
 
-def export_best(folder: SweepFolder, top: int, out: Path | None = None) -> list[Path]:
-    """Export the best finished trials of a sweep by its own objective.
+def export_best(
+    folder: SweepFolder, top: int, out: Path | None = None, *, confirmed: bool = False
+) -> list[Path]:
+    """Export the best students of a sweep by its own objective.
 
     Args:
         folder: the sweep.
         top: how many; fewer come back if fewer have finished.
         out: where copies go as well; None: they lie in the sweep's own ``exports`` alone.
+        confirmed: only of configurations that were confirmed, judged by their runs alone.
 
     Returns:
         The export folders, the best first.
 
     Raises:
-        ExportError: no trial has finished, its student is gone, or ``out`` holds something else
-            where a copy belongs.
+        ExportError: no trial has finished or is confirmed, its student is gone, or ``out`` holds
+            something else where a copy belongs.
     """
     sweep = _ExportedSweep(folder)
-    trials = [record.trial for record in sweep.ranked]
+    winners = (sweep.confirmed if confirmed else sweep.searched)[:top]
     if top < 1:
         raise ConfigError(f"--top must be at least 1, got {top}")
-    if not trials:
-        raise ExportError(
-            f"a sweep needs a finished trial to export, but {folder.name!r} has none; see "
-            f"`hpo status {folder.name}`"
-        )
-    exports = [sweep.export(trial) for trial in trials[:top]]
+    if not winners:
+        raise _nothing_to_export(f"sweep {folder.name!r}", confirmed, folder.name)
+    exports = [sweep.export(winner) for winner in winners]
     return exports if out is None else [_copied(path, out / path.name) for path in exports]
 
 
 def export_dataset_best(
-    dataset: str, storage: Path, top: int, out: Path | None = None
+    dataset: str, storage: Path, top: int, out: Path | None = None, *, confirmed: bool = False
 ) -> list[Path]:
-    """Export the best finished trials over all sweeps of a dataset by validation MAE.
+    """Export the best students over all sweeps of a dataset by validation MAE.
 
     Copies in ``out`` are called ``<rank>-<sweep>-trial-0007``. Otherwise like ``export_best``.
     """
-    rows = best(dataset, storage, top=top)
-    if not rows:
-        raise ExportError(
-            f"dataset {dataset!r} needs a finished trial to export, but has none; see `hpo status`"
-        )
-    sweeps = {row["sweep"]: _ExportedSweep(find_sweep(storage, row["sweep"])) for row in rows}
-    exports = [sweeps[row["sweep"]].export(row["trial"]) for row in rows]
+    names = list(dict.fromkeys(record.sweep for record in records_of(dataset, storage)))
+    sweeps = [_ExportedSweep(find_sweep(storage, name), "val_mae") for name in names]
+    found = [
+        (sweep, winner)
+        for sweep in sweeps
+        for winner in (sweep.confirmed if confirmed else sweep.searched)
+    ]
+    found.sort(key=lambda pair: pair[1].order)
+    if not found:
+        raise _nothing_to_export(f"dataset {dataset!r}", confirmed, "NAME")
+    exports = [sweep.export(winner) for sweep, winner in found[:top]]
     if out is None:
         return exports
-    names = [f"{row['rank']}-{row['sweep']}-trial-{row['trial']:04d}" for row in rows]
-    return [_copied(path, out / name) for path, name in zip(exports, names, strict=True)]
+    copies = [
+        f"{rank}-{sweep.folder.name}-{winner.name}"
+        for rank, (sweep, winner) in enumerate(found[:top], start=1)
+    ]
+    return [_copied(path, out / name) for path, name in zip(exports, copies, strict=True)]
+
+
+def _nothing_to_export(what: str, confirmed: bool, name: str) -> ExportError:
+    if confirmed:
+        return ExportError(
+            f"{what} needs a confirmed configuration to export, but has none; run `hpo confirm "
+            f"{name}`, or export with --unconfirmed"
+        )
+    return ExportError(f"{what} needs a finished trial to export, but has none; see `hpo status`")
+
+
+@dataclass(frozen=True)
+class _Winner:
+    """A student to be exported."""
+
+    record: TrialRecord
+    """The run that trained it."""
+    trial: int
+    """The sweep's trial that found its configuration."""
+    rank: int
+    """In its sweep."""
+    order: tuple[bool, float, str, int]
+    """Among winners of other sweeps."""
+    confirmed: Confirmed | None
+
+    @property
+    def name(self) -> str:
+        """What its folder is called after the rank."""
+        run = "" if self.confirmed is None else f"-run-{self.record.trial:04d}"
+        return f"trial-{self.trial:04d}{run}"
 
 
 @dataclass(frozen=True)
@@ -81,14 +122,43 @@ class _ExportedSweep:
     """A sweep and what all its exports share, read when the first needs it."""
 
     folder: SweepFolder
+    judged_by: str | None = None
+    """A metric; None: the sweep's own."""
 
     @cached_property
     def plan(self) -> SweepPlan:
         return self.folder.read_plan()
 
+    @property
+    def metric(self) -> str:
+        return self.judged_by or self.plan.config.metric
+
     @cached_property
     def ranked(self) -> list[TrialRecord]:
-        return ranked_records(read_records(self.folder.results), self.plan.config.metric)
+        return ranked_records(read_records(self.folder.results), self.metric)
+
+    @cached_property
+    def searched(self) -> list[_Winner]:
+        """Every finished trial, the best first."""
+        return [
+            _Winner(one, one.trial, rank, (False, one.metrics[self.metric], *_place(one)), None)
+            for rank, one in enumerate(self.ranked, start=1)
+        ]
+
+    @cached_property
+    def confirmed(self) -> list[_Winner]:
+        """The best run of every confirmed configuration, the best configuration first."""
+        found = [one for one in confirmed(self.folder, self.ranked, self.metric) if one.finished]
+        return [
+            _Winner(
+                one.finished[0],
+                one.trial.trial,
+                rank,
+                (one.failed > 0, one.mean, *_place(one.trial)),
+                one,
+            )
+            for rank, one in enumerate(found, start=1)
+        ]
 
     @cached_property
     def data(self) -> PreparedData:
@@ -104,21 +174,21 @@ class _ExportedSweep:
             return None
         return evaluate(open_teacher(folder).load(self.data), self.data, "test")
 
-    def export(self, trial: int) -> Path:
-        """Export a trial, or return the export that is there."""
-        ranks = {record.trial: rank for rank, record in enumerate(self.ranked, start=1)}
-        record = self.ranked[ranks[trial] - 1]
-        lineage = self._lineage(record)
+    def export(self, winner: _Winner) -> Path:
+        """Export a student, or return the export that is there."""
+        lineage = self._lineage(winner)
         exports = writable_folder(self.folder.path / "exports")
-        for path in sorted(exports.glob(f"[0-9]*-trial-{trial:04d}")):
+        for path in sorted(exports.glob(f"[0-9]*-{winner.name}")):
             if _is_export_of(path, lineage):
                 return path
-        path = exports / f"{ranks[trial]}-trial-{trial:04d}"
-        self._write(path, record, lineage)
+        path = exports / f"{winner.rank}-{winner.name}"
+        self._write(path, winner, lineage)
         return path
 
-    def _write(self, path: Path, record: TrialRecord, lineage: dict[str, Any]) -> None:
-        student = self.folder.student(record.trial)
+    def _write(self, path: Path, winner: _Winner, lineage: dict[str, Any]) -> None:
+        record = winner.record
+        folder = self.folder if winner.confirmed is None else self.folder.confirmation
+        student = folder.student(record.trial)
         if not student.is_file():
             raise ExportError(
                 f"trial {record.trial} of {record.sweep!r} must have a student at {student}, but "
@@ -130,16 +200,18 @@ class _ExportedSweep:
         facts = StudentFacts(settings, record.metrics, lineage, self.teacher_test)
         export_student(path, model, self.data, dataset.adjacency, facts)
 
-    def _lineage(self, record: TrialRecord) -> dict[str, Any]:
-        base = self.plan.base_fingerprint
+    def _lineage(self, winner: _Winner) -> dict[str, Any]:
+        record, base = winner.record, self.plan.base_fingerprint
+        own = None if winner.confirmed is None else winner.confirmed.summary()
         return {
             **({} if base is None else {"base_fingerprint": base}),
+            **({} if own is None else {"confirmed": {"run": record.trial, **own}}),
             "dataset": record.dataset,
             "dataset_fingerprint": record.dataset_fingerprint,
             "teacher_fingerprint": record.teacher_fingerprint,
             "space_fingerprint": record.space_fingerprint,
             "sweep": record.sweep,
-            "trial": record.trial,
+            "trial": winner.trial,
             "seed": record.seed,
             "best_epoch": record.best_epoch,
             "ended": record.ended,
@@ -147,6 +219,10 @@ class _ExportedSweep:
             "versions": record.versions,
             "command": self.plan.command,
         }
+
+
+def _place(record: TrialRecord) -> tuple[str, int]:
+    return record.sweep, record.trial
 
 
 def _is_export_of(path: Path, lineage: dict[str, Any]) -> bool:

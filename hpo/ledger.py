@@ -3,6 +3,7 @@
     {"event": "suggested", "trial": 7, "settings": {…}, "seed": …, "time": …}
     {"event": "epoch", "trial": 7, "epoch": 3, "metrics": {…}, "time": …}
     {"event": "ended", "trial": 7, "status": "finished", "metrics": {…}, "reason": null, …}
+    {"event": "extended", "trials": 40, "time": …}
 
 Append-only, one writer. A line cut short by a crash is dropped when the ledger is opened again; it
 was never acted on. Whoever shows or resumes a sweep replays its ledger; Optuna's study and Ray's
@@ -57,6 +58,8 @@ class SweepState:
     """All trials of a sweep, by number; what ``apply`` makes of the events so far."""
 
     trials: dict[int, Trial] = field(default_factory=dict)
+    extended_to: int | None = None
+    """How many trials there are to be, where more were asked for after the sweep began."""
 
     def apply(self, event: Event) -> None:
         """Take in one event, or refuse it and stay as it was.
@@ -112,12 +115,17 @@ def _ended(state: SweepState, event: Event) -> None:
     trial.status = event["status"]
 
 
+def _extended(state: SweepState, event: Event) -> None:
+    _require(isinstance(event["trials"], int) and event["trials"] > (state.extended_to or 0))
+    state.extended_to = event["trials"]
+
+
 def _require(fits: bool) -> None:
     if not fits:
         raise ValueError
 
 
-_APPLY = {"suggested": _suggested, "epoch": _epoch, "ended": _ended}
+_APPLY = {"suggested": _suggested, "epoch": _epoch, "ended": _ended, "extended": _extended}
 
 
 class Ledger:

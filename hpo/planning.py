@@ -30,7 +30,7 @@ from hpo.schedulers import make_scheduler
 from hpo.search_space import SearchSpace, built_in_search_space
 from hpo.space_fitting import check_objectives, fit_space, largest_sizes
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import TEACHERS, SweepFolder, SweepPlan
+from hpo.sweep_store import RESERVED_NAMES, SweepFolder, SweepPlan
 from hpo.trial_settings import StudentSizes
 
 PRUNING_BASE = TeacherConfig(channels=PRUNING_BASE_CHANNELS)
@@ -73,8 +73,8 @@ def plan_sweep(
     Raises:
         UserError: with what to do about it.
     """
-    if config.name == TEACHERS:
-        raise ConfigError(f"a sweep cannot be called {TEACHERS!r}; choose another name")
+    if config.name in RESERVED_NAMES:
+        raise ConfigError(f"a sweep cannot be called {config.name!r}; choose another name")
     make_scheduler(config.scheduler, metric=config.metric, mode="min", epochs=config.epochs)
     check_objectives(config)
     space = space or built_in_search_space(config.method)

@@ -13,26 +13,19 @@ from collections.abc import Callable
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from core.errors import ConfigError
 from core.seeding import derived_seed
-from hpo.ledger import ENDED_STATUSES, Ledger, SweepState, Trial
+from hpo.ledger import Ledger, SweepState, Trial
 from hpo.objectives import SIZES
-from hpo.samplers import make_sampler, past_attributes
+from hpo.samplers import make_sampler
 from hpo.search_space import SearchSpace
+from hpo.study import CONSTRAINT, STATES, told_trials
 from hpo.sweep_config import SweepConfig
 from hpo.trial_settings import StudentSizes
 
-_STATES = {
-    "finished": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-    # Told with its constraint and an endless error: a sampler learns from complete trials alone.
-    "infeasible": TrialState.COMPLETE,
-}
-_CONSTRAINT = "parameters"
 MOST_INFEASIBLE = 500
 """Students too large in a row before a search gives up."""
 MOST_REPEATS = 20
@@ -117,7 +110,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         self.record(trial, status, reason, facts)
         self._note_end(trial, status, reason, facts)
         values = trial.values(self.config.objectives) if status == "finished" else None
-        self.study.tell(asked, values, state=_STATES[status])
+        self.study.tell(asked, values, state=STATES[status])
 
     def __getstate__(self) -> dict[str, Any]:
         """Give Ray Tune's snapshot nothing: it is never read, and files cannot be pickled."""
@@ -173,7 +166,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             trial = self.unfinished.pop(0) if self.unfinished else self._new_trial(asked)
             excess = self._excess(trial.settings)
             if excess is not None:
-                asked.set_constraint(_CONSTRAINT, excess)
+                asked.set_constraint(CONSTRAINT, excess)
             if excess is None or excess <= 0:
                 return trial, asked
             self._refuse(trial, asked)
@@ -228,38 +221,12 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             directions=["minimize"] * len(self.config.objectives),
             sampler=make_sampler(self.config.sampler, seed),
         )
-        study.add_trials(self._told(state))
+        study.add_trials(told_trials(state, self.config, self.distributions, self._excess))
         for trial in state.with_status("running"):
             study.enqueue_trial(trial.settings)
         for point in space.points()[len(state.trials) :]:
             study.enqueue_trial(point)
         return study
-
-    def _told(self, state: SweepState) -> list[FrozenTrial]:
-        told, finished = [], 0
-        for trial in state.with_status(*ENDED_STATUSES):
-            attributes: dict[str, Any] = {}
-            if trial.status == "finished":
-                attributes = past_attributes(self.config.sampler, finished)
-                finished += 1
-            told.append(self._frozen(trial, attributes))
-        return told
-
-    def _frozen(self, trial: Trial, attributes: dict[str, Any]) -> FrozenTrial:
-        metric, objectives = self.config.metric, self.config.objectives
-        values = {"finished": trial.values(objectives)} if trial.status == "finished" else {}
-        values["infeasible"] = [math.inf] * len(objectives)
-        history = {epoch: metrics[metric] for epoch, metrics in trial.history.items()}
-        excess = self._excess(trial.settings)
-        return create_trial(
-            state=_STATES[trial.status],
-            values=values.get(trial.status),
-            params=trial.settings,
-            distributions=self.distributions,
-            intermediate_values=history if len(objectives) == 1 else None,
-            system_attrs=attributes,
-            constraints=None if excess is None else {_CONSTRAINT: float(excess)},
-        )
 
 
 def _metrics(result: dict[str, Any]) -> dict[str, float]:

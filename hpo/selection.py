@@ -14,10 +14,11 @@ from typing import Any
 
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError, UnknownNameError
+from hpo.confirmation import Confirmed, confirmed
 from hpo.objectives import OBJECTIVES, pareto_front
 from hpo.parameters import PRUNE
 from hpo.results import TrialRecord, read_records
-from hpo.sweep_store import all_sweeps
+from hpo.sweep_store import SweepFolder, all_sweeps
 
 
 def best(
@@ -42,8 +43,10 @@ def best(
         pareto: only those that no other trial beats in both ``metric`` and parameters.
 
     Returns:
-        Per trial ``rank sweep trial dataset method config metrics parameters flops``; ``config``
-        holds the searched settings, ``epochs`` and ``seed``. Empty if no trial fits.
+        Per trial ``rank sweep trial dataset method config metrics parameters flops confirmed``;
+        ``config`` holds the searched settings, ``epochs`` and ``seed``. ``confirmed`` is None, or
+        what the configuration came to on fresh seeds (``Confirmed.summary``). Empty if no trial
+        fits.
 
     Raises:
         UnknownNameError: no record of such a dataset, or no such metric or method.
@@ -58,7 +61,9 @@ def best(
     if pareto:
         points = [(record.metrics[metric], float(record.parameters)) for record in ranked]
         ranked = [ranked[index] for index in pareto_front(points)]
-    return [_row(rank, record) for rank, record in enumerate(ranked[:top], start=1)]
+    shown = ranked[:top]
+    known = _confirmations(storage, shown, metric)
+    return [_row(rank, one, known[one.sweep]) for rank, one in enumerate(shown, start=1)]
 
 
 def records_of(dataset: str, storage: Path) -> list[TrialRecord]:
@@ -96,7 +101,19 @@ def _check(method: str | None, max_parameters: int | None, top: int, metric: str
             raise ConfigError(f"{option} must be at least 1, got {value}")
 
 
-def _row(rank: int, record: TrialRecord) -> dict[str, Any]:
+def _confirmations(
+    storage: Path, records: Sequence[TrialRecord], metric: str
+) -> dict[str, list[Confirmed]]:
+    """Return what is confirmed of the configurations of ``records``, by sweep."""
+    known = {}
+    for name in {record.sweep for record in records}:
+        own = [record for record in records if record.sweep == name]
+        known[name] = confirmed(SweepFolder(storage / name), own, metric)
+    return known
+
+
+def _row(rank: int, record: TrialRecord, known: list[Confirmed]) -> dict[str, Any]:
+    summaries = [one.summary() for one in known if one.trial.settings == record.settings]
     return {
         "rank": rank,
         "sweep": record.sweep,
@@ -107,4 +124,5 @@ def _row(rank: int, record: TrialRecord) -> dict[str, Any]:
         "metrics": record.metrics,
         "parameters": record.parameters,
         "flops": record.flops,
+        "confirmed": summaries[0] if summaries else None,
     }

@@ -5,6 +5,8 @@
     STORAGE/NAME/results/0007.parquet  ``hpo.results``
     STORAGE/NAME/trials/0007/          student.safetensors; checkpoints/ while it runs
                                        and trajectory.json, if it was pruned
+    STORAGE/NAME/confirmation/         ledger.jsonl, results/ and trials/ of the best
+                                       configurations, trained again (``hpo.confirming``)
 
 Runs nothing. Only the process that holds the driver's lock may write the ledger and the records.
 """
@@ -15,18 +17,22 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from core.errors import StorageError, UnknownNameError
 from core.files import check_name, write_json
+from hpo.ledger import SweepState
 from hpo.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 
 PLAN_VERSION = 1
 TEACHERS = "teachers"
 """The one folder of a storage that is no sweep."""
+CONFIRMATION = "confirmation"
+RESERVED_NAMES = (TEACHERS, CONFIRMATION)
+"""What no sweep may be called."""
 
 
 @dataclass(frozen=True)
@@ -51,26 +57,41 @@ class SweepPlan:
     the last observation and the largest student."""
 
 
+def extended_plan(plan: SweepPlan, state: SweepState) -> SweepPlan:
+    """Return a plan with as many trials as were asked for since the sweep began."""
+    trials = state.extended_to or plan.config.trials
+    return replace(plan, config=replace(plan.config, trials=trials))
+
+
 @dataclass(frozen=True)
 class SweepFolder:
-    """The paths of one sweep."""
+    """The paths of one sweep, or of the confirmation of one, which shares its plan."""
 
     path: Path
 
     @property
+    def confirmation(self) -> SweepFolder:
+        """Where the sweep's best configurations are trained again."""
+        return SweepFolder(self._sweep / CONFIRMATION)
+
+    @property
     def name(self) -> str:
         """The sweep's name."""
-        return self.path.name
+        return self._sweep.name
 
     @property
     def storage(self) -> Path:
-        """What it lies in, beside other sweeps and the teachers."""
-        return self.path.parent
+        """What the sweep lies in, beside other sweeps and the teachers."""
+        return self._sweep.parent
 
     @property
     def plan_file(self) -> Path:
-        """Its plan; there is a sweep where this is."""
-        return self.path / "sweep.json"
+        """The sweep's plan; there is a sweep where this is."""
+        return self._sweep / "sweep.json"
+
+    @property
+    def _sweep(self) -> Path:
+        return self.path.parent if self.path.name == CONFIRMATION else self.path
 
     @property
     def ledger_file(self) -> Path:

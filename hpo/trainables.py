@@ -7,11 +7,9 @@ checkpoints to the driver.
 
 from __future__ import annotations
 
-import os
 import platform
 import traceback
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +17,13 @@ import torch
 from ray import tune
 
 from core.checkpoint import CheckpointFolder, save_model
-from core.datasets.loading import load_dataset
-from core.devices import choose_device
 from core.errors import TrainingDivergedError, UserError
-from core.experiments import TrainedStudent, distill_student, prune_student
+from core.experiments import TrainedStudent
 from core.files import write_json
-from core.preprocessing.prepare import PreparedData, prepare
 from core.profiling import count_flops, count_parameters
-from core.teachers import find_teacher, open_teacher, teacher_folder
 from core.training import EpochReport
-from hpo.planning import target_storage
-from hpo.sweep_store import SweepFolder, SweepPlan
-from hpo.trial_settings import pruning_config, student_config
+from hpo.sweep_store import SweepFolder
+from hpo.trial_runs import train_trial, use_threads
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -43,7 +36,7 @@ def run_trial(config: dict[str, Any]) -> None:
     Args:
         config: ``sweep`` (its folder), ``trial`` (its number), ``seed`` and ``settings``.
     """
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    use_threads(1)
     trial = int(config["trial"])
 
     def on_epoch(report: EpochReport) -> None:
@@ -63,34 +56,13 @@ def run_trial(config: dict[str, Any]) -> None:
     tune.report({"trial": trial, "ended": True, **final})
 
 
-@lru_cache(maxsize=1)
-def open_plan(folder: SweepFolder) -> tuple[SweepPlan, PreparedData]:
-    """Read a sweep's plan and data, once per worker process however many trials it runs."""
-    plan = folder.read_plan()
-    dataset = load_dataset(Path(plan.data_folder), plan.config.dataset)
-    return plan, prepare(dataset).to(choose_device())
-
-
 def _train(
     folder: SweepFolder, trial: int, config: dict[str, Any], on_epoch: Any
 ) -> dict[str, Any]:
-    plan, data = open_plan(folder)
-    teacher = None
-    if plan.teacher_fingerprint is not None:
-        teacher = find_teacher(folder.storage, data, plan.teacher_fingerprint)
     checkpoints = CheckpointFolder(folder.checkpoints(trial))
-    storage = target_storage(plan.config)
-    settings, seed = config["settings"], config["seed"]
-    if plan.base_fingerprint is not None:
-        base = open_teacher(teacher_folder(folder.storage, plan.base_fingerprint))
-        pruning = pruning_config(plan.config, settings, seed)
-        student = prune_student(data, base, teacher, pruning, checkpoints, on_epoch, storage)
-        steps = [asdict(step) for step in student.trajectory or []]
-        write_json(folder.trajectory(trial), steps)
-    else:
-        sweep = plan.config
-        wanted = student_config(sweep.method, settings, sweep.epochs, seed, sweep.pairs)
-        student = distill_student(data, teacher, wanted, checkpoints, on_epoch, storage)
+    student = train_trial(folder, config["settings"], config["seed"], checkpoints, on_epoch)
+    if student.trajectory is not None:
+        write_json(folder.trajectory(trial), [asdict(step) for step in student.trajectory])
     save_model(folder.student(trial), student.model, {"trial": trial, "sweep": folder.name})
     return _facts(student)
 

@@ -6,10 +6,12 @@ or the user interrupted. Ray's own snapshots go to a temporary folder and are th
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +28,7 @@ from ray import tune
 
 from core.errors import ConfigError
 from hpo.ledger import Ledger
+from hpo.planned_runs import PlannedRun, PlannedRunSearcher
 from hpo.recording import Recorder
 from hpo.schedulers import make_scheduler
 from hpo.searcher import LedgerSearcher
@@ -38,14 +41,27 @@ WORKER_DEATHS = 2
 
 
 def tune_trials(
-    folder: SweepFolder, plan: SweepPlan, ledger: Ledger, recorder: Recorder, address: str
+    folder: SweepFolder,
+    plan: SweepPlan,
+    ledger: Ledger,
+    recorder: Recorder,
+    address: str,
+    runs: Sequence[PlannedRun] | None = None,
+    deadline: float = math.inf,
 ) -> None:
-    """Run the trials that the ledger does not know as ended."""
+    """Run the trials that the ledger does not know as ended; those of ``runs`` if given.
+
+    At the ``deadline`` (of ``time.monotonic``) Ray stops the trials that run without a word to
+    the searcher, so the ledger keeps them as unfinished.
+    """
     config = plan.config
     with cluster(address) as available, tempfile.TemporaryDirectory() as scratch:
         per_trial, concurrent = trial_resources(config, available)
-        searcher = LedgerSearcher(
-            config, plan.space, ledger, str(folder.path), concurrent, recorder.write, recorder.sizes
+        asked = (config, plan.space, ledger, str(folder.path), concurrent, recorder.write)
+        searcher = (
+            LedgerSearcher(*asked, recorder.sizes)
+            if runs is None
+            else PlannedRunSearcher(*asked, runs)
         )
         tune.Tuner(
             tune.with_resources(run_trial, per_trial),
@@ -56,6 +72,7 @@ def tune_trials(
                 ),
                 num_samples=-1,
                 reuse_actors=True,
+                time_budget_s=_seconds_until(deadline),
             ),
             run_config=tune.RunConfig(
                 name=folder.name,
@@ -64,6 +81,10 @@ def tune_trials(
                 failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
             ),
         ).fit()
+
+
+def _seconds_until(deadline: float) -> float | None:
+    return None if math.isinf(deadline) else max(1.0, deadline - time.monotonic())
 
 
 @contextmanager

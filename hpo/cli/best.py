@@ -57,8 +57,19 @@ def best(
         return
     console.print(_table(rows, metric))
     for row in rows:
-        console.print(f"{row['rank']}: {settings_text(row['config'])}", highlight=False)
-    console.print(f"next: hpo export {rows[0]['sweep']} --top 1", highlight=False)
+        line = f"{row['rank']}: {settings_text(row['config'])}; {_standing(row['confirmed'])}"
+        console.print(line, highlight=False)
+    if rows[0]["confirmed"] is None:
+        console.print(f"next: hpo confirm {rows[0]['sweep']}", highlight=False)
+        console.print(f"      hpo export {rows[0]['sweep']} --top 1", highlight=False)
+    else:
+        console.print(f"next: hpo export {rows[0]['sweep']} --top 1", highlight=False)
+
+
+def _standing(known: dict[str, Any] | None) -> str:
+    from hpo.cli.confirm import in_words
+
+    return "not confirmed" if known is None else f"confirmed: {in_words(known)}"
 
 
 def _table(rows: list[dict[str, Any]], metric: str) -> Table:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.options import STORAGE, AnswerFormat, Storage
+from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage
 from hpo.cli.output import Format, console, error_console, print_json
 
 if TYPE_CHECKING:
@@ -28,10 +28,20 @@ def export(
         Path | None,
         typer.Option(help="Where copies go.", show_default="only STORAGE/SWEEP/exports"),
     ] = None,
+    unconfirmed: Annotated[
+        bool,
+        typer.Option("--unconfirmed", help="Take single trials as they are, train nothing again."),
+    ] = False,
+    seeds: Annotated[
+        int, typer.Option(help="Fresh seeds per configuration, where it is not confirmed yet.")
+    ] = 3,
+    address: Address = "local",
     storage: Storage = STORAGE,
     output: AnswerFormat = Format.table,
 ) -> None:
     """Write the best students as folders: model.onnx, model.safetensors, manifest.json.
+
+    The best configurations are confirmed first, on fresh seeds, unless they are: see `hpo confirm`.
 
     hpo export ord-first --top 3
     """
@@ -42,13 +52,33 @@ def export(
     if (name is None) == (dataset is None):
         raise ConfigError("hpo export needs either the name of a sweep or --dataset; give one")
     storage = storage.resolve()
+    if top < 1:
+        raise ConfigError(f"--top must be at least 1, got {top}")
+    if not unconfirmed:
+        _confirm(name, str(dataset), storage, top, seeds, address)
     if name is not None:
-        folders = export_best(find_sweep(storage, name), top, out)
+        folders = export_best(find_sweep(storage, name), top, out, confirmed=not unconfirmed)
     else:
-        folders = export_dataset_best(str(dataset), storage, top, out)
+        folders = export_dataset_best(str(dataset), storage, top, out, confirmed=not unconfirmed)
     if len(folders) < top:
-        error_console.print(f"only {len(folders)} of {top}: no more trials have finished")
+        what = "trials have finished" if unconfirmed else "configurations are confirmed"
+        error_console.print(f"only {len(folders)} of {top}: no more {what}")
     _show(folders, output)
+
+
+def _confirm(
+    name: str | None, dataset: str, storage: Path, top: int, seeds: int, address: str
+) -> None:
+    from hpo.cli.confirm import run_shown
+    from hpo.confirming import missing_before_export, missing_in_dataset
+    from hpo.sweep_store import find_sweep
+
+    if name is not None:
+        missing = missing_before_export(find_sweep(storage, name), top, seeds)
+    else:
+        missing = missing_in_dataset(dataset, storage, top, seeds)
+    for plan in missing:
+        run_shown(plan, address, "hpo export " + (name or f"--dataset {dataset}"))
 
 
 def _show(folders: list[Path], output: Format) -> None:
@@ -60,6 +90,7 @@ def _show(folders: list[Path], output: Format) -> None:
         return
     for row in rows:
         console.print(_table(row))
+        console.print(_standing(row), highlight=False, soft_wrap=True)
         console.print(_from_here(row["folder"]), highlight=False, soft_wrap=True, markup=False)
     first = _from_here(rows[0]["folder"])
     console.print(f"next: hpo evaluate {first} --readings FILE", highlight=False, soft_wrap=True)
@@ -71,6 +102,7 @@ def _summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         "folder": str(folder),
         "sweep": lineage["sweep"],
         "trial": lineage["trial"],
+        "confirmed": lineage.get("confirmed"),
         "method": manifest["settings"]["method"],
         "unit": manifest["dataset"]["unit"],
         "metrics": manifest["metrics"],
@@ -99,6 +131,16 @@ def _table(row: dict[str, Any]) -> Table:
             *("-" if value is None else f"{value:.2f}" for value in values),
         )
     return table
+
+
+def _standing(row: dict[str, Any]) -> str:
+    """Say how good the configuration is over seeds."""
+    from hpo.cli.confirm import in_words
+
+    known = row["confirmed"]
+    if known is None:
+        return "not confirmed: a single trial, perhaps a lucky one"
+    return f"confirmed: {known['metric']} {in_words(known)}; this is the best of these runs"
 
 
 def _from_here(folder: str) -> str:

@@ -12,14 +12,17 @@ import typer
 
 from core.errors import UserError
 from hpo.cli.best import best
+from hpo.cli.confirm import confirm
 from hpo.cli.data import app as data_app
 from hpo.cli.evaluate import evaluate
 from hpo.cli.export import export
 from hpo.cli.profile import profile
 from hpo.cli.resume import resume
 from hpo.cli.status import status
+from hpo.cli.study import study
 from hpo.cli.sweep import sweep
 from hpo.cli.teacher import teacher
+from hpo.cli.trial import trial
 
 app = typer.Typer(
     help="Search for distilled students of STGCN traffic forecasters, on Ray Tune and Optuna.",
@@ -33,7 +36,10 @@ app.command()(teacher)
 app.command()(sweep)
 app.command()(resume)
 app.command()(status)
+app.command()(study)
+app.command()(trial)
 app.command()(best)
+app.command()(confirm)
 app.command()(export)
 app.command()(evaluate)
 app.command()(profile)

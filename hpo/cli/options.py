@@ -21,6 +21,13 @@ AnswerFormat = Annotated[
 Address = Annotated[
     str, typer.Option(help="Of a running Ray cluster; `local` starts one on this machine.")
 ]
+TimeBudget = Annotated[
+    str | None,
+    typer.Option(metavar="2h|90m|1h30m", help="End after this time; `hpo resume` goes on."),
+]
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Log to STORAGE/NAME/tensorboard as well.")
+]
 Channel = Annotated[
     str | None,
     typer.Option(help="Channel of an NPZ array: a position, or flow, occupancy or speed."),

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
 
-from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage
+from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage, TensorBoard, TimeBudget
 from hpo.cli.output import Format
 
 
 def resume(
     name: Annotated[str, typer.Argument(help="A sweep's name; `hpo status` shows them.")],
+    trials: Annotated[
+        int | None, typer.Option(help="How many in all, more than before; also once it has ended.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Must be what it began with, as --objective and --space.")
+    ] = None,
+    objective: Annotated[str | None, typer.Option(help="Must be what it began with.")] = None,
+    space: Annotated[str | None, typer.Option(help="Must be what it began with.")] = None,
+    time_budget: TimeBudget = None,
+    tensorboard: TensorBoard = False,
     address: Address = "local",
     storage: Storage = STORAGE,
     output: AnswerFormat = Format.table,
 ) -> None:
-    """Go on with a sweep; trials that ended are never run again."""
-    from hpo.cli.sweep_display import SweepDisplay, answer
+    """Go on with a sweep; trials that ended are never run again.
+
+    hpo resume ord-first --trials 40
+    """
+    from hpo.cli.durations import read_duration
+    from hpo.cli.sweep import find_space
+    from hpo.cli.sweep_display import SweepDisplay, answer, observer_of
+    from hpo.extending import check_comparable
     from hpo.planning import Places
     from hpo.sweep import resume_sweep
     from hpo.sweep_store import find_sweep
 
-    config = find_sweep(storage, name).read_plan().config
+    plan = find_sweep(storage, name).read_plan()
+    wanted = None if space is None else find_space(plan.config.method, space, [])
+    check_comparable(plan, {"epochs": epochs, "objective": objective}, wanted)
+    seconds = read_duration("--time-budget", time_budget) or math.inf
+    places = Places(storage=storage, address=address)
     with SweepDisplay() as display:
-        records = resume_sweep(name, Places(storage=storage, address=address), display)
-    answer(config, records, display.plan, output)
+        watching = observer_of(display, storage / name, tensorboard)
+        records = resume_sweep(name, places, watching, trials=trials, time_budget=seconds)
+    answer(plan.config, records, display.plan, output)
+    display.tell_what_is_left()

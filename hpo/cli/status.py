@@ -18,13 +18,22 @@ _COUNTED: tuple[Status, ...] = ("finished", "pruned", "failed", "infeasible", "r
 
 def status(
     name: Annotated[str | None, typer.Argument(help="A sweep's name; by default all.")] = None,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="Follow one sweep until it ends; Ctrl-C ends that only.")
+    ] = False,
     storage: Storage = STORAGE,
     output: AnswerFormat = Format.table,
 ) -> None:
     """Show how one sweep stands, or all of them."""
+    from core.errors import ConfigError
+    from hpo.cli.watching import watch
     from hpo.sweep_store import all_sweeps, find_sweep
 
+    if watching and (name is None or output is Format.json):
+        raise ConfigError("--watch follows one sweep for people; give its name and no --format")
     if name is not None:
+        if watching:
+            watch(find_sweep(storage, name))
         _show_one(find_sweep(storage, name), output)
     else:
         _show_all(all_sweeps(storage), output)
@@ -32,8 +41,10 @@ def status(
 
 def _summary(folder: SweepFolder) -> dict[str, Any]:
     from hpo.ledger import read_ledger
+    from hpo.sweep_store import extended_plan
 
-    plan, state = folder.read_plan(), read_ledger(folder.ledger_file)
+    state = read_ledger(folder.ledger_file)
+    plan = extended_plan(folder.read_plan(), state)
     best = state.best(plan.config.metric)
     return {
         "sweep": folder.name,

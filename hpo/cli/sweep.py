@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.options import DATA, STORAGE, Address, AnswerFormat, DataFolder, Storage
+from hpo.cli.durations import read_duration
+from hpo.cli.options import (
+    DATA,
+    STORAGE,
+    Address,
+    AnswerFormat,
+    DataFolder,
+    Storage,
+    TensorBoard,
+    TimeBudget,
+)
 from hpo.cli.output import Format
 
 if TYPE_CHECKING:
@@ -79,6 +90,12 @@ def sweep(
         int | None,
         typer.Option(help="Pairs of sensors SCD compares per time step; by default all."),
     ] = None,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(help="A sweep, also of another dataset, whose best to try first."),
+    ] = None,
+    time_budget: TimeBudget = None,
+    tensorboard: TensorBoard = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
     ] = False,
@@ -92,10 +109,12 @@ def sweep(
     Trains a teacher first if the method needs one and there is none. Stop it at any time;
     `hpo resume NAME` goes on.
     """
-    from hpo.cli.sweep_display import SweepDisplay, answer
+    from hpo.cli.sweep_display import SweepDisplay, answer, observer_of
     from hpo.planning import Places, plan_sweep
     from hpo.sweep import run_sweep
     from hpo.sweep_config import SweepConfig
+    from hpo.sweep_store import find_sweep
+    from hpo.warm_start import with_best_of
 
     config = SweepConfig(
         name=name or f"{method}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}",
@@ -118,17 +137,23 @@ def sweep(
         pairs=pairs,
     )
     places = Places(data, storage, address)
-    searched = _space(method, space, settings or [])
+    seconds = read_duration("--time-budget", time_budget)
+    searched = find_space(method, space, settings or [])
+    if warm_start is not None:
+        searched = with_best_of(searched, find_sweep(storage, warm_start))
     if dry_run:
         plan, _ = plan_sweep(config, places, searched)
         _print_plan(config.to_json(), plan.space, plan.teacher_fingerprint)
         return
     with SweepDisplay() as display:
-        records = run_sweep(config, places, searched, display)
+        watching = observer_of(display, storage / config.name, tensorboard)
+        records = run_sweep(config, places, searched, watching, seconds or math.inf)
     answer(config, records, display.plan, output)
+    display.tell_what_is_left()
 
 
-def _space(method: str, name: str | None, settings: list[str]) -> SearchSpace:
+def find_space(method: str, name: str | None, settings: list[str]) -> SearchSpace:
+    """Return what ``--space`` and ``--set`` ask for."""
     from core.errors import ConfigError
     from hpo.search_space import built_in_search_space, load_search_space
 

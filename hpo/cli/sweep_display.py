@@ -22,7 +22,10 @@ from hpo.cli.teacher_display import TeacherDisplay
 from hpo.ledger import ENDED_STATUSES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from core.training import EpochReport
+    from hpo.driving import SweepObserver
     from hpo.ledger import SweepState, Trial
     from hpo.results import TrialRecord
     from hpo.sweep_config import SweepConfig
@@ -35,9 +38,16 @@ MOST_ROWS = 12
 class SweepDisplay:
     """Watches a sweep (``hpo.sweep.SweepObserver``) and shows it."""
 
-    def __init__(self) -> None:
-        """Show nothing before the sweep says something."""
+    def __init__(self, title: str | None = None, again: str | None = None) -> None:
+        """Show nothing before the sweep says something.
+
+        Args:
+            title: what runs; None: the sweep's name.
+            again: the command that goes on after a stop; None: ``hpo resume NAME``.
+        """
+        self._title, self._again = title, again
         self.plan: SweepPlan | None = None
+        self._state: SweepState | None = None
         self._teacher = TeacherDisplay()
         self._live = Live(console=error_console, auto_refresh=False, transient=True)
         self._told: set[int] = set()
@@ -58,10 +68,15 @@ class SweepDisplay:
         self._live.stop()
         self._teacher.__exit__(kind, error, trace)
         if self.plan is not None and kind is not None and issubclass(kind, KeyboardInterrupt):
-            name = self.plan.config.name
+            again = self._again or f"hpo resume {self.plan.config.name}"
             error_console.print(
-                f"{name} is stopped; next: hpo resume {name}", highlight=False, soft_wrap=True
+                f"{self._name(self.plan.config)} is stopped; next: {again}",
+                highlight=False,
+                soft_wrap=True,
             )
+
+    def _name(self, config: SweepConfig) -> str:
+        return self._title or config.name
 
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
         """Show the teacher's bar."""
@@ -77,6 +92,7 @@ class SweepDisplay:
 
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
         """Draw the sweep anew, or print what ended."""
+        self._state = state
         if self.plan is None:
             self.plan, self._ended_before = plan, state.num_ended
             self._teacher.__exit__(None, None, None)
@@ -88,11 +104,24 @@ class SweepDisplay:
         else:
             self._tell(plan.config, state)
 
+    def tell_what_is_left(self) -> None:
+        """Say that a sweep which ran out of time can be gone on with."""
+        if self.plan is None or self._state is None:
+            return
+        config, done = self.plan.config, self._state.num_ended
+        if done < config.trials:
+            error_console.print(
+                f"time is up: {done} of {config.trials} trials have ended; next: hpo resume "
+                f"{config.name}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
     def _drawing(self, plan: SweepPlan, state: SweepState) -> Group:
         config = plan.config
         done = state.num_ended
         head = Text(
-            f"{config.name}: {done} of {config.trials} trials{self._time_left(config, done)}"
+            f"{self._name(config)}: {done} of {config.trials} trials{self._time_left(config, done)}"
         )
         # A bar of its own ends no line; a table's row does.
         bar = Table.grid()
@@ -123,6 +152,15 @@ class SweepDisplay:
                     markup=False,
                     soft_wrap=True,
                 )
+
+
+def observer_of(display: SweepDisplay, sweep: Path, tensorboard: bool) -> SweepObserver:
+    """Return what watches a sweep: the display, and logs for TensorBoard if wanted."""
+    if not tensorboard:
+        return display
+    from hpo.tensorboard_logs import TensorBoardLogs
+
+    return TensorBoardLogs(sweep / "tensorboard", display)
 
 
 def describe(trial: Trial, objective: str) -> str:

@@ -233,7 +233,7 @@ def test_without_a_finished_trial_there_is_nothing_to_export(
     storage: Path, data_folder: Path
 ) -> None:
     sweep = make_sweep(storage, [record(0, 1.0, status="failed")], data_folder)
-    with pytest.raises(ExportError, match="'first' has none; see `hpo status first`"):
+    with pytest.raises(ExportError, match=r"'first' needs a finished trial .* `hpo status`"):
         export_best(sweep, top=1)
     with pytest.raises(ExportError, match="'small' needs a finished trial"):
         export_dataset_best("small", storage, top=1)
@@ -278,7 +278,8 @@ def run(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_export_command_tells_what_came_out(sweep: SweepFolder, run) -> None:
-    answer = run("export", "first", "--storage", sweep.storage, "--top", 9, "--format", "json")
+    asked = ("--top", 9, "--unconfirmed", "--format", "json")
+    answer = run("export", "first", "--storage", sweep.storage, *asked)
     rows = json.loads(answer.stdout)
     assert [row["trial"] for row in rows] == [1, 2, 0]
     assert [row["folder"] for row in rows] == [str(path) for path in export_best(sweep, top=3)]
@@ -287,11 +288,12 @@ def test_export_command_tells_what_came_out(sweep: SweepFolder, run) -> None:
 
 
 def test_export_command_compares_in_a_table(sweep: SweepFolder, run) -> None:
-    answer = run("export", "--dataset", "small", "--storage", sweep.storage)
+    answer = run("export", "--dataset", "small", "--storage", sweep.storage, "--unconfirmed")
     test = read_manifest(sweep.path / "exports" / "1-trial-0001")["metrics"]["test"]
     for who in ("student", "repeat_last"):
         assert f"{test[who]['mae_45']:.2f}" in answer.stdout
     assert "test MAE, mph" in answer.stdout
+    assert "not confirmed" in answer.stdout
     assert f"hpo evaluate {sweep.path / 'exports' / '1-trial-0001'}" in answer.stdout
 
 

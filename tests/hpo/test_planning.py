@@ -64,6 +64,7 @@ def refuse(places: Places, message: str, space: SearchSpace | None = None, **wro
         ({"method": "ord", "teacher": "feed"}, r"unknown teacher of small 'feed' .*none yet"),
         ({"name": "../night"}, r"a sweep name must start"),
         ({"name": "teachers"}, r"cannot be called 'teachers'; choose another name"),
+        ({"name": "confirmation"}, r"cannot be called 'confirmation'; choose another name"),
         ({"trials": 0}, r"--trials must be at least 1"),
         ({"epochs": 0}, r"--epochs must be at least 1"),
         ({"gpus_per_trial": 1.5}, r"--gpus-per-trial must be at most 1 or a whole number"),

@@ -17,7 +17,7 @@ from tests.small_sweeps import make_sweep, record
 
 KEYS = [
     *("rank", "sweep", "trial", "dataset", "method"),
-    *("config", "metrics", "parameters", "flops"),
+    *("config", "metrics", "parameters", "flops", "confirmed"),
 ]
 
 

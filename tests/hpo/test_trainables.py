@@ -17,7 +17,7 @@ from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, STUDENT_CHANNELS, STGCNConfig
 from core.teachers import Teacher, TeacherConfig
 from core.training import TrainingConfig
-from hpo import trainables
+from hpo import trainables, trial_runs
 from hpo.planning import Places, plan_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
@@ -165,7 +165,7 @@ def test_whatever_ends_a_trial_does_not_end_the_sweep(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(trainables, "distill_student", fail)
+    monkeypatch.setattr(trial_runs, "distill_student", fail)
     run_trial(task(folder))
     assert [report["status"] for report in reports] == ["failed"]
     assert re.search(reason, reports[0]["reason"])

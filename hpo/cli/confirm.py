@@ -1,0 +1,123 @@
+"""``hpo confirm NAME``: are a sweep's best configurations good, or was one seed lucky?
+
+Turns options into one call of ``hpo.confirming`` and the ranking into a table or JSON.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage
+from hpo.cli.output import Format, console, error_console, print_json
+
+if TYPE_CHECKING:
+    from hpo.confirmation import Confirmed
+    from hpo.confirming import ConfirmationPlan
+
+
+def confirm(
+    name: Annotated[str, typer.Argument(help="A sweep's name; `hpo status` shows them.")],
+    top: Annotated[int, typer.Option(help="How many of its best configurations.")] = 5,
+    seeds: Annotated[int, typer.Option(help="On how many fresh seeds each.")] = 5,
+    address: Address = "local",
+    storage: Storage = STORAGE,
+    output: AnswerFormat = Format.table,
+) -> None:
+    """Train the best configurations of a sweep again on fresh seeds; rank them by the mean.
+
+    Stop it at any time; the same command goes on.
+
+    hpo confirm ord-first --top 3 --seeds 5
+    """
+    from hpo.confirming import plan_confirmation, ranked_confirmations
+    from hpo.sweep_store import find_sweep
+
+    folder = find_sweep(storage.resolve(), name)
+    plan = plan_confirmation(folder, seeds, top=top)
+    run_shown(plan, address, f"hpo confirm {name} --top {top} --seeds {seeds}")
+    ranked = ranked_confirmations(folder)
+    if output is Format.json:
+        print_json([_row(rank, one) for rank, one in enumerate(ranked, start=1)])
+        return
+    _show(name, ranked)
+
+
+def run_shown(plan: ConfirmationPlan, address: str, again: str) -> None:
+    """Say what a confirmation will take, then run and show it.
+
+    Args:
+        plan: what is still to run.
+        address: of a Ray cluster.
+        again: the command that goes on after a stop.
+    """
+    from hpo.cli.sweep_display import SweepDisplay
+    from hpo.confirming import run_confirmation
+
+    name = plan.folder.name
+    if plan.seconds:
+        error_console.print(
+            f"confirming {name}: {len(plan.candidates)} of its best configurations on fresh seeds, "
+            f"{len(plan.runs)} trainings to begin, about {_duration(plan.seconds)} of one worker",
+            highlight=False,
+            soft_wrap=True,
+        )
+    with SweepDisplay(f"confirming {name}", again) as display:
+        run_confirmation(plan, address, display)
+
+
+def in_words(summary: dict[str, Any]) -> str:
+    """Return what ``Confirmed.summary`` says as ``2.310 ± 0.041, 5 seeds``."""
+    seeds, failed = len(summary["seeds"]), summary["failed"]
+    told = f"{seeds} seeds" + (f", {failed} failed" if failed else "")
+    if summary["mean"] is None:
+        return told
+    spread = "" if summary["spread"] is None else f" ± {summary['spread']:.3f}"
+    return f"{summary['mean']:.3f}{spread}, {told}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _row(rank: int, one: Confirmed) -> dict[str, Any]:
+    trial = one.trial
+    return {
+        "rank": rank,
+        "sweep": trial.sweep,
+        "trial": trial.trial,
+        "searched": trial.metrics[one.metric],
+        **one.summary(),
+        "runs": [run.trial for run in one.finished],
+        "settings": trial.settings,
+    }
+
+
+def _show(name: str, ranked: list[Confirmed]) -> None:
+    from rich.table import Table
+
+    from hpo.cli.sweep_display import settings_text
+
+    metric = ranked[0].metric
+    table = Table(
+        title=f"{name}: {metric} over fresh seeds", title_justify="left", box=None, pad_edge=False
+    )
+    for heading in ("rank", "trial", "in the search", "mean ± spread", "lowest", "highest"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for rank, one in enumerate(ranked, start=1):
+        summary = one.summary()
+        table.add_row(
+            str(rank),
+            str(one.trial.trial),
+            f"{one.trial.metrics[metric]:.3f}",
+            in_words(summary),
+            *("-" if summary[key] is None else f"{summary[key]:.3f}" for key in _ENDS),
+        )
+    console.print(table)
+    for rank, one in enumerate(ranked, start=1):
+        console.print(f"{rank}: {settings_text(one.trial.settings)}", highlight=False)
+    console.print(f"next: hpo export {name} --top 1", highlight=False)
+
+
+_ENDS = ("lowest", "highest")

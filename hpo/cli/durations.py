@@ -1,0 +1,27 @@
+"""Times as people write them in, seconds out."""
+
+from __future__ import annotations
+
+import re
+
+_PART = r"(?:(\d+(?:\.\d+)?){}\s*)?"
+_DURATION = re.compile("".join(_PART.format(unit) for unit in "hms"))
+_SECONDS = (3600.0, 60.0, 1.0)
+
+
+def read_duration(option: str, text: str | None) -> float | None:
+    """Return the seconds of ``2h``, ``90m``, ``1h30m`` or ``45s``; None for None.
+
+    Raises:
+        ConfigError: it is none of these, or no time at all.
+    """
+    from core.errors import ConfigError
+
+    if text is None:
+        return None
+    match = _DURATION.fullmatch(text.strip())
+    parts = match.groups() if match else ()
+    seconds = sum(float(part) * of for part, of in zip(parts, _SECONDS, strict=False) if part)
+    if seconds <= 0:
+        raise ConfigError(f"{option} must be a time such as 2h, 90m or 1h30m, got {text!r}")
+    return seconds

@@ -1,0 +1,38 @@
+"""``hpo status NAME --watch``: a sweep that another process runs, as that process shows it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hpo.sweep_store import SweepFolder
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def watch(folder: SweepFolder) -> None:
+    """Show every change of a sweep until it is complete or nobody drives it any more.
+
+    Reads the ledger alone, and it only if it has grown.
+    """
+    from hpo.cli.sweep_display import SweepDisplay
+    from hpo.ledger import read_ledger
+    from hpo.sweep_store import extended_plan
+
+    began, seen = folder.read_plan(), -1
+    with SweepDisplay() as display:
+        while True:
+            # Asked first: what a driver wrote last is read after it has gone.
+            driven = folder.is_driven()
+            size = folder.ledger_file.stat().st_size if folder.ledger_file.exists() else 0
+            if size != seen:
+                seen, state = size, read_ledger(folder.ledger_file)
+                plan = extended_plan(began, state)
+                display.on_change(plan, state)
+            if not driven or state.num_ended >= plan.config.trials:
+                return
+            try:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+            except KeyboardInterrupt:  # ends the watching, not the sweep
+                return

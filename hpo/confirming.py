@@ -1,0 +1,211 @@
+"""The best configurations of a sweep in, the same trained again on fresh seeds out.
+
+Runs are trials like any other: Ray runs the same worker function, and a ledger, records and
+students of their own lie in STORAGE/NAME/confirmation. Killed at any moment, a confirmation goes
+on when it is asked for again. What came out is read by ``hpo.confirmation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.errors import ConfigError, StorageError
+from core.files import writable_folder
+from core.seeding import derived_seed
+from hpo.confirmation import Confirmed, configurations, confirmed
+from hpo.driving import SilentObserver, SweepObserver, drive
+from hpo.ledger import SweepState, read_ledger
+from hpo.planned_runs import PlannedRun
+from hpo.planning import Places, open_planned_data
+from hpo.results import TrialRecord, read_records
+from hpo.selection import best, ranked_records
+from hpo.sweep_store import SweepFolder, SweepPlan, find_sweep
+
+FEWEST_SEEDS = 2
+"""One says nothing about the spread."""
+CANDIDATES = 3
+"""Configurations that are confirmed, at least, before one is exported."""
+
+
+@dataclass(frozen=True)
+class ConfirmationPlan:
+    """What a confirmation has still to run."""
+
+    folder: SweepFolder
+    """The sweep."""
+    candidates: tuple[TrialRecord, ...]
+    runs: tuple[PlannedRun, ...]
+    """Not begun yet."""
+    trials: int
+    """How many runs there will be, with those begun."""
+    seconds: float
+    """Of training, told from the candidates' own trials."""
+
+
+def plan_confirmation(
+    folder: SweepFolder, seeds: int, *, top: int = 1, trials: Sequence[int] | None = None
+) -> ConfirmationPlan:
+    """Find out what has to be run.
+
+    Args:
+        folder: the sweep.
+        seeds: runs per configuration.
+        top: of how many of the best configurations.
+        trials: instead of the best: the configurations of these trials.
+
+    Raises:
+        ConfigError: too few seeds or configurations, or nothing has finished.
+    """
+    if seeds < FEWEST_SEEDS or top < 1:
+        raise ConfigError(
+            f"a confirmation needs --top of at least 1 and --seeds of at least {FEWEST_SEEDS}, got "
+            f"{top} and {seeds}"
+        )
+    plan = folder.read_plan()
+    ranked = ranked_records(read_records(folder.results), plan.config.metric)
+    wanted = ranked if trials is None else [one for one in ranked if one.trial in trials]
+    candidates = configurations(wanted)[: top if trials is None else None]
+    if not candidates:
+        raise ConfigError(
+            f"a confirmation needs a finished trial, but {folder.name!r} has none; see "
+            f"`hpo status {folder.name}`"
+        )
+    return _missing(folder, plan, candidates, seeds)
+
+
+def _missing(
+    folder: SweepFolder, plan: SweepPlan, candidates: list[TrialRecord], seeds: int
+) -> ConfirmationPlan:
+    state = read_ledger(folder.confirmation.ledger_file)
+    begun = [(trial.settings, trial.seed) for trial in state.trials.values()]
+    # Seed by seed: stopped early, every candidate has been tried about as often.
+    missing = [
+        (candidate, PlannedRun(candidate.settings, fresh_seed(plan, index)))
+        for index in range(seeds)
+        for candidate in candidates
+        if (candidate.settings, fresh_seed(plan, index)) not in begun
+    ]
+    return ConfirmationPlan(
+        folder,
+        tuple(candidates),
+        tuple(run for _, run in missing),
+        len(begun) + len(missing),
+        sum(one.seconds for one, _ in missing) + _unfinished_seconds(candidates, state),
+    )
+
+
+def fresh_seed(plan: SweepPlan, index: int) -> int:
+    """Return a seed that no trial of the sweep has, the same for all configurations."""
+    return derived_seed(plan.config.seed, "confirmation", index) % 2**31
+
+
+def _unfinished_seconds(candidates: Sequence[TrialRecord], state: SweepState) -> float:
+    average = sum(one.seconds for one in candidates) / len(candidates)
+    return average * len(state.with_status("running"))
+
+
+def confirm_sweep(
+    name: str,
+    *,
+    top: int = 5,
+    seeds: int = 5,
+    places: Places | None = None,
+    observer: SweepObserver | None = None,
+) -> list[Confirmed]:
+    """Train the best configurations of a sweep again and rank them by their mean.
+
+    Args:
+        name: of the sweep.
+        top: how many configurations.
+        seeds: on how many fresh seeds each.
+        places: where results lie; None: ``runs`` below the current folder.
+        observer: told of everything that happens.
+
+    Raises:
+        UserError: before anything is trained.
+        SweepInterruptedError: stopped by the user; what ended is kept.
+    """
+    places = places or Places()
+    folder = find_sweep(places.storage.resolve(), name)
+    wanted = plan_confirmation(folder, seeds, top=top)
+    run_confirmation(wanted, places.address, observer)
+    return ranked_confirmations(folder)
+
+
+def run_confirmation(
+    wanted: ConfirmationPlan, address: str = "local", observer: SweepObserver | None = None
+) -> None:
+    """Run what is missing; nothing is started where nothing is."""
+    folder = wanted.folder
+    if folder.is_driven():
+        raise StorageError(
+            f"a sweep must be at rest to be confirmed, but a process drives {folder.name!r}; "
+            "wait for it, or end it"
+        )
+    plan = folder.read_plan()
+    data = open_planned_data(plan)
+    writable_folder(folder.confirmation.path)
+    with folder.confirmation.driver_lock():
+        begun = len(read_ledger(folder.confirmation.ledger_file).trials)
+        if begun + len(wanted.runs) != wanted.trials:
+            raise StorageError(
+                f"another process has begun to confirm {folder.name!r} meanwhile; ask again"
+            )
+        # Nothing is drawn and nothing stopped early: every seed counts.
+        config = replace(plan.config, trials=wanted.trials, sampler="random", scheduler="none")
+        drive(
+            folder.confirmation,
+            replace(plan, config=config),
+            data,
+            address,
+            observer or SilentObserver(),
+            wanted.runs,
+        )
+
+
+def ranked_confirmations(folder: SweepFolder) -> list[Confirmed]:
+    """Return what is confirmed of a sweep by its own objective, the best first."""
+    metric = folder.read_plan().config.metric
+    return confirmed(folder, ranked_records(read_records(folder.results), metric), metric)
+
+
+def missing_before_export(folder: SweepFolder, top: int, seeds: int) -> list[ConfirmationPlan]:
+    """Return what must be run before the best of a sweep may be exported as confirmed.
+
+    Nothing, where its ``top`` best configurations have been confirmed. Otherwise some more are,
+    so that one that was merely lucky can lose its place.
+    """
+    metric = folder.read_plan().config.metric
+    first = configurations(ranked_records(read_records(folder.results), metric))[:top]
+    if first and is_confirmed(folder, [record.trial for record in first]):
+        return []
+    return [plan_confirmation(folder, seeds, top=max(top, CANDIDATES))]
+
+
+def missing_in_dataset(dataset: str, storage: Path, top: int, seeds: int) -> list[ConfirmationPlan]:
+    """Return the same of all sweeps of a dataset that its best trials lie in."""
+    candidates: dict[str, list[int]] = {}
+    for row in best(dataset, storage, top=max(top, CANDIDATES)):
+        candidates.setdefault(row["sweep"], []).append(row["trial"])
+    found = {name: (find_sweep(storage, name), trials) for name, trials in candidates.items()}
+    return [
+        plan_confirmation(folder, seeds, trials=trials)
+        for folder, trials in found.values()
+        if not is_confirmed(folder, trials)
+    ]
+
+
+def is_confirmed(folder: SweepFolder, trials: Sequence[int]) -> bool:
+    """Whether the configurations of these trials have been run on enough seeds, and none runs."""
+    state = read_ledger(folder.confirmation.ledger_file)
+    if state.with_status("running"):
+        return False
+    known = [one.trial.settings for one in ranked_confirmations(folder) if _enough(one)]
+    records = {record.trial: record for record in read_records(folder.results)}
+    return all(records[trial].settings in known for trial in trials)
+
+
+def _enough(one: Confirmed) -> bool:
+    return len(one.runs) >= FEWEST_SEEDS

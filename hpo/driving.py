@@ -1,0 +1,130 @@
+"""The one way trials are run: everything that has a ledger is driven from here.
+
+A plan, its data and a folder in; what the ledger lacks is run on Ray, and the records of all that
+ended come out. Shows nothing: whoever calls passes an observer.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from core.checkpoint import CheckpointFolder
+from core.devices import choose_device
+from core.distillation.losses import LOSSES
+from core.experiments import open_targets
+from core.preprocessing.prepare import PreparedData
+from core.teachers import find_teacher
+from core.training import EpochReport
+from hpo.ledger import Ledger, SweepState
+from hpo.planned_runs import PlannedRun
+from hpo.planning import target_storage
+from hpo.recording import Recorder
+from hpo.results import TrialRecord, read_records
+from hpo.sweep_store import SweepFolder, SweepPlan
+from hpo.tuning import tune_trials
+
+
+class SweepInterruptedError(KeyboardInterrupt):
+    """The user stopped a sweep; ``resume_sweep`` goes on with it."""
+
+
+class SweepObserver(Protocol):
+    """Watches a sweep; every method may do nothing."""
+
+    def on_teacher_epoch(self, report: EpochReport) -> None:
+        """Hear that an epoch of the teacher which the sweep lacked has ended."""
+
+    def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
+        """Hear that a training step of that teacher has ended."""
+
+    def on_targets(self, done: int, windows: int) -> None:
+        """Hear how many windows' targets are built of those of the training days."""
+
+    def on_change(self, plan: SweepPlan, state: SweepState) -> None:
+        """Hear that a trial began, reported or ended."""
+
+
+class SilentObserver:
+    """Watches and says nothing."""
+
+    def on_teacher_epoch(self, report: EpochReport) -> None:
+        """Say nothing."""
+
+    def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
+        """Say nothing."""
+
+    def on_targets(self, done: int, windows: int) -> None:
+        """Say nothing."""
+
+    def on_change(self, plan: SweepPlan, state: SweepState) -> None:
+        """Say nothing."""
+
+
+def _build_targets(
+    folder: SweepFolder, plan: SweepPlan, data: PreparedData, observer: SweepObserver
+) -> None:
+    """Build here what the trials on this machine will map, so that none of them waits for it."""
+    needs = LOSSES[plan.config.loss_name].needs
+    teacher = find_teacher(folder.storage, data, plan.teacher_fingerprint)
+    if needs and teacher is not None:
+        storage = target_storage(plan.config)
+        open_targets(data.to(choose_device()), teacher, needs, storage, observer.on_targets)
+
+
+def drive(
+    folder: SweepFolder,
+    plan: SweepPlan,
+    data: PreparedData,
+    address: str,
+    observer: SweepObserver,
+    runs: Sequence[PlannedRun] | None = None,
+    deadline: float = math.inf,
+) -> list[TrialRecord]:
+    """Run what the ledger says is still to run and return the records of all that ended.
+
+    Args:
+        folder: of a sweep, or of its confirmation; the caller is its driver.
+        plan: says how many trials there are to be.
+        data: what the plan was made for.
+        address: of a Ray cluster.
+        observer: told of everything that happens.
+        runs: these instead of what a sampler asks for.
+        deadline: of ``time.monotonic``; then what runs is left to be gone on with.
+
+    Raises:
+        SweepInterruptedError: the user stopped it before the deadline.
+    """
+    ledger = Ledger(folder.ledger_file, lambda state: observer.on_change(plan, state))
+    try:
+        _adopt_records(folder, ledger)
+        unfinished = ledger.state.num_ended < plan.config.trials
+        if unfinished:
+            _build_targets(folder, plan, data, observer)
+        observer.on_change(plan, ledger.state)
+        if unfinished and time.monotonic() < deadline:
+            recorder = Recorder(folder, plan, data)
+            tune_trials(folder, plan, ledger, recorder, address, runs, deadline)
+        if ledger.state.num_ended < plan.config.trials and time.monotonic() < deadline:
+            raise SweepInterruptedError(folder.name)
+    finally:
+        ledger.close()
+    return read_records(folder.results)
+
+
+def _adopt_records(folder: SweepFolder, ledger: Ledger) -> None:
+    """Note as ended what was recorded just before a crash kept the ledger from noting it."""
+    running = {trial.number for trial in ledger.state.with_status("running")}
+    for record in read_records(folder.results):
+        if record.trial in running:
+            ledger.append(
+                "ended",
+                trial=record.trial,
+                status=record.status,
+                reason=record.reason,
+                metrics=record.metrics,
+                sizes={"parameters": record.parameters, "flops": record.flops},
+            )
+            CheckpointFolder(folder.checkpoints(record.trial)).clear()

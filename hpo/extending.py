@@ -1,0 +1,87 @@
+"""More trials for a sweep that has begun: what may change, and a note in its ledger.
+
+The plan stays what it was when the sweep began; the ledger says how many trials were asked for
+since. Old and new trials must stay comparable, so nothing else about them may change. Runs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.errors import ConfigError
+from hpo.ledger import Ledger, SweepState
+from hpo.search_space import SearchSpace
+from hpo.sweep_store import SweepFolder, SweepPlan, extended_plan
+
+
+def extend(folder: SweepFolder, trials: int, state: SweepState) -> None:
+    """Note that a sweep is to have ``trials`` trials; asked for again, nothing is noted.
+
+    Args:
+        folder: the sweep; the caller is its driver.
+        trials: in all, old and new.
+        state: what its ledger tells.
+
+    Raises:
+        ConfigError: it has more already.
+    """
+    present = extended_plan(folder.read_plan(), state).config.trials
+    if trials < present:
+        raise ConfigError(
+            f"--trials can only be raised, but sweep {folder.name!r} has {present} already, "
+            f"got {trials}"
+        )
+    if trials > present:
+        ledger = Ledger(folder.ledger_file)
+        ledger.append("extended", trials=trials)
+        ledger.close()
+
+
+def check_comparable(
+    plan: SweepPlan, changes: Mapping[str, Any], space: SearchSpace | None = None
+) -> None:
+    """Refuse what would make new trials incomparable with old ones.
+
+    Args:
+        plan: of the sweep.
+        changes: settings of ``SweepConfig`` that are asked for; None where nothing is.
+        space: asked for; None: the sweep's own.
+
+    Raises:
+        ConfigError: with every difference.
+    """
+    began = plan.config.to_json()
+    differences = [
+        f"{name} {began[name]}, not {value}"
+        for name, value in changes.items()
+        if value is not None and value != began[name]
+    ]
+    if space is not None:
+        differences += _space_differences(plan.space, space)
+    if differences:
+        raise ConfigError(
+            f"trials of one sweep must be comparable, but {plan.config.name!r} began with "
+            f"{'; '.join(differences)}; leave that out, or begin another sweep with "
+            f"--warm-start {plan.config.name}"
+        )
+
+
+def _space_differences(began: SearchSpace, wanted: SearchSpace) -> list[str]:
+    before = _flat({"method": began.method, "parameters": began.to_json()["parameters"]})
+    after = _flat({"method": wanted.method, "parameters": wanted.to_json()["parameters"]})
+    return [
+        f"{path} {before.get(path, 'absent')}, not {after.get(path, 'absent')}"
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path)
+    ]
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {path: value}
+    return {
+        found: leaf
+        for name, inner in value.items()
+        for found, leaf in _flat(inner, f"{path}.{name}" if path else name).items()
+    }

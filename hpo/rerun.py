@@ -1,0 +1,126 @@
+"""One recorded trial in, the same run again alone, and where its numbers differ, out.
+
+Runs in this process, without Ray, and writes nothing: neither checkpoints nor records.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import ConfigError, TrainingDivergedError, UnknownNameError, UserError
+from core.experiments import OnEpoch
+from core.training import EpochReport
+from hpo.ledger import Trial, read_ledger
+from hpo.results import TrialRecord, read_records
+from hpo.sweep_store import SweepFolder
+from hpo.trial_runs import open_plan, train_trial, use_threads
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A number, or how it ended, that came out differently."""
+
+    where: str
+    """``epoch 3``, or ``end``."""
+    name: str
+    recorded: Any
+    now: Any
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What came of running a trial again."""
+
+    epochs: int
+    """Compared."""
+    differences: list[Difference]
+
+    @property
+    def same(self) -> bool:
+        """Whether every number came out as it was recorded."""
+        return not self.differences
+
+
+class _HeardEnoughError(Exception):
+    """The trial was stopped here."""
+
+
+def find_trial(folder: SweepFolder, number: int) -> tuple[Trial, TrialRecord | None]:
+    """Return what the ledger and, once it has ended, the records know of a trial.
+
+    Raises:
+        UnknownNameError: there is no such trial.
+    """
+    trials = read_ledger(folder.ledger_file).trials
+    if number not in trials:
+        known = map(str, trials)
+        raise UnknownNameError(f"trial of {folder.name!r}", str(number), known)
+    records = {record.trial: record for record in read_records(folder.results)}
+    return trials[number], records.get(number)
+
+
+def rerun_trial(folder: SweepFolder, number: int, on_epoch: OnEpoch) -> Rerun:
+    """Run a trial again in this process and compare.
+
+    A trial that was stopped early is run as far as it got then.
+
+    Args:
+        folder: of a sweep, or of its confirmation.
+        number: of the trial.
+        on_epoch: called after every epoch.
+
+    Raises:
+        UserError: there is no such trial, it has not ended, or it was never trained.
+    """
+    trial, record = find_trial(folder, number)
+    if record is None or record.status == "infeasible":
+        why = "has not ended" if record is None else "was never trained"
+        raise ConfigError(
+            f"only what was run can be run again, but trial {number} of {folder.name!r} {why}; "
+            f"see `hpo status {folder.name}`"
+        )
+    use_threads(open_plan(folder)[0].config.cpus_per_trial)
+    heard: dict[int, dict[str, float]] = {}
+    until = max(trial.history, default=0) if record.status == "pruned" else math.inf
+
+    def hear(report: EpochReport) -> None:
+        heard[report.epoch] = report.metrics
+        on_epoch(report)
+        if report.epoch >= until:
+            raise _HeardEnoughError
+
+    ended = _ended(folder, record, hear)
+    differences = [
+        difference
+        for epoch, metrics in trial.history.items()
+        for difference in _compare(f"epoch {epoch}", metrics, heard.get(epoch, {}))
+    ]
+    differences += _compare("end", _end_of(record), ended)
+    return Rerun(len(trial.history), differences)
+
+
+def _ended(folder: SweepFolder, record: TrialRecord, on_epoch: OnEpoch) -> dict[str, Any]:
+    try:
+        student = train_trial(folder, record.settings, record.seed, None, on_epoch)
+    except _HeardEnoughError:
+        return {"status": "pruned"}
+    except (TrainingDivergedError, UserError) as error:
+        return {"status": "failed", "reason": str(error)}
+    return {"status": "finished", "best_epoch": student.best_epoch, **student.metrics}
+
+
+def _end_of(record: TrialRecord) -> dict[str, Any]:
+    if record.status == "finished":
+        return {"status": "finished", "best_epoch": record.best_epoch, **record.metrics}
+    reason = {} if record.reason is None else {"reason": record.reason}
+    return {"status": record.status, **reason}
+
+
+def _compare(where: str, recorded: dict[str, Any], now: dict[str, Any]) -> list[Difference]:
+    return [
+        Difference(where, name, value, now.get(name))
+        for name, value in recorded.items()
+        if now.get(name) != value
+    ]

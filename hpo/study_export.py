@@ -1,0 +1,63 @@
+"""A sweep in, a study in an Optuna storage out, for optuna-dashboard and other tools.
+
+Given away, never read back: the ledger stays the truth.
+"""
+
+from __future__ import annotations
+
+import optuna
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.errors import StorageError
+from hpo.ledger import read_ledger
+from hpo.planning import open_planned_data, planned_sizes
+from hpo.study import told_trials
+from hpo.sweep_store import SweepFolder
+
+
+def export_study(folder: SweepFolder, url: str) -> int:
+    """Write the trials of a sweep that ended to an Optuna storage.
+
+    Args:
+        folder: the sweep; its name becomes the study's.
+        url: of the storage, such as ``sqlite:///study.db``.
+
+    Returns:
+        How many trials were written.
+
+    Raises:
+        StorageError: the storage cannot be used, or holds a study of this name.
+    """
+    plan = folder.read_plan()
+    config = plan.config
+    sizes = None
+    if config.max_parameters is not None:
+        sizes = planned_sizes(plan, folder.storage, open_planned_data(plan))
+    told = told_trials(
+        read_ledger(folder.ledger_file),
+        config,
+        plan.space.distributions(),
+        lambda settings: None if sizes is None else sizes.excess(settings),
+    )
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.create_study(
+            storage=url,
+            study_name=folder.name,
+            directions=["minimize"] * len(config.objectives),
+        )
+        study.set_user_attr("objectives", list(config.objectives))
+        study.add_trials(told)
+    except optuna.exceptions.DuplicatedStudyError as error:
+        raise StorageError(
+            f"the storage must not hold a study called {folder.name!r} yet, but it does; "
+            "choose another --to, or delete that study"
+        ) from error
+    # Whatever the database's own library objects to; the text holds no password.
+    except (optuna.exceptions.OptunaError, SQLAlchemyError, ImportError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise StorageError(
+            f"--to must be an Optuna storage that can be written, such as sqlite:///study.db: "
+            f"{reason}"
+        ) from error
+    return len(told)

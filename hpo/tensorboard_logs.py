@@ -1,0 +1,95 @@
+"""A sweep's states in, TensorBoard logs out: one run per trial, a point per epoch.
+
+    STORAGE/NAME/tensorboard/0007/     ``tensorboard --logdir STORAGE/NAME/tensorboard``
+
+A view of the ledger like any other: made anew whenever a sweep starts, never read back.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import ConfigError
+from hpo.ledger import SweepState, Trial
+
+if TYPE_CHECKING:
+    from core.training import EpochReport
+    from hpo.driving import SweepObserver
+    from hpo.sweep_store import SweepPlan
+
+
+class TensorBoardLogs:
+    """Watches a sweep (``hpo.driving.SweepObserver``) for another observer and logs what it sees.
+
+    Trials that ended are closed, so that no more files are open than trials run.
+    """
+
+    def __init__(self, folder: Path, observer: SweepObserver) -> None:
+        """Log below ``folder`` and tell ``observer`` everything.
+
+        Raises:
+            ConfigError: the package tensorboard is missing.
+        """
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional
+        except ImportError as error:
+            raise ConfigError(
+                "--tensorboard needs the package tensorboard, which is not installed; "
+                "install this project with its extra [tensorboard], or leave the option out"
+            ) from error
+        self._new_writer, self._folder, self._observer = SummaryWriter, folder, observer
+        self._writers: dict[int, Any] = {}
+        self._epochs: dict[int, int] = {}
+        self._closed: set[int] = set()
+        self._begun = False
+
+    def on_teacher_epoch(self, report: EpochReport) -> None:
+        """Pass it on."""
+        self._observer.on_teacher_epoch(report)
+
+    def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
+        """Pass it on."""
+        self._observer.on_teacher_step(epoch, step, steps)
+
+    def on_targets(self, done: int, windows: int) -> None:
+        """Pass it on."""
+        self._observer.on_targets(done, windows)
+
+    def on_change(self, plan: SweepPlan, state: SweepState) -> None:
+        """Log what is new and pass it on."""
+        if not self._begun:  # not before the sweep is known to run
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._begun = True
+        for trial in state.trials.values():
+            if trial.number not in self._closed:
+                self._log(trial)
+        self._observer.on_change(plan, state)
+
+    def _log(self, trial: Trial) -> None:
+        if trial.status == "infeasible":
+            self._closed.add(trial.number)
+            return
+        writer = self._writers.get(trial.number) or self._begin(trial)
+        for epoch, metrics in trial.history.items():
+            if epoch > self._epochs[trial.number]:
+                self._epochs[trial.number] = epoch
+                for name, value in metrics.items():
+                    writer.add_scalar(name, value, epoch)
+        if trial.status != "running":
+            if trial.reason is not None:
+                writer.add_text("reason", trial.reason)
+            self._close(trial.number)
+
+    def _begin(self, trial: Trial) -> Any:
+        writer = self._new_writer(str(self._folder / f"{trial.number:04d}"))
+        settings = {**trial.settings, "seed": trial.seed}
+        writer.add_text("settings", ", ".join(f"{name}={settings[name]}" for name in settings))
+        self._writers[trial.number], self._epochs[trial.number] = writer, 0
+        return writer
+
+    def _close(self, number: int) -> None:
+        self._writers.pop(number).close()
+        self._epochs.pop(number)
+        self._closed.add(number)

@@ -1,0 +1,71 @@
+"""A sweep's folder, settings and a seed in, the trained student of that trial out.
+
+What Ray's workers run, and what runs a trial again alone. Writes nothing but checkpoints, reports
+to whoever passes ``on_epoch``, and knows nothing of Ray.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.checkpoint import CheckpointFolder
+from core.datasets.loading import load_dataset
+from core.devices import choose_device
+from core.experiments import OnEpoch, TrainedStudent, distill_student, prune_student
+from core.preprocessing.prepare import PreparedData, prepare
+from core.teachers import find_teacher, open_teacher, teacher_folder
+from hpo.planning import target_storage
+from hpo.sweep_store import SweepFolder, SweepPlan
+from hpo.trial_settings import pruning_config, student_config
+
+
+@lru_cache(maxsize=1)
+def open_plan(folder: SweepFolder) -> tuple[SweepPlan, PreparedData]:
+    """Read a sweep's plan and data, once per worker process however many trials it runs."""
+    plan = folder.read_plan()
+    dataset = load_dataset(Path(plan.data_folder), plan.config.dataset)
+    return plan, prepare(dataset).to(choose_device())
+
+
+def use_threads(most: int) -> None:
+    """Let torch use ``OMP_NUM_THREADS`` threads, or ``most``: sums depend on how they are split."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", most)))
+
+
+def train_trial(
+    folder: SweepFolder,
+    settings: dict[str, Any],
+    seed: int,
+    checkpoints: CheckpointFolder | None,
+    on_epoch: OnEpoch,
+) -> TrainedStudent:
+    """Train one student as the sweep in ``folder`` would.
+
+    Args:
+        folder: of a sweep, or of its confirmation.
+        settings: what the search chose.
+        seed: of the trial.
+        checkpoints: where this very run keeps its states, or None.
+        on_epoch: called after every epoch.
+
+    Raises:
+        TrainingDivergedError: the numbers left the finite ones.
+        UserError: no student can come of these settings.
+    """
+    plan, data = open_plan(folder)
+    teacher = None
+    if plan.teacher_fingerprint is not None:
+        teacher = find_teacher(folder.storage, data, plan.teacher_fingerprint)
+    storage = target_storage(plan.config)
+    if plan.base_fingerprint is not None:
+        base = open_teacher(teacher_folder(folder.storage, plan.base_fingerprint))
+        pruning = pruning_config(plan.config, settings, seed)
+        return prune_student(data, base, teacher, pruning, checkpoints, on_epoch, storage)
+    sweep = plan.config
+    wanted = student_config(sweep.method, settings, sweep.epochs, seed, sweep.pairs)
+    return distill_student(data, teacher, wanted, checkpoints, on_epoch, storage)

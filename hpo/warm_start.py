@@ -1,0 +1,58 @@
+"""A search space and another sweep in, the same space that tries that sweep's best first, out.
+
+The other sweep may be of another dataset: what is good there is a good guess here. It must be of
+the same method, or its settings would mean nothing. Runs and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from core.errors import ConfigError
+from hpo.confirmation import configurations
+from hpo.results import TrialRecord, read_records
+from hpo.search_space import FirstPoint, SearchSpace, without_repeats
+from hpo.selection import ranked_records
+from hpo.sweep_store import SweepFolder
+
+WARM_POINTS = 5
+"""Taken from the other sweep: half of what a sampler draws at random before it learns."""
+
+
+def with_best_of(space: SearchSpace, folder: SweepFolder) -> SearchSpace:
+    """Return ``space`` whose first points begin with the best configurations of a sweep.
+
+    Settings that the sweep did not search are left to the sampler.
+
+    Raises:
+        ConfigError: it is of another method, or none of its finished trials lies in ``space``.
+    """
+    plan = folder.read_plan()
+    if plan.space.method != space.method:
+        raise ConfigError(
+            f"--warm-start needs a sweep of method {space.method}, but {folder.name!r} is of "
+            f"method {plan.space.method}; name another"
+        )
+    ranked = ranked_records(read_records(folder.results), plan.config.metric)
+    points = [
+        FirstPoint(f"sweep {folder.name}, trial {record.trial}", values)
+        for record in configurations(ranked)
+        if (values := _inside(space, record))
+    ]
+    if not points:
+        raise ConfigError(
+            f"--warm-start needs a finished trial within the search space, but {folder.name!r} "
+            "has none; name another sweep, or widen the space"
+        )
+    return replace(
+        space, first_points=without_repeats([*points[:WARM_POINTS], *space.first_points])
+    )
+
+
+def _inside(space: SearchSpace, record: TrialRecord) -> Mapping[str, Any]:
+    """Return the settings that ``space`` varies; none if one of them lies outside."""
+    shared = {name: record.settings[name] for name in space.parameters if name in record.settings}
+    inside = all(space.parameters[name].contains(value) for name, value in shared.items())
+    return shared if inside else {}

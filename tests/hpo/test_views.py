@@ -1,0 +1,211 @@
+"""Views of a ledger: an Optuna storage, TensorBoard logs, and a terminal that watches."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import optuna
+import pytest
+
+from core.errors import ConfigError
+from hpo.cli import watching
+from hpo.cli.main import run
+from hpo.driving import SilentObserver
+from hpo.ledger import Ledger, SweepState, read_ledger
+from hpo.study_export import export_study
+from hpo.sweep_store import SweepFolder
+from hpo.tensorboard_logs import TensorBoardLogs
+from tests.small_sweeps import make_sweep, record
+
+SETTINGS = {"learning_rate": 0.01, "batch_size": 50, "optimizer": "adam", "schedule": "step"}
+Output = pytest.CaptureFixture[str]
+
+
+def note(ledger: Ledger, number: int, errors: list[float], status: str | None) -> None:
+    """A trial with these errors by epoch; ``status`` None: it still runs."""
+    ledger.append("suggested", trial=number, settings=SETTINGS, seed=70 + number)
+    for epoch, error in enumerate(errors, start=1):
+        metrics = {"val_mae": error, "train_loss": error / 2}
+        ledger.append("epoch", trial=number, epoch=epoch, metrics=metrics)
+    if status is not None:
+        metrics = {"val_mae": min(errors)} if status != "failed" else {}
+        reason = "too hot" if status == "failed" else None
+        ledger.append("ended", trial=number, status=status, metrics=metrics, reason=reason)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> SweepFolder:
+    """Of 20 trials: 0 finished, 1 was stopped, 2 failed, 3 runs."""
+    folder = make_sweep(tmp_path / "runs", [record(0, 1.0)])
+    ledger = Ledger(folder.ledger_file)
+    note(ledger, 0, [3.0, 2.0, 2.5], "finished")
+    note(ledger, 1, [9.0], "pruned")
+    note(ledger, 2, [4.0], "failed")
+    note(ledger, 3, [5.0], None)
+    ledger.close()
+    return folder
+
+
+def test_a_study_says_what_the_ledger_says(sweep: SweepFolder, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    assert export_study(sweep, url) == 3
+    study = optuna.load_study(study_name="first", storage=url)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "FAIL"]
+    assert study.best_trial.params == SETTINGS
+    assert study.best_value == 2.0
+    assert study.trials[0].intermediate_values == {1: 3.0, 2: 2.0, 3: 2.5}
+    assert study.trials[1].user_attrs == {"trial": 1, "seed": 71, "status": "pruned"}
+    assert study.user_attrs == {"objectives": ["val_mae"]}
+    assert study.directions == [optuna.study.StudyDirection.MINIMIZE]
+
+
+def test_a_study_is_written_once(sweep: SweepFolder, tmp_path: Path, capsys: Output) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    given = ["study", "first", "--to", url, "--storage", str(sweep.storage)]
+    assert run(given) == 0
+    assert "study first: 3 trials that ended" in capsys.readouterr().out
+    assert run(given) == 2
+    assert "must not hold a study called 'first' yet" in capsys.readouterr().err
+    assert len(optuna.load_study(study_name="first", storage=url).trials) == 3
+
+
+@pytest.mark.parametrize("url", ["nowhere", "sqlite:////nowhere/study.db", "no+such://host:1/db"])
+def test_a_storage_that_cannot_be_used_gives_one_line(
+    sweep: SweepFolder, capsys: Output, url: str
+) -> None:
+    assert run(["study", "first", "--to", url, "--storage", str(sweep.storage)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("hpo: --to must be an Optuna storage that can be written, such as")
+
+
+class Writer:
+    """Stands in for TensorBoard's."""
+
+    opened: dict[str, list[Any]]
+    closed: Counter[str]
+
+    def __init__(self, folder: str) -> None:
+        self.name = Path(folder).name
+        Path(folder).mkdir(parents=True)
+        self.opened.setdefault(self.name, [])
+
+    def add_scalar(self, name: str, value: float, epoch: int) -> None:
+        self.opened[self.name].append((name, value, epoch))
+
+    def add_text(self, name: str, text: str) -> None:
+        self.opened[self.name].append((name, text))
+
+    def close(self) -> None:
+        self.closed[self.name] += 1
+
+
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch) -> type[Writer]:
+    module = ModuleType("torch.utils.tensorboard")
+    fresh = type("Fresh", (Writer,), {"opened": {}, "closed": Counter()})
+    module.SummaryWriter = fresh  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    return fresh
+
+
+def test_every_epoch_is_logged_once_and_what_ended_is_closed(
+    sweep: SweepFolder, writer: type[Writer]
+) -> None:
+    logs = TensorBoardLogs(sweep.path / "tensorboard", SilentObserver())
+    assert not (sweep.path / "tensorboard").exists()
+    ledger, plan = Ledger(sweep.ledger_file), sweep.read_plan()
+    logs.on_change(plan, ledger.state)
+    logs.on_change(plan, ledger.state)
+    ledger.append("epoch", trial=3, epoch=2, metrics={"val_mae": 4.5})
+    logs.on_change(plan, ledger.state)
+    ledger.close()
+    assert writer.closed == {"0000": 1, "0001": 1, "0002": 1}
+    text = "learning_rate=0.01, batch_size=50, optimizer=adam, schedule=step, seed=73"
+    assert writer.opened["0003"] == [
+        ("settings", text),
+        *[("val_mae", 5.0, 1), ("train_loss", 2.5, 1), ("val_mae", 4.5, 2)],
+    ]
+    assert writer.opened["0002"][-1] == ("reason", "too hot")
+    assert sum(one[0] == "val_mae" for one in writer.opened["0000"]) == 3
+
+
+def test_logs_begin_anew_when_a_sweep_goes_on(sweep: SweepFolder, writer: type[Writer]) -> None:
+    state, plan = read_ledger(sweep.ledger_file), sweep.read_plan()
+    TensorBoardLogs(sweep.path / "tensorboard", SilentObserver()).on_change(plan, state)
+    stale = sweep.path / "tensorboard" / "0009"
+    stale.mkdir()
+    TensorBoardLogs(sweep.path / "tensorboard", SilentObserver()).on_change(plan, state)
+    assert not stale.exists()
+    assert (sweep.path / "tensorboard" / "0003").is_dir()
+
+
+def test_without_tensorboard_one_line_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ConfigError, match=r"needs the package tensorboard, .*\[tensorboard\]"):
+        TensorBoardLogs(tmp_path, SilentObserver())
+
+
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "SECONDS_BETWEEN_LOOKS", 0.02)
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_a_watcher_sees_what_another_process_writes(sweep: SweepFolder, capsys: Output) -> None:
+    """The driver ends a trial, and begins and ends another, while somebody watches."""
+    looked = threading.Event()
+
+    def drive() -> None:
+        with sweep.driver_lock():
+            looked.set()
+            time.sleep(0.2)
+            ledger = Ledger(sweep.ledger_file)
+            ended = {"status": "finished", "metrics": {"val_mae": 1.5}, "reason": None}
+            ledger.append("ended", trial=3, **ended)
+            time.sleep(0.2)
+            note(ledger, 4, [8.0], "finished")
+            ledger.close()
+
+    driver = threading.Thread(target=drive)
+    driver.start()
+    assert looked.wait(10)
+    assert run(["status", "first", "--watch", "--storage", str(sweep.storage)]) == 0
+    driver.join()
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert lines[0].startswith("[4/20] trial 3 val_mae 1.5000")
+    assert lines[0].endswith("(best so far)")
+    assert lines[1].startswith("[5/20] trial 4 val_mae 8.0000")
+    assert len(lines) == 2
+    assert "first is stopped: 5 of 20 trials ended" in out
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_watching_ends_at_once_where_nobody_drives(sweep: SweepFolder, capsys: Output) -> None:
+    before = {path: path.read_bytes() for path in sweep.path.rglob("*") if path.is_file()}
+    assert run(["status", "first", "--watch", "--storage", str(sweep.storage)]) == 0
+    assert capsys.readouterr().err == ""
+    assert before == {path: path.read_bytes() for path in sweep.path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("arguments", [[], ["first", "--format", "json"]])
+def test_watching_is_for_one_sweep_and_for_people(
+    sweep: SweepFolder, capsys: Output, arguments: list[str]
+) -> None:
+    given = ["status", *arguments, "--watch", "--storage", str(sweep.storage)]
+    assert run(given) == 2
+    assert "--watch follows one sweep for people" in capsys.readouterr().err
+
+
+def test_an_empty_state_shows_nothing(writer: type[Writer], tmp_path: Path) -> None:
+    plan = make_sweep(tmp_path, [record(0, 1.0)]).read_plan()
+    TensorBoardLogs(tmp_path / "logs", SilentObserver()).on_change(plan, SweepState())
+    assert writer.opened == {}
