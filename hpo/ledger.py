@@ -134,7 +134,8 @@ class Ledger:
         """
         self._on_change = on_change
         self.state, whole_bytes = _replay(path)
-        self._stream = path.open("ab")
+        # No buffer: what could not be written must not be tried again when the file is closed.
+        self._stream = path.open("ab", buffering=0)
         if self._stream.tell() > whole_bytes:
             self._stream.truncate(whole_bytes)
 
@@ -143,13 +144,23 @@ class Ledger:
 
         Raises:
             StorageError: it contradicts the events before; nothing is written.
+            OSError: the disk did not take it; nothing is written.
         """
         line = json.dumps({"event": event, **fields, "time": now()}, allow_nan=False)
         self.state.apply(json.loads(line))
-        self._stream.write(line.encode() + b"\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        self._write(line.encode() + b"\n")
         self._on_change(self.state)
+
+    def _write(self, line: bytes) -> None:
+        whole_bytes = os.fstat(self._stream.fileno()).st_size
+        try:
+            left = line
+            while left:  # a disk that fills up takes a part
+                left = left[self._stream.write(left) or 0 :]
+            os.fsync(self._stream.fileno())
+        except OSError:
+            self._stream.truncate(whole_bytes)
+            raise
 
     def close(self) -> None:
         """Close the file."""

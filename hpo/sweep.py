@@ -34,6 +34,7 @@ from hpo.planning import (
 from hpo.recording import Recorder
 from hpo.results import TrialRecord, read_records
 from hpo.search_space import SearchSpace
+from hpo.storage_faults import storage_faults_told
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder, SweepPlan, find_sweep
 from hpo.tuning import cluster, trial_resources, tune_trials
@@ -96,7 +97,7 @@ def run_sweep(
     places, observer = places or Places(), observer or SilentObserver()
     plan, data = plan_sweep(config, places, space)
     folder = SweepFolder(writable_folder(places.storage).resolve() / config.name)
-    with cluster(places.address) as available:
+    with storage_faults_told(folder), cluster(places.address) as available:
         trial_resources(config, available)
         return _begin(folder, plan, data, places, observer)
 
@@ -130,7 +131,7 @@ def resume_sweep(
     places = places or Places()
     folder = find_sweep(places.storage.resolve(), name)
     writable_folder(folder.path)
-    with folder.driver_lock():
+    with storage_faults_told(folder), folder.driver_lock():
         plan = folder.read_plan()
         data = open_planned_data(plan)
         return _drive(folder, plan, data, places.address, observer or SilentObserver())
@@ -175,7 +176,8 @@ def _drive(
     try:
         _adopt_records(folder, ledger)
         unfinished = ledger.state.num_ended < plan.config.trials
-        if unfinished:
+        # The trials of a cluster run on other machines, which build their own.
+        if unfinished and address == "local":
             _build_targets(folder, plan, data, observer)
         observer.on_change(plan, ledger.state)
         if unfinished:

@@ -7,8 +7,10 @@ or the user interrupted. Ray's own snapshots go to a temporary folder and are th
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +31,7 @@ from hpo.ledger import Ledger
 from hpo.recording import Recorder
 from hpo.schedulers import make_scheduler
 from hpo.searcher import LedgerSearcher
+from hpo.stopping_searcher import StoppingSearcher
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder, SweepPlan
 from hpo.trainables import run_trial
@@ -40,14 +43,27 @@ WORKER_DEATHS = 2
 def tune_trials(
     folder: SweepFolder, plan: SweepPlan, ledger: Ledger, recorder: Recorder, address: str
 ) -> None:
-    """Run the trials that the ledger does not know as ended."""
+    """Run the trials that the ledger does not know as ended.
+
+    Raises:
+        UserError: the search cannot go on; nothing that ended is lost.
+        OSError: the ledger or a record could not be written.
+    """
     config = plan.config
     with cluster(address) as available, tempfile.TemporaryDirectory() as scratch:
-        per_trial, concurrent = trial_resources(config, available)
-        searcher = LedgerSearcher(
-            config, plan.space, ledger, str(folder.path), concurrent, recorder.write, recorder.sizes
+        per_trial, concurrent = trial_resources(config, available, address)
+        searcher = StoppingSearcher(
+            LedgerSearcher(
+                config,
+                plan.space,
+                ledger,
+                str(folder.path),
+                concurrent,
+                recorder.write,
+                recorder.sizes,
+            )
         )
-        tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(run_trial, per_trial),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
@@ -63,7 +79,13 @@ def tune_trials(
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
             ),
-        ).fit()
+        )
+        try:
+            tuner.fit()
+        except Exception:
+            if searcher.failure is not None:
+                raise searcher.failure from None
+            raise
 
 
 @contextmanager
@@ -84,10 +106,24 @@ def cluster(address: str) -> Iterator[dict[str, float]]:
                 "`local` starts one on this machine"
             ) from error
     try:
-        yield ray.cluster_resources()
+        with _termination_as_interrupt():
+            yield ray.cluster_resources()
     finally:
         if ours:
             ray.shutdown()
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, as a spot notice or a stopped job sends it, end a sweep as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what a signal does
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_reachable(address: str) -> None:
@@ -102,9 +138,16 @@ def _quiet(address: str) -> dict[str, Any]:
 
 
 def trial_resources(
-    config: SweepConfig, available: dict[str, float]
+    config: SweepConfig, available: dict[str, float], address: str = "local"
 ) -> tuple[dict[str, float], int]:
     """Return what each trial takes and how many run at once.
+
+    A cluster may grow for trials that wait for room, so there as many as the user wants.
+
+    Args:
+        config: the sweep's settings.
+        available: what there is now, by Ray's names of resources.
+        address: of the cluster.
 
     Raises:
         ConfigError: the cluster has no room for a single trial.
@@ -125,4 +168,7 @@ def trial_resources(
         # Shares of one GPU; the small addend keeps 1 / 0.1 from being nine.
         on_one = int(1.0 / gpus + 1e-9)
         room = min(room, int(gpus_there) * on_one if on_one else int(gpus_there // gpus))
-    return per_trial, min(room, config.max_concurrent or room)
+    if config.max_concurrent is None:
+        return per_trial, room
+    growing = address != "local"
+    return per_trial, config.max_concurrent if growing else min(room, config.max_concurrent)
