@@ -23,20 +23,20 @@ class StoppingSearcher(Searcher):  # type: ignore[misc]
     def __init__(self, searcher: Searcher) -> None:
         """Stand in front of ``searcher``."""
         super().__init__(metric=searcher.metric, mode=searcher.mode)
-        self.searcher = searcher
+        self._asked = searcher  # not `searcher`: Ray Tune would ask it for a state
         self.failure: Exception | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return what the searcher suggests."""
         with self._failing_for_good():
-            suggested: dict[str, Any] | str | None = self.searcher.suggest(trial_id)
+            suggested: dict[str, Any] | str | None = self._asked.suggest(trial_id)
             return suggested
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Pass a report on."""
         with self._failing_for_good():
             _refuse_stopped(result)
-            self.searcher.on_trial_result(trial_id, result)
+            self._asked.on_trial_result(trial_id, result)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -44,7 +44,7 @@ class StoppingSearcher(Searcher):  # type: ignore[misc]
         """Pass an end on; that of a trial whose storage failed is none, it stays unfinished."""
         with self._failing_for_good():
             _refuse_stopped(result or {})
-            self.searcher.on_trial_complete(trial_id, result, error)
+            self._asked.on_trial_complete(trial_id, result, error)
 
     def __getstate__(self) -> dict[str, Any]:
         """Give Ray Tune's snapshot nothing: it is never read."""
