@@ -25,6 +25,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 from ray import tune
+from ray.tune.experiment import Trial
 
 from core.errors import ConfigError
 from hpo.ledger import Ledger
@@ -37,7 +38,17 @@ from hpo.sweep_store import SweepFolder, SweepPlan
 from hpo.trainables import run_trial
 
 WORKER_DEATHS = 2
-"""How often a trial whose worker process died is tried again, from its checkpoint."""
+"""How often a trial whose worker process died is tried again, from its checkpoint, without getting
+on: where machines are taken away all night, a long trial may lose more than that in all."""
+
+
+class _ForgiveDeaths(tune.Callback):  # type: ignore[misc]
+    """Counts the deaths of a trial's workers anew whenever it gets on."""
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        trial.run_metadata.num_failures = 0
 
 
 def tune_trials(
@@ -78,6 +89,7 @@ def tune_trials(
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
+                callbacks=[_ForgiveDeaths()],
             ),
         )
         try:
