@@ -86,9 +86,9 @@ def test_a_disk_that_fails_is_told_in_one_line(
         folder.path.mkdir()
         folder.plan_file.touch()
     where = str(tmp_path / "night" / "results")
-    with pytest.raises(StorageError, match=f"^{where} must .*{message}") as raised:
-        with storage_faults_told(folder):
-            raise OSError(number, os.strerror(number), where)
+    expected = pytest.raises(StorageError, match=f"^{where} must .*{message}")
+    with expected as raised, storage_faults_told(folder):
+        raise OSError(number, os.strerror(number), where)
     assert "\n" not in str(raised.value)
 
 
