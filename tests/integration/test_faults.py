@@ -177,3 +177,21 @@ def state_of(storage: Path, capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
     assert run(["status", "night", "--storage", str(storage), "--format", "json"]) == 0
     return str(json.loads(capsys.readouterr().out)["state"])
+
+
+def test_two_sweeps_at_once_on_one_storage_do_not_meet(
+    traffic: Path, space_file: Path, tmp_path: Path
+) -> None:
+    arguments = sweep_arguments(traffic, tmp_path / "runs", space_file, epochs=4)
+    names = ["night", "other"]
+    drivers = [start(tmp_path / name, *arguments, "--name", name) for name in names]
+    try:
+        assert [driver.wait(200) for driver in drivers] == [0, 0]
+    finally:
+        for driver in drivers:
+            driver.kill()
+            driver.wait()
+    for name in names:
+        check_nothing_is_lost_or_repeated(tmp_path / "runs" / name)
+    states = [read_ledger(tmp_path / "runs" / name / "ledger.jsonl") for name in names]
+    assert outcome(states[0]) == outcome(states[1])
