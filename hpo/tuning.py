@@ -42,13 +42,20 @@ WORKER_DEATHS = 2
 on: where machines are taken away all night, a long trial may lose more than that in all."""
 
 
-class _ForgiveDeaths(tune.Callback):  # type: ignore[misc]
-    """Counts the deaths of a trial's workers anew whenever it gets on."""
+class _Housekeeping(tune.Callback):  # type: ignore[misc]
+    """Counts deaths of workers anew whenever a trial gets on; forgets what Ray keeps of its end."""
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
         trial.run_metadata.num_failures = 0
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
+    ) -> None:
+        # Means and queues of every metric, most of what the driver would keep of a trial.
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
 
 
 def tune_trials(
@@ -89,7 +96,7 @@ def tune_trials(
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
-                callbacks=[_ForgiveDeaths()],
+                callbacks=[_Housekeeping()],
             ),
         )
         try:
