@@ -101,7 +101,8 @@ def drive(
     try:
         _adopt_records(folder, ledger)
         unfinished = ledger.state.num_ended < plan.config.trials
-        if unfinished:
+        # The trials of a cluster run on other machines, which build their own.
+        if unfinished and address == "local":
             _build_targets(folder, plan, data, observer)
         observer.on_change(plan, ledger.state)
         if unfinished and time.monotonic() < deadline:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -104,13 +105,13 @@ def _suggested(state: SweepState, event: Event) -> None:
 def _epoch(state: SweepState, event: Event) -> None:
     trial = state.trials[event["trial"]]
     _require(trial.status == "running" and event["epoch"] not in trial.history)
-    trial.history[event["epoch"]] = event["metrics"]
+    trial.history[event["epoch"]] = _shared_names(event["metrics"])
 
 
 def _ended(state: SweepState, event: Event) -> None:
     trial = state.trials[event["trial"]]
     _require(trial.status == "running" and event["status"] in ENDED_STATUSES)
-    trial.metrics, trial.reason = event["metrics"], event["reason"]
+    trial.metrics, trial.reason = _shared_names(event["metrics"]), event["reason"]
     trial.sizes = event.get("sizes", {})
     trial.status = event["status"]
 
@@ -118,6 +119,11 @@ def _ended(state: SweepState, event: Event) -> None:
 def _extended(state: SweepState, event: Event) -> None:
     _require(isinstance(event["trials"], int) and event["trials"] > (state.extended_to or 0))
     state.extended_to = event["trials"]
+
+
+def _shared_names(metrics: dict[str, float]) -> dict[str, float]:
+    # JSON brings every name anew, more bytes than its number; a long sweep holds 100,000 of them.
+    return {sys.intern(name): value for name, value in metrics.items()}
 
 
 def _require(fits: bool) -> None:
@@ -142,7 +148,8 @@ class Ledger:
         """
         self._on_change = on_change
         self.state, whole_bytes = _replay(path)
-        self._stream = path.open("ab")
+        # No buffer: what could not be written must not be tried again when the file is closed.
+        self._stream = path.open("ab", buffering=0)
         if self._stream.tell() > whole_bytes:
             self._stream.truncate(whole_bytes)
 
@@ -151,13 +158,23 @@ class Ledger:
 
         Raises:
             StorageError: it contradicts the events before; nothing is written.
+            OSError: the disk did not take it; nothing is written.
         """
         line = json.dumps({"event": event, **fields, "time": now()}, allow_nan=False)
         self.state.apply(json.loads(line))
-        self._stream.write(line.encode() + b"\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        self._write(line.encode() + b"\n")
         self._on_change(self.state)
+
+    def _write(self, line: bytes) -> None:
+        whole_bytes = os.fstat(self._stream.fileno()).st_size
+        try:
+            left = line
+            while left:  # a disk that fills up takes a part
+                left = left[self._stream.write(left) or 0 :]
+            os.fsync(self._stream.fileno())
+        except OSError:
+            self._stream.truncate(whole_bytes)
+            raise
 
     def close(self) -> None:
         """Close the file."""

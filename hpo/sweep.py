@@ -32,6 +32,7 @@ from hpo.planning import (
 )
 from hpo.results import TrialRecord
 from hpo.search_space import SearchSpace
+from hpo.storage_faults import storage_faults_told
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder, SweepPlan, extended_plan, find_sweep
 from hpo.tuning import cluster, trial_resources
@@ -69,7 +70,7 @@ def run_sweep(
     deadline = time.monotonic() + time_budget
     plan, data = plan_sweep(config, places, space)
     folder = SweepFolder(writable_folder(places.storage).resolve() / config.name)
-    with cluster(places.address) as available:
+    with storage_faults_told(folder), cluster(places.address) as available:
         trial_resources(config, available)
         return _begin(folder, plan, data, places, observer, deadline)
 
@@ -117,7 +118,7 @@ def resume_sweep(
     places, deadline = places or Places(), time.monotonic() + time_budget
     folder = find_sweep(places.storage.resolve(), name)
     writable_folder(folder.path)
-    with folder.driver_lock():
+    with storage_faults_told(folder), folder.driver_lock():
         data = open_planned_data(folder.read_plan())
         if trials is not None:
             extend(folder, trials, read_ledger(folder.ledger_file))

@@ -17,11 +17,12 @@ import torch
 from ray import tune
 
 from core.checkpoint import CheckpointFolder, save_model
-from core.errors import TrainingDivergedError, UserError
+from core.errors import StorageError, TrainingDivergedError, UserError
 from core.experiments import TrainedStudent
 from core.files import write_json
 from core.profiling import count_flops, count_parameters
 from core.training import EpochReport
+from hpo.storage_faults import STOPPED, storage_faults_told
 from hpo.sweep_store import SweepFolder
 from hpo.trial_runs import train_trial, use_threads
 
@@ -31,7 +32,7 @@ def run_trial(config: dict[str, Any]) -> None:
 
     After every epoch: ``trial``, ``epoch`` and the metrics. At the end once more, with ``ended``
     and what the record needs; a trial that fails by itself says so there, with its reason, and
-    raises nothing, so that the sweep goes on.
+    raises nothing, so that the sweep goes on. One that fails for its storage says ``stopped``.
 
     Args:
         config: ``sweep`` (its folder), ``trial`` (its number), ``seed`` and ``settings``.
@@ -42,8 +43,12 @@ def run_trial(config: dict[str, Any]) -> None:
     def on_epoch(report: EpochReport) -> None:
         tune.report({"trial": trial, "epoch": report.epoch, **report.metrics})
 
+    folder = SweepFolder(Path(config["sweep"]))
     try:
-        final = _train(SweepFolder(Path(config["sweep"])), trial, config, on_epoch)
+        with storage_faults_told(folder):
+            final = _train(folder, trial, config, on_epoch)
+    except StorageError as error:
+        final = {"status": STOPPED, "reason": str(error)}
     except (TrainingDivergedError, UserError) as error:
         final = {"status": "failed", "reason": str(error)}
     except torch.OutOfMemoryError as error:

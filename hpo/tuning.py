@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 from ray import tune
+from ray.tune.experiment import Trial
 
 from core.errors import ConfigError
 from hpo.ledger import Ledger
@@ -32,12 +35,30 @@ from hpo.planned_runs import PlannedRun, PlannedRunSearcher
 from hpo.recording import Recorder
 from hpo.schedulers import make_scheduler
 from hpo.searcher import LedgerSearcher
+from hpo.stopping_searcher import StoppingSearcher
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder, SweepPlan
 from hpo.trainables import run_trial
 
 WORKER_DEATHS = 2
-"""How often a trial whose worker process died is tried again, from its checkpoint."""
+"""How often a trial whose worker process died is tried again, from its checkpoint, without getting
+on: where machines are taken away all night, a long trial may lose more than that in all."""
+
+
+class _Housekeeping(tune.Callback):  # type: ignore[misc]
+    """Counts deaths of workers anew whenever a trial gets on; forgets what Ray keeps of its end."""
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        trial.run_metadata.num_failures = 0
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
+    ) -> None:
+        # Means and queues of every metric, most of what the driver would keep of a trial.
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
 
 
 def tune_trials(
@@ -53,17 +74,21 @@ def tune_trials(
 
     At the ``deadline`` (of ``time.monotonic``) Ray stops the trials that run without a word to
     the searcher, so the ledger keeps them as unfinished.
+
+    Raises:
+        UserError: the search cannot go on; nothing that ended is lost.
+        OSError: the ledger or a record could not be written.
     """
     config = plan.config
     with cluster(address) as available, tempfile.TemporaryDirectory() as scratch:
-        per_trial, concurrent = trial_resources(config, available)
+        per_trial, concurrent = trial_resources(config, available, address)
         asked = (config, plan.space, ledger, str(folder.path), concurrent, recorder.write)
-        searcher = (
+        searcher = StoppingSearcher(
             LedgerSearcher(*asked, recorder.sizes)
             if runs is None
             else PlannedRunSearcher(*asked, runs)
         )
-        tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(run_trial, per_trial),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
@@ -79,8 +104,15 @@ def tune_trials(
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
+                callbacks=[_Housekeeping()],
             ),
-        ).fit()
+        )
+        try:
+            tuner.fit()
+        except Exception:
+            if searcher.failure is not None:
+                raise searcher.failure from None
+            raise
 
 
 def _seconds_until(deadline: float) -> float | None:
@@ -105,10 +137,24 @@ def cluster(address: str) -> Iterator[dict[str, float]]:
                 "`local` starts one on this machine"
             ) from error
     try:
-        yield ray.cluster_resources()
+        with _termination_as_interrupt():
+            yield ray.cluster_resources()
     finally:
         if ours:
             ray.shutdown()
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, as a spot notice or a stopped job sends it, end a sweep as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what a signal does
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_reachable(address: str) -> None:
@@ -123,9 +169,16 @@ def _quiet(address: str) -> dict[str, Any]:
 
 
 def trial_resources(
-    config: SweepConfig, available: dict[str, float]
+    config: SweepConfig, available: dict[str, float], address: str = "local"
 ) -> tuple[dict[str, float], int]:
     """Return what each trial takes and how many run at once.
+
+    A cluster may grow for trials that wait for room, so there as many as the user wants.
+
+    Args:
+        config: the sweep's settings.
+        available: what there is now, by Ray's names of resources.
+        address: of the cluster.
 
     Raises:
         ConfigError: the cluster has no room for a single trial.
@@ -146,4 +199,7 @@ def trial_resources(
         # Shares of one GPU; the small addend keeps 1 / 0.1 from being nine.
         on_one = int(1.0 / gpus + 1e-9)
         room = min(room, int(gpus_there) * on_one if on_one else int(gpus_there // gpus))
-    return per_trial, min(room, config.max_concurrent or room)
+    if config.max_concurrent is None:
+        return per_trial, room
+    growing = address != "local"
+    return per_trial, config.max_concurrent if growing else min(room, config.max_concurrent)

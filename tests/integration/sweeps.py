@@ -10,11 +10,13 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hpo.ledger import SweepState
+from hpo.results import read_records
 from hpo.sweep_store import SweepPlan
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +113,49 @@ def title(pid: int) -> str:
     except OSError:
         return ""
     return "" if state == "Z" else text
+
+
+def sweep_arguments(traffic: Path, storage: Path, space_file: Path, epochs: int) -> list[object]:
+    """The four trials of ``SPACE`` as a sweep called ``night``, two at a time."""
+    places = ["--data", traffic, "--storage", storage, "--space", space_file]
+    fixed = ["--dataset", "small", "--trials", 4, "--epochs", epochs, "--max-concurrent", 2]
+    return ["sweep", "none", "--name", "night", *fixed, *places]
+
+
+def check_nothing_is_lost_or_repeated(sweep: Path) -> None:
+    """Of those four trials: every event once, every trial ended and recorded."""
+    counts = Counter(
+        (event["event"], event["trial"], event.get("epoch")) for event in events(sweep)
+    )
+    assert set(counts.values()) == {1}
+    for kind in ("suggested", "ended"):
+        assert sorted(trial for name, trial, _ in counts if name == kind) == [0, 1, 2, 3]
+    ended: set[int] = set()
+    for event in events(sweep):
+        assert event["trial"] not in ended, "a trial that ended went on"
+        if event["event"] == "ended":
+            ended.add(event["trial"])
+    assert [record.trial for record in read_records(sweep / "results")] == [0, 1, 2, 3]
+
+
+METRICS = [
+    *(f"val_{name}{at}" for name in ("mae", "mape", "rmse") for at in ("", "_15", "_30", "_45")),
+    "train_loss",
+]
+
+
+def report(trial: int, epoch: int) -> dict[str, Any]:
+    """What a worker says after an epoch."""
+    return {"trial": trial, "epoch": epoch, **dict.fromkeys(METRICS, 1.0 + trial + 1 / epoch)}
+
+
+def instant_trial(config: dict[str, Any]) -> None:
+    """Stand in for ``hpo.trainables.run_trial``: one epoch that takes no time."""
+    from ray import tune
+
+    told = report(config["trial"], epoch=1)
+    tune.report(told)
+    tune.report({**told, "ended": True, "status": "finished", "reason": None})
 
 
 class Watcher:

@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,33 @@ from hpo.cli.main import run
 from hpo.ledger import SweepState, read_ledger
 from hpo.results import read_records
 from hpo.sweep_store import SweepFolder
-from tests.integration.sweeps import descendants, events, hpo, start, title, wait_until
+from tests.integration.sweeps import (
+    check_nothing_is_lost_or_repeated,
+    descendants,
+    events,
+    hpo,
+    start,
+    sweep_arguments,
+    title,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-KILLS = 4
-EPOCHS = 24
+KILLS = 20
+EPOCHS = 40
 """Enough for a fast machine too: the sweep must outlast its kills."""
+WHILE_STARTING = 0.6
+"""The share of the kills that does not wait for the sweep to get on: those cost little time."""
 WORKERS = ("ray::ImplicitFunc", "raylet", "gcs_server")
-
-
-def sweep_arguments(traffic: Path, storage: Path, space_file: Path, epochs: int) -> list[object]:
-    places = ["--data", traffic, "--storage", storage, "--space", space_file]
-    fixed = ["--dataset", "small", "--trials", 4, "--epochs", epochs, "--max-concurrent", 2]
-    return ["sweep", "none", "--name", "night", *fixed, *places]
 
 
 def kill_at_a_random_moment(
     driver: subprocess.Popen[bytes], sweep: Path, chance: random.Random
 ) -> dict[int, str]:
-    """SIGKILL the driver after some more events; return what it had started."""
+    """SIGKILL the driver while it starts or after some more events; return what it had started."""
+    if (sweep / "sweep.json").exists() and chance.random() < WHILE_STARTING:
+        time.sleep(chance.uniform(0.1, 4))
+        return kill(driver)
     wanted = len(events(sweep)) + chance.randint(0, 3)
     begun = wait_until(
         lambda: (
@@ -47,6 +54,10 @@ def kill_at_a_random_moment(
     )
     assert begun, "the sweep did not get on"
     time.sleep(chance.uniform(0, 0.3))
+    return kill(driver)
+
+
+def kill(driver: subprocess.Popen[bytes]) -> dict[int, str]:
     started = descendants(driver.pid)
     driver.kill()
     driver.wait()
@@ -62,21 +73,6 @@ def finished_files(sweep: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in files}
 
 
-def check_nothing_is_lost_or_repeated(sweep: Path) -> None:
-    counts = Counter(
-        (event["event"], event["trial"], event.get("epoch")) for event in events(sweep)
-    )
-    assert set(counts.values()) == {1}
-    for kind in ("suggested", "ended"):
-        assert sorted(trial for name, trial, _ in counts if name == kind) == [0, 1, 2, 3]
-    ended: set[int] = set()
-    for event in events(sweep):
-        assert event["trial"] not in ended, "a trial that ended went on"
-        if event["event"] == "ended":
-            ended.add(event["trial"])
-    assert [record.trial for record in read_records(sweep / "results")] == [0, 1, 2, 3]
-
-
 def outcome(state: SweepState) -> dict[int, tuple[Any, ...]]:
     return {
         number: (trial.status, trial.settings, trial.seed, trial.metrics)
@@ -84,6 +80,7 @@ def outcome(state: SweepState) -> dict[int, tuple[Any, ...]]:
     }
 
 
+@pytest.mark.timeout(900)
 def test_a_driver_killed_again_and_again_still_runs_every_trial_once(
     traffic: Path, space_file: Path, tmp_path: Path
 ) -> None:
@@ -101,7 +98,7 @@ def test_a_driver_killed_again_and_again_still_runs_every_trial_once(
         for file, content in kept.items():
             assert file.read_bytes() == content, f"{file} changed"
         kept = finished_files(sweep)
-    assert kills >= 3, log.read_text()
+    assert kills == KILLS, log.read_text()
 
     done = hpo("resume", "night", "--storage", tmp_path / "runs")
     assert done.returncode == 0, done.stderr
@@ -129,8 +126,13 @@ def is_training(name: str) -> bool:
     return any(worker in name for worker in WORKERS)
 
 
-def test_ctrl_c_stops_a_sweep_that_another_driver_could_not_take(
-    traffic: Path, space_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("notice", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_a_spot_notice_stops_a_sweep_that_another_driver_could_not_take(
+    traffic: Path,
+    space_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    notice: signal.Signals,
 ) -> None:
     storage, log = tmp_path / "runs", tmp_path / "log"
     sweep = storage / "night"
@@ -143,7 +145,10 @@ def test_ctrl_c_stops_a_sweep_that_another_driver_could_not_take(
         complaint = capsys.readouterr().err
         assert complaint.startswith("hpo: a sweep has one driver, but another process drives 'nig")
         assert complaint.count("\n") == 1
-        os.killpg(driver.pid, signal.SIGINT)
+        if notice is signal.SIGINT:  # a terminal tells the whole group
+            os.killpg(driver.pid, notice)
+        else:
+            driver.send_signal(notice)
         assert driver.wait(60) == 130
     finally:
         driver.kill()
@@ -172,3 +177,21 @@ def state_of(storage: Path, capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
     assert run(["status", "night", "--storage", str(storage), "--format", "json"]) == 0
     return str(json.loads(capsys.readouterr().out)["state"])
+
+
+def test_two_sweeps_at_once_on_one_storage_do_not_meet(
+    traffic: Path, space_file: Path, tmp_path: Path
+) -> None:
+    arguments = sweep_arguments(traffic, tmp_path / "runs", space_file, epochs=4)
+    names = ["night", "other"]
+    drivers = [start(tmp_path / name, *arguments, "--name", name) for name in names]
+    try:
+        assert [driver.wait(200) for driver in drivers] == [0, 0]
+    finally:
+        for driver in drivers:
+            driver.kill()
+            driver.wait()
+    for name in names:
+        check_nothing_is_lost_or_repeated(tmp_path / "runs" / name)
+    states = [read_ledger(tmp_path / "runs" / name / "ledger.jsonl") for name in names]
+    assert outcome(states[0]) == outcome(states[1])

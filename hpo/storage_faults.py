@@ -1,0 +1,43 @@
+"""Disks that are full, read-only or gone: the machine's fault, never a trial's.
+
+Errors of the operating system in, ``StorageError`` with what to do about it out. A sweep that
+meets one stops and can be resumed; what it was about to write was not acted on.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core.errors import StorageError
+from hpo.sweep_store import SweepFolder
+
+STOPPED = "stopped"
+"""What a trial reports as its status when its storage failed: no end, the sweep stops."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_BROKEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
+
+
+def storage_fault(error: OSError, folder: SweepFolder) -> StorageError | None:
+    """Return what to tell the user, or None if ``error`` says nothing about a disk."""
+    if error.errno not in _FULL | _BROKEN:
+        return None
+    advice = "make room" if error.errno in _FULL else "mend it"
+    again = f"`hpo resume {folder.name}`" if folder.plan_file.exists() else "the same command"
+    return StorageError(
+        f"{error.filename or folder.path} must take what the sweep writes, but {error.strerror}; "
+        f"{advice}, then go on with {again}"
+    )
+
+
+@contextmanager
+def storage_faults_told(folder: SweepFolder) -> Iterator[None]:
+    """Raise ``StorageError`` where the block fails because of a disk."""
+    try:
+        yield
+    except OSError as error:
+        fault = storage_fault(error, folder)
+        if fault is None:
+            raise
+        raise fault from error

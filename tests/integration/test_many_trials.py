@@ -1,0 +1,95 @@
+"""A thousand trials that take no time: what the driver keeps, and that each is there once."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from hpo import tuning
+from hpo.ledger import Ledger, SweepState, read_ledger
+from hpo.planning import Places, plan_sweep
+from hpo.recording import Recorder
+from hpo.results import read_records
+from hpo.search_space import SearchSpace, built_in_search_space
+from hpo.searcher import LedgerSearcher
+from hpo.sweep_config import SweepConfig
+from hpo.sweep_store import SweepFolder
+from tests.integration.sweeps import events, instant_trial, report
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+TRIALS = 1000
+EPOCHS = 10
+MOST_KILOBYTES_PER_TRIAL = 20
+"""Of ten epochs with thirteen numbers each: 130 numbers, and what names and finds them."""
+SPACE: SearchSpace = built_in_search_space("ord")
+
+
+def resident_kilobytes() -> int:
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in status if line.startswith("VmRSS")).split()[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_search_keeps_a_little_for_each_trial_however_many_there_were(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    config = SweepConfig("night", "ord", "small", TRIALS, EPOCHS, sampler="random")
+    searcher = LedgerSearcher(config, SPACE, ledger, str(tmp_path), 1, lambda *_: None)
+    sizes = {}
+    for number in range(TRIALS):
+        name = f"ray-{number}"
+        searcher.suggest(name)
+        for epoch in range(1, EPOCHS + 1):
+            searcher.on_trial_result(name, report(number, epoch))
+        ended = {**report(number, EPOCHS), "ended": True, "status": "finished"}
+        searcher.on_trial_complete(name, ended)
+        if number + 1 in {TRIALS // 5, TRIALS}:
+            gc.collect()
+            sizes[number + 1] = resident_kilobytes()
+    assert searcher.live == {}
+    growth = (sizes[TRIALS] - sizes[TRIALS // 5]) / (TRIALS - TRIALS // 5)
+    assert growth < MOST_KILOBYTES_PER_TRIAL
+    assert read_ledger(tmp_path / "ledger.jsonl") == ledger.state
+
+
+def test_a_thousand_instant_trials_are_there_once_each(
+    traffic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SweepConfig("night", "none", "small", TRIALS, 1, sampler="random")
+    plan, data = plan_sweep(config, Places(traffic, tmp_path))
+    folder = SweepFolder(tmp_path / "night")
+    folder.write_plan(plan)
+    sizes: dict[int, int] = {}
+
+    def measure(state: SweepState) -> None:
+        sizes.setdefault(state.num_ended, resident_kilobytes())
+
+    monkeypatch.setattr(tuning, "run_trial", instant_trial)
+    ledger = Ledger(folder.ledger_file, measure)
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    try:
+        tuning.tune_trials(folder, plan, ledger, Recorder(folder, plan, data), "local")
+    finally:
+        ray.shutdown()
+        ledger.close()
+    kinds = Counter((one["event"], one["trial"]) for one in events(folder.path))
+    assert len(kinds) == 3 * TRIALS
+    assert set(kinds.values()) == {1}
+    assert [record.trial for record in read_records(folder.results)] == list(range(TRIALS))
+    assert pq.read_table(folder.results, columns=["trial", "val_mae"]).num_rows == TRIALS
+    best = ledger.state.best("val_mae")
+    assert best is not None
+    assert best.number == 0
+    grown = (sizes[TRIALS] - sizes[TRIALS // 5]) / (TRIALS - TRIALS // 5)
+    assert grown < 2 * MOST_KILOBYTES_PER_TRIAL, "with what Ray Tune itself keeps"
