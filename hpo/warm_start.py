@@ -24,7 +24,8 @@ WARM_POINTS = 5
 def with_best_of(space: SearchSpace, folder: SweepFolder) -> SearchSpace:
     """Return ``space`` whose first points begin with the best configurations of a sweep.
 
-    Settings that the sweep did not search are left to the sampler.
+    Settings that the sweep did not search are taken from the first point that ``space`` has of its
+    own.
 
     Raises:
         ConfigError: it is of another method, or none of its finished trials lies in ``space``.
@@ -52,7 +53,9 @@ def with_best_of(space: SearchSpace, folder: SweepFolder) -> SearchSpace:
 
 
 def _inside(space: SearchSpace, record: TrialRecord) -> Mapping[str, Any]:
-    """Return the settings that ``space`` varies; none if one of them lies outside."""
-    shared = {name: record.settings[name] for name in space.parameters if name in record.settings}
-    inside = all(space.parameters[name].contains(value) for name, value in shared.items())
-    return shared if inside else {}
+    """Return the settings that ``space`` varies; none if one lies outside or is not known."""
+    own = space.first_points[0].values if space.first_points else {}
+    known = {**own, **record.settings}
+    values = {name: known[name] for name in space.parameters if name in known}
+    inside = all(space.parameters[name].contains(value) for name, value in values.items())
+    return values if inside and len(values) == len(space.parameters) else {}

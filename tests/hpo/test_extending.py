@@ -150,8 +150,18 @@ def test_the_best_of_another_sweep_come_first(tmp_path: Path) -> None:
 def test_points_outside_the_space_are_left_out(tmp_path: Path) -> None:
     folder = warm(tmp_path, [0.01, 5.0])
     assert len(with_best_of(NONE, folder).first_points) == len(NONE.first_points) + 1
-    outside = replace(NONE, parameters={"batch_size": NONE.parameters["batch_size"]})
-    assert with_best_of(outside, folder).first_points[0].values == {"batch_size": 50}
+
+
+def test_what_the_other_sweep_did_not_search_is_taken_from_the_spaces_own_start(
+    tmp_path: Path,
+) -> None:
+    folder = warm(tmp_path, [0.02])
+    (first, *_) = with_best_of(NONE, folder).first_points
+    assert first.values["learning_rate"] == 0.02
+    assert first.values["windows_per_segment"] == NONE.points()[0]["windows_per_segment"]
+    assert first.values.keys() == NONE.parameters.keys()
+    with pytest.raises(ConfigError, match="within the search space"):
+        with_best_of(replace(NONE, first_points=()), folder)
 
 
 def test_no_point_within_the_space_is_said(tmp_path: Path) -> None:

@@ -23,7 +23,13 @@ from hpo.sweep_store import SweepFolder
 from hpo.tensorboard_logs import TensorBoardLogs
 from tests.small_sweeps import make_sweep, record
 
-SETTINGS = {"learning_rate": 0.01, "batch_size": 50, "optimizer": "adam", "schedule": "step"}
+SETTINGS = {
+    "learning_rate": 0.01,
+    "batch_size": 50,
+    "optimizer": "adam",
+    "schedule": "step",
+    "windows_per_segment": 5,
+}
 Output = pytest.CaptureFixture[str]
 
 
@@ -126,7 +132,8 @@ def test_every_epoch_is_logged_once_and_what_ended_is_closed(
     logs.on_change(plan, ledger.state)
     ledger.close()
     assert writer.closed == {"0000": 1, "0001": 1, "0002": 1}
-    text = "learning_rate=0.01, batch_size=50, optimizer=adam, schedule=step, seed=73"
+    shown = [f"{name}={value}" for name, value in {**SETTINGS, "seed": 73}.items()]
+    text = ", ".join(shown)
     assert writer.opened["0003"] == [
         ("settings", text),
         *[("val_mae", 5.0, 1), ("train_loss", 2.5, 1), ("val_mae", 4.5, 2)],
