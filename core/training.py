@@ -47,6 +47,7 @@ __all__ = [
     "TrainingConfig",
     "count_steps",
     "fewest_steps",
+    "last_epoch",
 ]
 
 
@@ -57,6 +58,8 @@ class _Run:
     epoch: int = 0
     best_epoch: int = 0
     best_metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Of the last epoch."""
     seconds: float = 0.0
     surgeon: dict[str, Any] = field(default_factory=dict)
     """What the surgeon wrote, if there is one."""
@@ -113,17 +116,15 @@ class Trainer:
             validation = evaluate(self.model, self.data, "validation")
             metrics = {f"val_{name}": value for name, value in validation.items()} | train
             self._close_epoch(metrics, time.perf_counter() - started)
-            on_epoch(
-                EpochReport(
-                    self.state.epoch,
-                    self.config.epochs,
-                    metrics,
-                    self.state.best_epoch,
-                    self.state.seconds,
-                )
-            )
+            on_epoch(self._report())
         self.model.load_state_dict(self.best)
         return self.state.best_metrics
+
+    def _report(self) -> EpochReport:
+        state = self.state
+        return EpochReport(
+            state.epoch, self.config.epochs, state.metrics, state.best_epoch, state.seconds
+        )
 
     def _begin_with(self, model: STGCN) -> None:
         self.model, self.parameters = model, list(model.parameters())
@@ -189,6 +190,7 @@ class Trainer:
         state = self.state
         state.epoch += 1
         state.seconds += seconds
+        state.metrics = metrics
         if not state.best_metrics or metrics["val_mae"] < state.best_metrics["val_mae"]:
             state.best_epoch, state.best_metrics = state.epoch, metrics
             self.best = _copied(self.model.state_dict())
@@ -248,6 +250,18 @@ class Trainer:
             slots.setdefault(int(index), {})[slot] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+
+
+def last_epoch(checkpoints: CheckpointFolder) -> tuple[int, dict[str, float]] | None:
+    """Return the last epoch of a run that was killed, and its metrics; None before the first.
+
+    Its checkpoint is older than its report, so nobody may have heard of it.
+    """
+    newest = checkpoints.newest()
+    if newest is None:
+        return None
+    state = _Run(**newest[1])
+    return state.epoch, state.metrics
 
 
 def count_steps(data: PreparedData, config: TrainingConfig) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from core.errors import StorageError, TrainingDivergedError, UserError
 from core.experiments import TrainedStudent
 from core.files import write_json
 from core.profiling import count_flops, count_parameters
-from core.training import EpochReport
+from core.training import EpochReport, last_epoch
 from hpo.storage_faults import STOPPED, storage_faults_told
 from hpo.sweep_store import SweepFolder
 from hpo.trial_runs import train_trial, use_threads
@@ -30,9 +31,11 @@ from hpo.trial_runs import train_trial, use_threads
 def run_trial(config: dict[str, Any]) -> None:
     """Train one student and report to Ray Tune.
 
-    After every epoch: ``trial``, ``epoch`` and the metrics. At the end once more, with ``ended``
-    and what the record needs; a trial that fails by itself says so there, with its reason, and
-    raises nothing, so that the sweep goes on. One that fails for its storage says ``stopped``.
+    After every epoch: ``trial``, ``epoch`` and the metrics. A trial that goes on tells its last
+    epoch again, since its worker may have died before anybody heard of it. At the end once more,
+    with ``ended`` and what the record needs; a trial that fails by itself says so there, with its
+    reason, and raises nothing, so that the sweep goes on. One that fails for its storage says
+    ``stopped``.
 
     Args:
         config: ``sweep`` (its folder), ``trial`` (its number), ``seed`` and ``settings``.
@@ -40,13 +43,13 @@ def run_trial(config: dict[str, Any]) -> None:
     use_threads(1)
     trial = int(config["trial"])
 
-    def on_epoch(report: EpochReport) -> None:
-        tune.report({"trial": trial, "epoch": report.epoch, **report.metrics})
+    def tell(epoch: int, metrics: dict[str, float]) -> None:
+        tune.report({"trial": trial, "epoch": epoch, **metrics})
 
     folder = SweepFolder(Path(config["sweep"]))
     try:
         with storage_faults_told(folder):
-            final = _train(folder, trial, config, on_epoch)
+            final = _train(folder, trial, config, tell)
     except StorageError as error:
         final = {"status": STOPPED, "reason": str(error)}
     except (TrainingDivergedError, UserError) as error:
@@ -62,9 +65,19 @@ def run_trial(config: dict[str, Any]) -> None:
 
 
 def _train(
-    folder: SweepFolder, trial: int, config: dict[str, Any], on_epoch: Any
+    folder: SweepFolder,
+    trial: int,
+    config: dict[str, Any],
+    tell: Callable[[int, dict[str, float]], None],
 ) -> dict[str, Any]:
     checkpoints = CheckpointFolder(folder.checkpoints(trial))
+    before = last_epoch(checkpoints)
+    if before is not None:
+        tell(*before)
+
+    def on_epoch(report: EpochReport) -> None:
+        tell(report.epoch, report.metrics)
+
     student = train_trial(folder, config["settings"], config["seed"], checkpoints, on_epoch)
     if student.trajectory is not None:
         write_json(folder.trajectory(trial), [asdict(step) for step in student.trajectory])

@@ -101,8 +101,8 @@ def test_a_trial_killed_before_its_last_word_was_heard_only_says_it_again(
     last = reports[-1]
     reports.clear()
     run_trial(task(folder, trial=7))
-    assert len(reports) == 1
-    assert reports[0] == last
+    assert [report["epoch"] for report in reports] == [EPOCHS, EPOCHS]
+    assert reports[-1] == last
 
 
 def test_a_killed_trial_goes_on_and_ends_with_the_same_numbers(
@@ -123,11 +123,32 @@ def test_a_killed_trial_goes_on_and_ends_with_the_same_numbers(
     monkeypatch.setattr(trainables.tune, "report", reports.append)
     assert not folder.student(1).exists()
     run_trial(task(folder, trial=1))
-    assert [report.get("epoch") for report in reports] == [1, 2, 3, 3]
+    assert [report.get("epoch") for report in reports] == [1, 2, 2, 3, 3]
+    assert reports.pop(2) == reports[1]
     for before, after in zip(whole, reports, strict=True):
         same = before.keys() - {"trial", "seconds"}
         assert {key: before[key] for key in same} == {key: after[key] for key in same}
     assert folder.student(0).stat().st_size == folder.student(1).stat().st_size
+
+
+def test_an_epoch_that_nobody_heard_of_is_told_when_the_trial_goes_on(
+    folder: SweepFolder, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_trial(task(folder, trial=0))
+    whole = list(reports)
+    reports.clear()
+
+    def die_unheard(report: dict[str, Any]) -> None:
+        if report["epoch"] == 2:
+            raise WorkerKilledError
+        reports.append(report)
+
+    monkeypatch.setattr(trainables.tune, "report", die_unheard)
+    with pytest.raises(WorkerKilledError):
+        run_trial(task(folder, trial=1))
+    monkeypatch.setattr(trainables.tune, "report", reports.append)
+    run_trial(task(folder, trial=1))
+    assert [report["val_mae"] for report in reports] == [report["val_mae"] for report in whole]
 
 
 def test_a_diverging_trial_fails_with_its_reason(folder: SweepFolder, reports: Reports) -> None:

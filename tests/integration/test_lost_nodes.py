@@ -128,11 +128,15 @@ def test_a_trial_that_gets_on_survives_more_nodes_than_it_may_lose_without(
     nodes = [add_worker(cluster)]
     losses = WORKER_DEATHS + 1
     wanted = [3 * loss for loss in range(1, losses + 1)]
+    killed: set[int] = set()
 
     def kill(state: SweepState) -> None:
-        if wanted and state.trials and wanted[0] in state.trials[0].history:
+        epoch = max(state.trials[0].history, default=0) if state.trials else 0
+        # A process takes a moment to die, and may report until then.
+        if wanted and epoch >= wanted[0] and reports[-1][2] not in killed:
             wanted.pop(0)
             pid = reports[-1][2]
+            killed.add(pid)
             if len(wanted) % 2:  # every other time the node's own notice: SIGTERM to its worker
                 os.kill(pid, signal.SIGTERM)
             else:
