@@ -24,7 +24,7 @@ from core.preprocessing.prepare import PreparedData, prepare
 from core.profiling import count_flops, count_parameters
 from core.pruning import PruningConfig
 from core.stgcn import PRUNING_BASE_CHANNELS
-from core.teachers import Teacher, TeacherConfig, find_teachers
+from core.teachers import Teacher, TeacherConfig, find_teacher
 from core.training import TrainingConfig
 
 TABLE_9: Mapping[int, Mapping[str, float]] = {
@@ -99,14 +99,14 @@ def _base(options: argparse.Namespace, data: PreparedData) -> Teacher:
     if options.base == "teacher":
         return _teacher(options.storage, data)
     config = TeacherConfig(PRUNING_BASE_CHANNELS)
-    return train_teacher(data, config, options.storage / "bases", lambda report: None)
+    return train_teacher(data, config, options.storage, lambda report: None)
 
 
 def _teacher(storage: Path, data: PreparedData) -> Teacher:
-    teachers = find_teachers(storage, data)
-    if not teachers:
+    teacher = find_teacher(storage, data, None)
+    if teacher is None:
         raise ConfigError(f"there must be a teacher of {data.card.name}; train one by hpo teacher")
-    return teachers[0]
+    return teacher
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -274,14 +274,7 @@ def prune_student(
     objective = DistillationObjective(loss, _load_targets(loss, teacher, data, storage))
     plain = DistillationObjective(make_loss("none", {}), targets=None)
     found = prune(start, data, objective, plain, config, checkpoints, on_epoch)
-    return TrainedStudent(
-        found.model,
-        found.metrics,
-        found.best_epoch,
-        found.epochs,
-        found.seconds,
-        found.trajectory,
-    )
+    return TrainedStudent(**vars(found))
 
 
 def _check_teacher(method: str, loss: Loss, teacher: Teacher | None) -> None:

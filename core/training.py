@@ -212,13 +212,8 @@ class Trainer:
             )
 
     def _check_batch(self) -> None:
-        rows, _ = segment_rows(
-            self.data.stretches("train"),
-            self.data.window_steps,
-            self.config.windows_per_segment,
-            self.config.windows_per_segment - 1,
-        )
-        windows = len(rows) * self.config.windows_per_segment
+        segments = _fewest_segments(self.data, self.config.windows_per_segment)
+        windows = segments * self.config.windows_per_segment
         if self.config.batch_size > windows:
             raise ConfigError(
                 f"batch_size must not exceed the {windows} training windows of "
@@ -273,9 +268,14 @@ def count_steps(data: PreparedData, config: TrainingConfig) -> int:
 
 def fewest_steps(data: PreparedData, config: TrainingConfig) -> int:
     """Return the least number of ``count_steps`` over all seeds: they move the segments."""
-    size = config.windows_per_segment
+    segments = _fewest_segments(data, config.windows_per_segment)
+    return config.epochs * math.ceil(segments / _segments_per_step(config))
+
+
+def _fewest_segments(data: PreparedData, size: int) -> int:
+    """Return the segments of the epoch whose offset leaves out the most windows."""
     rows, _ = segment_rows(data.stretches("train"), data.window_steps, size, size - 1)
-    return config.epochs * math.ceil(len(rows) / _segments_per_step(config))
+    return len(rows)
 
 
 def _segments_per_step(config: TrainingConfig) -> int:

@@ -202,9 +202,10 @@ def is_confirmed(folder: SweepFolder, trials: Sequence[int]) -> bool:
     state = read_ledger(folder.confirmation.ledger_file)
     if state.with_status("running"):
         return False
-    known = [one.trial.settings for one in ranked_confirmations(folder) if _enough(one)]
-    records = {record.trial: record for record in read_records(folder.results)}
-    return all(records[trial].settings in known for trial in trials)
+    metric, records = folder.read_plan().config.metric, read_records(folder.results)
+    ranked = confirmed(folder, ranked_records(records, metric), metric)
+    known = [one.trial.settings for one in ranked if _enough(one)]
+    return all(record.settings in known for record in records if record.trial in trials)
 
 
 def _enough(one: Confirmed) -> bool:

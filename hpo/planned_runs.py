@@ -44,11 +44,10 @@ class PlannedRunSearcher(LedgerSearcher):
         self.runs = list(runs)
 
     def _next(self) -> tuple[Trial, optuna.Trial]:
-        trial = self.unfinished.pop(0) if self.unfinished else self._begin(self.runs.pop(0))
+        if self.unfinished:
+            trial = self.unfinished.pop(0)
+        else:
+            run = self.runs.pop(0)
+            trial = self._new_trial(run.settings, run.seed)
         self.study.enqueue_trial(trial.settings)
         return trial, self.study.ask(self.distributions)
-
-    def _begin(self, run: PlannedRun) -> Trial:
-        number = len(self.ledger.state.trials)
-        self.ledger.append("suggested", trial=number, settings=run.settings, seed=run.seed)
-        return self.ledger.state.trials[number]

@@ -30,7 +30,6 @@ from hpo.parameters import (
     TRAINING_PARAMETERS,
     Choices,
     Parameter,
-    Range,
     Setting,
     Value,
     read_parameter,
@@ -95,19 +94,15 @@ class SearchSpace:
 
     def largest(self, name: str) -> float:
         """Return the largest value that the number ``name`` can take; 0 if it is not searched."""
-        parameter = self.parameters.get(name)
-        if isinstance(parameter, Range):
-            return parameter.high
-        values = parameter.choices if parameter is not None else ()
-        return max((value for value in values if not isinstance(value, str)), default=0)
+        return self._end(name, 1)
 
     def smallest(self, name: str) -> float:
         """Return the smallest value that the number ``name`` can take; 0 if it is not searched."""
-        parameter = self.parameters.get(name)
-        if isinstance(parameter, Range):
-            return parameter.low
-        values = parameter.choices if parameter is not None else ()
-        return min((value for value in values if not isinstance(value, str)), default=0)
+        return self._end(name, 0)
+
+    def _end(self, name: str, side: int) -> float:
+        end = self.parameters[name].ends[side] if name in self.parameters else 0
+        return 0 if isinstance(end, str) else end
 
     def with_fixed(self, settings: Mapping[str, Value]) -> SearchSpace:
         """Return the same space with some settings held at one value.

@@ -163,7 +163,9 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         """
         for _ in range(MOST_INFEASIBLE):
             asked = self._ask()
-            trial = self.unfinished.pop(0) if self.unfinished else self._new_trial(asked)
+            trial = (
+                self.unfinished.pop(0) if self.unfinished else self._new_trial(dict(asked.params))
+            )
             excess = self._excess(trial.settings)
             if excess is not None:
                 asked.set_constraint(CONSTRAINT, excess)
@@ -206,10 +208,10 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         self._note_end(trial, "infeasible", reason, facts)
         self.study.tell(asked, [math.inf] * len(self.config.objectives))
 
-    def _new_trial(self, asked: optuna.Trial) -> Trial:
+    def _new_trial(self, settings: dict[str, Any], seed: int | None = None) -> Trial:
         number = len(self.ledger.state.trials)
-        seed = derived_seed(self.config.seed, "trial", number) % 2**31
-        settings = dict(asked.params)
+        if seed is None:
+            seed = derived_seed(self.config.seed, "trial", number) % 2**31
         self.ledger.append("suggested", trial=number, settings=settings, seed=seed)
         return self.ledger.state.trials[number]
 

@@ -32,7 +32,12 @@ from core.distillation.correlation_loops import (
     tcd_from_features,
 )
 from core.distillation.gradient_in_parts import with_gradient
-from core.distillation.step_tables import StoredDistances, StoredFeatures
+from core.distillation.step_tables import (
+    StoredDistances,
+    StoredFeatures,
+    columns_of,
+    taught_by,
+)
 
 Kernel = Callable[[Array, Taught, Array, Array, Array, int, int], None]
 
@@ -82,20 +87,12 @@ def _summed(kernel: Kernel, tasks: int, student: Tensor, taught: Taught, weights
 
 
 def _columns(signal: Tensor) -> Array:
-    """Return [S, C, T, N] as the array [S, T, C, N]; signals of a network lie so already."""
-    array: Array = signal.detach().float().transpose(1, 2).contiguous().numpy()
+    array: Array = columns_of(signal).numpy()
     return array
 
 
 def _taught(teacher: Tensor | StoredDistances | StoredFeatures) -> Taught:
-    """Name the arrays that hold what is known of the teacher; features at hand make a table too."""
-    if isinstance(teacher, Tensor):
-        own = _columns(teacher)
-        S, T = own.shape[:2]
-        scale = np.ones(S * T, np.float32)
-        return Taught(own.reshape(S * T, *own.shape[2:]), scale, np.arange(0, S * T, T))
-    table = teacher.table
-    return Taught(table.entries.numpy(), table.scale.numpy(), teacher.rows.numpy())
+    return Taught(*(known.numpy() for known in taught_by(teacher)))
 
 
 def _in_threads(work: Callable[[int, int], None], tasks: int) -> None:

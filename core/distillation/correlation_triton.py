@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import torch
 import triton
@@ -26,21 +26,15 @@ from torch import Tensor
 from triton import language as tl
 
 from core.distillation.gradient_in_parts import with_gradient
-from core.distillation.step_tables import StoredDistances, StoredFeatures
+from core.distillation.step_tables import (
+    StoredDistances,
+    StoredFeatures,
+    columns_of,
+    taught_by,
+)
 
 NUMBERS_IN_REGISTERS: Final = 8192
 """Of a program's largest tile: 64 for each of its 128 threads."""
-
-
-class Taught(NamedTuple):
-    """What is known of the teacher at step t of segment s: entries[rows[s] + t] x scale."""
-
-    entries: Tensor
-    """Features [R, C, N] or distances [R, ...]; float32, or int16 of a stored table."""
-    scale: Tensor
-    """[R]."""
-    rows: Tensor
-    """[S]."""
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -78,7 +72,7 @@ def _launched(
 ) -> Tensor:
     """Run one program per time step and block of nodes, ``blocks[0]`` of them."""
     S, C, T, N = student.shape
-    own, taught = _columns(student), _taught(teacher)
+    own, taught = columns_of(student), taught_by(teacher)
     gradient = torch.empty_like(own)
     sums = own.new_empty(S * T, triton.cdiv(N, blocks[0]))
     sizes = (T, C, N, taught.entries.shape[1])
@@ -243,25 +237,6 @@ def _steps_of_features(
 def _sign(change: tl.tensor) -> tl.tensor:
     """Return -1, 0 at a tie, or 1."""
     return tl.where(change > 0, 1.0, tl.where(change < 0, -1.0, 0.0))
-
-
-def _columns(signal: Tensor) -> Tensor:
-    """Return [S, C, T, N] as [S, T, C, N]; signals of a network lie so already."""
-    return signal.detach().float().transpose(1, 2).contiguous()
-
-
-def _taught(teacher: Tensor | StoredDistances | StoredFeatures) -> Taught:
-    """Name what is known of the teacher; features at hand make a table too."""
-    if not isinstance(teacher, Tensor):
-        table = teacher.table
-        # First rows of segments are a slice with a step; the kernels read side by side.
-        return Taught(
-            table.entries.contiguous(), table.scale.contiguous(), teacher.rows.contiguous()
-        )
-    own = _columns(teacher)
-    S, T = own.shape[:2]
-    rows = torch.arange(0, S * T, T, device=own.device)
-    return Taught(own.flatten(0, 1), own.new_ones(S * T), rows)
 
 
 def _power_of_2_below(number: float) -> int:

@@ -10,6 +10,7 @@ Axes: R time steps of a table, S segments, C channels, T time steps of a segment
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int16, Shaped
@@ -73,6 +74,35 @@ class StoredFeatures:
     def at(self, steps: int) -> OtherSignal:
         """Return the features of every segment's steps, [S, C, T, N]."""
         return self.table.at(self.rows, steps).transpose(1, 2)
+
+
+class Taught(NamedTuple):
+    """What is known of the teacher at step t of segment s: entries[rows[s] + t] x scale."""
+
+    entries: Shaped[Tensor, " R *rest"]
+    """Features [R, C, N] or distances [R, ...]; float32, or int16 of a stored table."""
+    scale: Float[Tensor, " R"]
+    rows: Rows
+    """First row of each segment [S]."""
+
+
+def taught_by(teacher: Tensor | StoredDistances | StoredFeatures) -> Taught:
+    """Name what is known of the teacher, side by side; features at hand make a table too."""
+    if not isinstance(teacher, Tensor):
+        table = teacher.table
+        # First rows of segments are a slice with a step.
+        return Taught(
+            table.entries.contiguous(), table.scale.contiguous(), teacher.rows.contiguous()
+        )
+    own = columns_of(teacher)
+    S, T = own.shape[:2]
+    rows = torch.arange(0, S * T, T, device=own.device)
+    return Taught(own.flatten(0, 1), own.new_ones(S * T), rows)
+
+
+def columns_of(signal: Tensor) -> Float[Tensor, "S T C N"]:
+    """Return [S, C, T, N] as [S, T, C, N] in float32; signals of a network lie so already."""
+    return signal.detach().float().transpose(1, 2).contiguous()
 
 
 def to_fixed_point(values: Shaped[Tensor, "R ..."], low: Float[Tensor, " R"]) -> StepTable:

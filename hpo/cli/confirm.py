@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli import durations
 from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage
 from hpo.cli.output import Format, console, error_console, print_json
 
@@ -59,7 +60,8 @@ def run_shown(plan: ConfirmationPlan, address: str, again: str) -> None:
     if plan.seconds:
         error_console.print(
             f"confirming {name}: {len(plan.candidates)} of its best configurations on fresh seeds, "
-            f"{len(plan.runs)} trainings to begin, about {_duration(plan.seconds)} of one worker",
+            f"{len(plan.runs)} trainings to begin, about {durations.in_words(plan.seconds)} "
+            "of one worker",
             highlight=False,
             soft_wrap=True,
         )
@@ -75,10 +77,6 @@ def in_words(summary: dict[str, Any]) -> str:
         return told
     spread = "" if summary["spread"] is None else f" ± {summary['spread']:.3f}"
     return f"{summary['mean']:.3f}{spread}, {told}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _row(rank: int, one: Confirmed) -> dict[str, Any]:

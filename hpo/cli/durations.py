@@ -1,4 +1,4 @@
-"""Times as people write them in, seconds out."""
+"""Times as people write them in, seconds out; and the other way."""
 
 from __future__ import annotations
 
@@ -25,3 +25,8 @@ def read_duration(option: str, text: str | None) -> float | None:
     if seconds <= 0:
         raise ConfigError(f"{option} must be a time such as 2h, 90m or 1h30m, got {text!r}")
     return seconds
+
+
+def in_words(seconds: float) -> str:
+    """Return about how long that is: ``45 s``, or minutes from 90 seconds on."""
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from hpo.cli import durations
 from hpo.cli.output import Format, console, error_console, print_json
 from hpo.cli.teacher_display import TeacherDisplay
 from hpo.ledger import ENDED_STATUSES
@@ -135,7 +136,7 @@ class SweepDisplay:
         if not ended_now or done >= config.trials:
             return ""
         left = (time.monotonic() - self._started) / ended_now * (config.trials - done)
-        return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
+        return f", about {durations.in_words(left)} left"
 
     def _tell(self, config: SweepConfig, state: SweepState) -> None:
         for trial in state.with_status(*ENDED_STATUSES):

@@ -36,7 +36,7 @@ class TeacherDisplay:
         self._bar = self._progress.add_task("teacher", visible=False)
 
     def __enter__(self) -> TeacherDisplay:
-        """Begin to show."""
+        """Show nothing before there is something to show."""
         return self
 
     def __exit__(

@@ -19,8 +19,6 @@ from core.pruning.shrinking import shrink, shrink_optimizer
 from core.stgcn import (
     PRUNING_BASE_CHANNELS,
     STGCN,
-    STUDENT_CHANNELS,
-    TEACHER_CHANNELS,
     STGCNConfig,
 )
 from tests.core.small_networks import TWO_BLOCKS, edgeless, random_network, readings, small_shapes
@@ -243,21 +241,6 @@ def test_an_optimiser_that_took_no_step_has_nothing_to_slice():
 
 
 # The config
-
-
-@pytest.mark.parametrize(
-    ("channels", "num_sensors", "parameters"),
-    [
-        (TEACHER_CHANNELS, 228, 333_604),
-        (PRUNING_BASE_CHANNELS, 228, 48_628),
-        (STUDENT_CHANNELS, 228, 10_144),
-        (TEACHER_CHANNELS, 170, 296_426),
-        (PRUNING_BASE_CHANNELS, 170, 39_290),
-        (STUDENT_CHANNELS, 170, 7_766),
-    ],
-)
-def test_the_formula_gives_table_1(channels, num_sensors, parameters):
-    assert STGCNConfig(num_sensors, channels).parameters == parameters
 
 
 @settings(max_examples=50, deadline=None)

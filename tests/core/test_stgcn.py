@@ -75,6 +75,7 @@ def assert_same(
 def test_parameter_counts_are_those_of_table_1(channels, num_sensors, parameters):
     model = STGCN(STGCNConfig(num_sensors, channels), edgeless(num_sensors))
     assert count_parameters(model) == parameters
+    assert model.config.parameters == parameters
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 
 from core.datasets.dataset import open_dataset
@@ -23,3 +25,11 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(small_data: Path) -> PreparedData:
     """``small``, ready for networks."""
     return prepare(open_dataset(small_data / "small"))
+
+
+@pytest.fixture
+def quiet_optuna() -> Iterator[None]:
+    """Leave Optuna as talkative as it was."""
+    level = optuna.logging.get_verbosity()
+    yield
+    optuna.logging.set_verbosity(level)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
@@ -19,17 +17,12 @@ from hpo.search_space import SearchSpace, built_in_search_space
 from hpo.searcher import LOST_WORKER, LedgerSearcher
 from hpo.sweep_config import SweepConfig
 
+pytestmark = pytest.mark.usefixtures("quiet_optuna")
+
 SPACE = built_in_search_space("ord")
 POINTS = SPACE.points()
 QUICK = sorted(SAMPLERS.keys() - {"gp"})
 Settings = dict[str, Any]
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    level = optuna.logging.get_verbosity()
-    yield
-    optuna.logging.set_verbosity(level)
 
 
 class Session:

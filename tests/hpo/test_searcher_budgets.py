@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
@@ -24,16 +22,11 @@ from hpo.searcher import MOST_REPEATS, LedgerSearcher
 from hpo.sweep_config import SweepConfig
 from hpo.trial_settings import StudentSizes
 
+pytestmark = pytest.mark.usefixtures("quiet_optuna")
+
 WIDTHS = built_in_search_space("widths")
 MOST = 400
 """Table 1's student has 960 here, so both first points are too large."""
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    level = optuna.logging.get_verbosity()
-    yield
-    optuna.logging.set_verbosity(level)
 
 
 class Session:

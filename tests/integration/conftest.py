@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.datasets.synthetic import build_synthetic
+from hpo.planning import Places
 from tests.integration.sweeps import SPACE
 
 
@@ -24,3 +25,9 @@ def space_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("space") / "space.yaml"
     path.write_text(SPACE)
     return path
+
+
+@pytest.fixture(scope="module")
+def places(traffic: Path, tmp_path_factory: pytest.TempPathFactory) -> Places:
+    """``small``, and a storage that the tests of a file share."""
+    return Places(traffic, tmp_path_factory.mktemp("storage") / "runs")

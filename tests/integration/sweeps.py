@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +179,21 @@ class Watcher:
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
         self.changes += 1
         self.on_state(state)
+
+
+@contextmanager
+def local_ray() -> Iterator[None]:
+    """A Ray of two cores that says nothing, for several sweeps."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import ray
 
 from hpo import tuning
 from hpo.ledger import Ledger, SweepState, read_ledger
@@ -20,7 +20,7 @@ from hpo.search_space import SearchSpace, built_in_search_space
 from hpo.searcher import LedgerSearcher
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
-from tests.integration.sweeps import events, instant_trial, report
+from tests.integration.sweeps import events, instant_trial, local_ray, report
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TRIALS = 1000
@@ -71,18 +71,8 @@ def test_a_thousand_instant_trials_are_there_once_each(
 
     monkeypatch.setattr(tuning, "run_trial", instant_trial)
     ledger = Ledger(folder.ledger_file, measure)
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    try:
+    with closing(ledger), local_ray():
         tuning.tune_trials(folder, plan, ledger, Recorder(folder, plan, data), "local")
-    finally:
-        ray.shutdown()
-        ledger.close()
     kinds = Counter((one["event"], one["trial"]) for one in events(folder.path))
     assert len(kinds) == 3 * TRIALS
     assert set(kinds.values()) == {1}

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import ray
 
 from core.checkpoint import load_model
 from core.datasets.dataset import open_dataset
@@ -30,7 +29,7 @@ from hpo.selection import best
 from hpo.sweep import resume_sweep, run_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
-from tests.integration.sweeps import Watcher, descendants, events
+from tests.integration.sweeps import Watcher, descendants, events, local_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -38,20 +37,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     """One Ray for all sweeps of this file."""
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def places(traffic: Path, tmp_path_factory: pytest.TempPathFactory) -> Places:
-    return Places(traffic, tmp_path_factory.mktemp("storage") / "runs")
+    with local_ray():
+        yield
 
 
 @pytest.fixture(scope="module")

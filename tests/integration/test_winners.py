@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 import core.export
 from core.export import read_manifest
@@ -24,7 +23,7 @@ from hpo.search_space import load_search_space
 from hpo.sweep import SweepInterruptedError, resume_sweep, run_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
-from tests.integration.sweeps import Watcher, events
+from tests.integration.sweeps import Watcher, events, local_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -32,20 +31,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     """One Ray for all sweeps of this file."""
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def places(traffic: Path, tmp_path_factory: pytest.TempPathFactory) -> Places:
-    return Places(traffic, tmp_path_factory.mktemp("storage") / "runs")
+    with local_ray():
+        yield
 
 
 @pytest.fixture(scope="module")
