@@ -20,6 +20,8 @@ from core.shapes import OtherSignal, Rows
 
 LARGEST_ENTRY = 2**15 - 1
 """Signed, although nothing is negative: torch and every device calculate with int16."""
+NUMBERS_AT_A_TIME = 2**18
+"""A megabyte of float32."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,14 @@ def to_fixed_point(values: Shaped[Tensor, "R ..."], low: Float[Tensor, " R"]) ->
     loss.
     """
     flat = values.flatten(1)
-    span = (flat - low[:, None]).amax(dim=1)
-    scale = span / LARGEST_ENTRY
-    shares = (flat - low[:, None]) / torch.where(scale == 0, 1.0, scale)[:, None]
-    entries = shares.nan_to_num_(0.0, 0.0, 0.0).round_().to(torch.int16)
+    entries = torch.empty(flat.shape, dtype=torch.int16, device=flat.device)
+    scale = torch.empty_like(low)
+    # Piece by piece: each is gone over several times, and stays in a CPU's caches meanwhile.
+    steps = max(1, NUMBERS_AT_A_TIME // max(1, flat.shape[1]))
+    for at in range(0, len(flat), steps):
+        piece = slice(at, at + steps)
+        above = flat[piece] - low[piece, None]
+        scale[piece] = above.amax(dim=1) / LARGEST_ENTRY
+        above /= torch.where(scale[piece] == 0, 1.0, scale[piece])[:, None]
+        entries[piece] = above.nan_to_num_(0.0, 0.0, 0.0).round_()
     return StepTable(entries.view_as(values), scale, low)

@@ -34,6 +34,8 @@ Pass = tuple[Tensor, Features]
 
 NODES_PER_PASS = 65_536
 """Windows times sensors of one pass; a teacher keeps about 3 kB for each."""
+COLUMNS_AT_A_TIME = 48
+"""Of a pass on the CPU: what the layers of so many columns hold stays in its caches."""
 
 
 @runtime_checkable
@@ -98,8 +100,10 @@ class HiddenLayers:
     def put(self, writer: TableWriter, first_row: int, run: Pass) -> None:
         """Write what is said of the steps from ``first_row`` on (``Kind``)."""
         for index, values in enumerate(self.values(run[1])):
-            low = values.flatten(1).amin(dim=1)
-            table = to_fixed_point(values, torch.zeros_like(low) if self.are_distances else low)
+            low = values.new_zeros(len(values))
+            if not self.are_distances:
+                low = values.flatten(1).amin(dim=1)
+            table = to_fixed_point(values, low)
             for name in ("entries", "scale", "low"):
                 writer.put(f"{name}.{index}", first_row, getattr(table, name))
 
@@ -186,8 +190,28 @@ def _passes(teacher: STGCN, data: PreparedData) -> Iterator[tuple[int, Pass]]:
         for piece in torch.split(stretch.first_rows(data.window_steps), windows):
             first, last = int(piece[0]), int(piece[-1])
             seen = data.readings[first : last + data.history_steps]
-            prediction, features = teacher(seen[None, None])
-            yield first, (prediction[0], features)
+            yield first, _pass(teacher, seen)
+
+
+def _pass(teacher: STGCN, seen: Tensor) -> Pass:
+    """Return what ``teacher`` makes of the readings [T, N] of a run of windows."""
+    size = len(seen)
+    if seen.device.type == "cpu":
+        size = max(teacher.config.history_steps, COLUMNS_AT_A_TIME)
+    tails, predictions, pieces = None, [], []
+    for columns in torch.split(seen, size):
+        prediction, features, inputs = teacher.stream(columns[None, None], tails)
+        tails = teacher.last_tails(inputs)
+        predictions.append(prediction[0])
+        pieces.append(features)
+    temporal = [_joined(layers) for layers in zip(*(one.temporal for one in pieces), strict=True)]
+    spatial = [_joined(layers) for layers in zip(*(one.spatial for one in pieces), strict=True)]
+    return torch.cat(predictions), Features(temporal, spatial)
+
+
+def _joined(layers: Sequence[Tensor]) -> Tensor:
+    """Join signals [1, C, T, N] along time, as they lie in memory: one step after another."""
+    return torch.cat([layer.transpose(1, 2) for layer in layers], dim=1).transpose(1, 2)
 
 
 def _pair_distances(features: Features) -> list[Tensor]:

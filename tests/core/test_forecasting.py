@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.forecasting import evaluate, repeat_last, roll_out
+from core.forecasting import WINDOWS_PER_PASS, evaluate, repeat_last, roll_out
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCN, STGCNConfig
 from tests.oracles import forecasting_oracle as oracle
@@ -85,7 +85,7 @@ def test_batches_of_windows_change_nothing(
 ) -> None:
     model = make_student(data, seed=1)
     whole = evaluate(model, data, "test")
-    monkeypatch.setattr("core.forecasting.WINDOWS_PER_PASS", 37)
+    monkeypatch.setitem(WINDOWS_PER_PASS, "cpu", 37)
     assert evaluate(model, data, "test") == pytest.approx(whole, rel=1e-5)
 
 
