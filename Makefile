@@ -19,8 +19,9 @@ demo: $(INSTALLED)
 	BIN=$(BIN) sh examples/demo.sh
 
 # All tests: style, types, import contracts, units, integration, and real data where it is present.
+# Two at a time, a file's tests in one process: many of them wait for Ray, not for a core.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # What every commit must pass.
 fast: $(INSTALLED)

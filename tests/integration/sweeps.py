@@ -33,6 +33,8 @@ first_points:
   - {source: worst, values: {batch_size: 50, learning_rate: 1.0e+30}}
 """
 """Four trials without a draw; the third learns nothing, the fourth diverges."""
+PATIENCE = 300.0
+"""Seconds that anything may take, however busy the machine; else it hangs."""
 
 
 def command(*arguments: object) -> list[str]:
@@ -44,7 +46,7 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
-def hpo(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def hpo(*arguments: object, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
         command(*arguments),
@@ -71,7 +73,7 @@ def start(log: Path, *arguments: object) -> subprocess.Popen[bytes]:
         )
 
 
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     """Say whether ``condition`` came true in time."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

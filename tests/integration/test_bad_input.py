@@ -227,7 +227,7 @@ def outcomes(traffic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", IN_A_PROCESS)
 def test_a_mistake_on_the_command_line(outcomes: dict[str, Outcome], name: str) -> None:
     check(outcomes[name], MISTAKES[name].message)

@@ -28,7 +28,7 @@ from tests.integration.sweeps import (
     wait_until,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 KILLS = 20
 EPOCHS = 40
 """Enough for a fast machine too: the sweep must outlast its kills."""
@@ -49,8 +49,7 @@ def kill_at_a_random_moment(
         lambda: (
             driver.poll() is not None
             or ((sweep / "sweep.json").exists() and len(events(sweep)) >= wanted)
-        ),
-        90,
+        )
     )
     assert begun, "the sweep did not get on"
     time.sleep(chance.uniform(0, 0.3))
@@ -119,7 +118,7 @@ def test_a_driver_killed_again_and_again_still_runs_every_trial_once(
     def training() -> list[int]:
         return [pid for pid, name in orphans.items() if name == title(pid) and is_training(name)]
 
-    assert wait_until(lambda: not training(), 30), [title(pid) for pid in training()]
+    assert wait_until(lambda: not training()), [title(pid) for pid in training()]
 
 
 def is_training(name: str) -> bool:
@@ -138,7 +137,7 @@ def test_ctrl_c_or_a_spot_notice_stops_a_sweep_that_another_driver_could_not_tak
     sweep = storage / "night"
     driver = start(log, *sweep_arguments(traffic, storage, space_file, epochs=15))
     try:
-        begun = wait_until(lambda: any(one["event"] == "epoch" for one in events(sweep)), 90)
+        begun = wait_until(lambda: any(one["event"] == "epoch" for one in events(sweep)))
         assert begun, log.read_text()
         assert state_of(storage, capsys) == "running"
         assert run(["resume", "night", "--storage", str(storage)]) == 2

@@ -23,7 +23,7 @@ from hpo.sweep_config import SweepConfig
 from hpo.tuning import WORKER_DEATHS
 from tests.integration.sweeps import Watcher, descendants, events
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.sweeps import (
+    PATIENCE,
     ROOT,
     check_nothing_is_lost_or_repeated,
     command,
@@ -22,7 +23,7 @@ from tests.integration.sweeps import (
     wait_until,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 EPOCHS = 24
 
 
@@ -51,7 +52,7 @@ def test_a_limit_on_the_size_of_files_stops_the_sweep_until_it_is_lifted(
     sweep = storage / "night"
     driver = start(log, *sweep_arguments(traffic, storage, space_file, EPOCHS))
     try:
-        begun = wait_until(lambda: any(one["event"] == "epoch" for one in events(sweep)), 90)
+        begun = wait_until(lambda: any(one["event"] == "epoch" for one in events(sweep)))
         assert begun, log.read_text()
         if whose == "driver":
             limited, most = [driver.pid], (sweep / "ledger.jsonl").stat().st_size + 100
@@ -89,7 +90,7 @@ def in_a_namespace(mount: str, arguments: list[str]) -> subprocess.CompletedProc
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 

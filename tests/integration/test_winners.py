@@ -25,7 +25,7 @@ from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
 from tests.integration.sweeps import Watcher, events, local_ray
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module", autouse=True)
