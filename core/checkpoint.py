@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ class CheckpointFolder:
         content = _encode(tensors, metadata)
         newest = self.folder / f"epoch-{epoch:05d}-{_digest(content)}.safetensors"
         write_bytes(newest, content)
-        others = [path for path in self._newest_first() if path != newest]
+        others = [path for path in self._files_newest_first() if path != newest]
         earlier = [path for path in others if _epoch_of(path) < epoch]
         # What claims this epoch or a later one is damaged, else the run had gone on from there.
         for path in set(others) - set(earlier[: self.keep - 1]):
@@ -89,20 +90,23 @@ class CheckpointFolder:
 
     def newest(self) -> tuple[Tensors, Metadata] | None:
         """Return the newest whole state, or None if there is none."""
-        for path in self._newest_first():
+        return next(self.newest_first(), None)
+
+    def newest_first(self) -> Iterator[tuple[Tensors, Metadata]]:
+        """Yield the whole states, the newest first."""
+        for path in self._files_newest_first():
             content = path.read_bytes()
             if path.stem.rsplit("-", 1)[1] == _digest(content):
-                return load_tensors(content), _metadata_of(path)
-        return None
+                yield load_tensors(content), _metadata_of(path)
 
     def clear(self) -> None:
         """Delete all states, and what a killed writer left of one: the run is over."""
-        for path in [*self._newest_first(), *self.folder.glob(".epoch-*")]:
+        for path in [*self._files_newest_first(), *self.folder.glob(".epoch-*")]:
             path.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
-    def _newest_first(self) -> list[Path]:
+    def _files_newest_first(self) -> list[Path]:
         pattern = re.compile(r"epoch-\d{5,}-[0-9a-f]{16}\.safetensors")
         found = [path for path in self.folder.glob("epoch-*") if pattern.fullmatch(path.name)]
         return sorted(found, key=_epoch_of, reverse=True)

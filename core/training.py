@@ -47,7 +47,7 @@ __all__ = [
     "TrainingConfig",
     "count_steps",
     "fewest_steps",
-    "last_epoch",
+    "last_epochs",
 ]
 
 
@@ -247,16 +247,13 @@ class Trainer:
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
 
 
-def last_epoch(checkpoints: CheckpointFolder) -> tuple[int, dict[str, float]] | None:
-    """Return the last epoch of a run that was killed, and its metrics; None before the first.
+def last_epochs(checkpoints: CheckpointFolder) -> list[tuple[int, dict[str, float]]]:
+    """Return the last epochs of a run that was killed, in order, with their metrics.
 
-    Its checkpoint is older than its report, so nobody may have heard of it.
+    Checkpoints are older than reports, so nobody may have heard of these epochs.
     """
-    newest = checkpoints.newest()
-    if newest is None:
-        return None
-    state = _Run(**newest[1])
-    return state.epoch, state.metrics
+    states = [_Run(**metadata) for _, metadata in checkpoints.newest_first()]
+    return [(state.epoch, state.metrics) for state in reversed(states)]
 
 
 def count_steps(data: PreparedData, config: TrainingConfig) -> int:

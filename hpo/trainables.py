@@ -22,7 +22,7 @@ from core.errors import StorageError, TrainingDivergedError, UserError
 from core.experiments import TrainedStudent
 from core.files import write_json
 from core.profiling import count_flops, count_parameters
-from core.training import EpochReport, last_epoch
+from core.training import EpochReport, last_epochs
 from hpo.storage_faults import STOPPED, storage_faults_told
 from hpo.sweep_store import SweepFolder
 from hpo.trial_runs import train_trial, use_threads
@@ -32,9 +32,9 @@ def run_trial(config: dict[str, Any]) -> None:
     """Train one student and report to Ray Tune.
 
     After every epoch: ``trial``, ``epoch`` and the metrics. A trial that goes on tells its last
-    epoch again, since its worker may have died before anybody heard of it. At the end once more,
-    with ``ended`` and what the record needs; a trial that fails by itself says so there, with its
-    reason, and raises nothing, so that the sweep goes on. One that fails for its storage says
+    epochs again, since its worker may have died before anybody heard of them. At the end once
+    more, with ``ended`` and what the record needs; a trial that fails by itself says so there, with
+    its reason, and raises nothing, so that the sweep goes on. One that fails for its storage says
     ``stopped``.
 
     Args:
@@ -71,9 +71,9 @@ def _train(
     tell: Callable[[int, dict[str, float]], None],
 ) -> dict[str, Any]:
     checkpoints = CheckpointFolder(folder.checkpoints(trial))
-    before = last_epoch(checkpoints)
-    if before is not None:
-        tell(*before)
+    # Of two epochs nobody may have heard: one was on its way, the next had just been saved.
+    for epoch, metrics in last_epochs(checkpoints):
+        tell(epoch, metrics)
 
     def on_epoch(report: EpochReport) -> None:
         tell(report.epoch, report.metrics)

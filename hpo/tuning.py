@@ -48,14 +48,23 @@ on: where machines are taken away all night, a long trial may lose more than tha
 class _Housekeeping(tune.Callback):  # type: ignore[misc]
     """Counts deaths of workers anew whenever a trial gets on; forgets what Ray keeps of its end."""
 
+    def __init__(self) -> None:
+        self.epochs: dict[str, int] = {}
+        """How far running trials got, by Ray's names."""
+
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
-        trial.run_metadata.num_failures = 0
+        epoch = int(result.get("epoch", 0))
+        # A worker that goes on tells old epochs again.
+        if epoch > self.epochs.get(trial.trial_id, 0):
+            self.epochs[trial.trial_id] = epoch
+            trial.run_metadata.num_failures = 0
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
+        self.epochs.pop(trial.trial_id, None)
         # Means and queues of every metric, most of what the driver would keep of a trial.
         trial.run_metadata.metric_analysis.clear()
         trial.run_metadata.metric_n_steps.clear()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -159,6 +160,15 @@ def instant_trial(config: dict[str, Any]) -> None:
     told = report(config["trial"], epoch=1)
     tune.report(told)
     tune.report({**told, "ended": True, "status": "finished", "reason": None})
+
+
+def deadly_trial(config: dict[str, Any]) -> None:
+    """Stand in for ``hpo.trainables.run_trial``: tells two epochs, and its process dies."""
+    from ray import tune
+
+    for epoch in (1, 2):
+        tune.report(report(config["trial"], epoch))
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Watcher:

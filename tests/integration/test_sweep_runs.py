@@ -19,17 +19,19 @@ from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STUDENT_CHANNELS
 from core.teachers import Teacher, TeacherConfig, open_teacher, teacher_folder
 from core.training import TrainingConfig
+from hpo import tuning
 from hpo.export_best import export_best
 from hpo.ledger import SweepState, read_ledger
 from hpo.planning import Places
 from hpo.results import TrialRecord, read_records
 from hpo.search_space import built_in_search_space, load_search_space
-from hpo.searcher import LedgerSearcher
+from hpo.searcher import LOST_WORKER, LedgerSearcher
 from hpo.selection import best
 from hpo.sweep import resume_sweep, run_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
-from tests.integration.sweeps import Watcher, descendants, events, local_ray
+from hpo.tuning import WORKER_DEATHS
+from tests.integration.sweeps import Watcher, deadly_trial, descendants, events, local_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -190,8 +192,8 @@ def test_a_killed_worker_is_tried_again_from_its_checkpoint(
     pids = list(dict.fromkeys(pid for pid, _ in told))
     assert pids[0] == killed[0]
     assert len(pids) == 2
-    # Its last epoch is told again: nobody may have heard of it.
-    assert min(epoch for pid, epoch in told if pid == pids[1]) in {2, 3, 4}
+    # Its last two epochs are told again: nobody may have heard of them.
+    assert min(epoch for pid, epoch in told if pid == pids[1]) in {1, 2, 3}
     history = read_ledger(places.storage / "killed" / "ledger.jsonl").trials[0].history
     assert sorted(history) == [1, 2, 3, 4]
     assert (record.status, record.epochs) == ("finished", 4)
@@ -200,6 +202,24 @@ def test_a_killed_worker_is_tried_again_from_its_checkpoint(
     assert record.metrics == mixed[0].metrics
     kinds = [event["event"] for event in events(places.storage / "killed")]
     assert kinds.count("suggested") == kinds.count("ended") == 1
+
+
+def test_a_trial_that_always_kills_its_worker_is_given_up(
+    places: Places, space_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int]] = []
+    tell = LedgerSearcher.on_trial_result
+
+    def listen(self: LedgerSearcher, trial_id: str, result: dict[str, Any]) -> None:
+        told.append((result["pid"], result["epoch"]))
+        tell(self, trial_id, result)
+
+    monkeypatch.setattr(LedgerSearcher, "on_trial_result", listen)
+    monkeypatch.setattr(tuning, "run_trial", deadly_trial)
+    config = SweepConfig("deadly", "none", "small", trials=1, epochs=4)
+    (record,) = run_sweep(config, places, load_search_space(space_file))
+    assert (record.status, record.reason) == ("failed", LOST_WORKER)
+    assert len({pid for pid, _ in told}) == 1 + WORKER_DEATHS
 
 
 class Listener(Watcher):
