@@ -154,7 +154,14 @@ def run_confirmation(
                 f"another process has begun to confirm {folder.name!r} meanwhile; ask again"
             )
         # Nothing is drawn and nothing stopped early: every seed counts.
-        config = replace(plan.config, trials=wanted.trials, sampler="random", scheduler="none")
+        config = replace(
+            plan.config,
+            trials=wanted.trials,
+            sampler="random",
+            scheduler="none",
+            objective=plan.config.metric,
+            max_latency_ms=None,
+        )
         drive(
             folder.confirmation,
             replace(plan, config=config),

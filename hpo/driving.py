@@ -126,6 +126,6 @@ def _adopt_records(folder: SweepFolder, ledger: Ledger) -> None:
                 status=record.status,
                 reason=record.reason,
                 metrics=record.metrics,
-                sizes={"parameters": record.parameters, "flops": record.flops},
+                sizes=record.costs,
             )
             CheckpointFolder(folder.checkpoints(record.trial)).clear()

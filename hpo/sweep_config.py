@@ -34,9 +34,11 @@ class SweepConfig:
     sampler: str = "tpe"
     scheduler: str = "none"
     objective: str = "val_mae"
-    """What is minimised: a metric, and after commas further metrics or sizes."""
+    """What is minimised: a metric, and after commas further metrics or costs."""
     max_parameters: int | None = None
     """The most that a student may have."""
+    max_latency_ms: float | None = None
+    """The longest that a student's forecast may take, as ``hpo.costs`` measures it."""
     base: str | None = None
     """What pruning starts from, one of ``BASES``; None: the first."""
     loss: str | None = None
@@ -67,6 +69,8 @@ class SweepConfig:
             raise ConfigError(f"--seed must be from 0 to {2**32 - 1}, got {self.seed}")
         if self.gpus_per_trial is not None:
             _check_gpus(self.gpus_per_trial)
+        if self.max_latency_ms is not None and not 0 < self.max_latency_ms < math.inf:
+            raise ConfigError(f"--max-latency-ms must be above 0, got {self.max_latency_ms}")
         if not 0 <= self.targets_gigabytes < math.inf:
             raise ConfigError(
                 f"--targets-gigabytes must be at least 0, got {self.targets_gigabytes}"

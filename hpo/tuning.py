@@ -28,17 +28,23 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
 
 from core.errors import ConfigError
-from hpo.ledger import Ledger
+from hpo.costs import StudentCosts
+from hpo.ledger import Ledger, read_events
+from hpo.objectives import LATENCY
 from hpo.planned_runs import PlannedRun, PlannedRunSearcher
 from hpo.recording import Recorder
+from hpo.remembering_scheduler import RememberingScheduler
 from hpo.schedulers import make_scheduler
 from hpo.searcher import LedgerSearcher
+from hpo.space_fitting import largest_shape
 from hpo.stopping_searcher import StoppingSearcher
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder, SweepPlan
 from hpo.trainables import run_trial
+from hpo.trial_settings import StudentSizes
 
 WORKER_DEATHS = 2
 """How often a trial whose worker process died is tried again, from its checkpoint, without getting
@@ -84,7 +90,7 @@ def tune_trials(
         per_trial, concurrent = trial_resources(config, available, address)
         asked = (config, plan.space, ledger, str(folder.path), concurrent, recorder.write)
         searcher = StoppingSearcher(
-            LedgerSearcher(*asked, recorder.sizes)
+            LedgerSearcher(*asked, _costs(plan, recorder.sizes, ledger))
             if runs is None
             else PlannedRunSearcher(*asked, runs)
         )
@@ -92,9 +98,7 @@ def tune_trials(
             tune.with_resources(run_trial, per_trial),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=make_scheduler(
-                    config.scheduler, metric=config.metric, mode="min", epochs=config.epochs
-                ),
+                scheduler=_scheduler(folder, config),
                 num_samples=-1,
                 reuse_actors=True,
                 time_budget_s=_seconds_until(deadline),
@@ -113,6 +117,19 @@ def tune_trials(
             if searcher.failure is not None:
                 raise searcher.failure from None
             raise
+
+
+def _scheduler(folder: SweepFolder, config: SweepConfig) -> TrialScheduler:
+    name, metric, epochs = config.scheduler, config.metric, config.epochs
+    asked = make_scheduler(name, metric=metric, mode="min", epochs=epochs)
+    return RememberingScheduler(asked, read_events(folder.ledger_file))
+
+
+def _costs(plan: SweepPlan, sizes: StudentSizes, ledger: Ledger) -> StudentCosts:
+    costs = StudentCosts(sizes, ledger)
+    if LATENCY in plan.reference:
+        costs.note_latency(largest_shape(plan.space, sizes), plan.reference[LATENCY])
+    return costs
 
 
 def _seconds_until(deadline: float) -> float | None:

@@ -46,11 +46,17 @@ def sweep(
     ] = "none",
     objective: Annotated[
         str,
-        typer.Option(help="What to minimise: an error, or with sizes, val_mae,parameters,flops."),
+        typer.Option(
+            help="What to minimise: val_mae, or with costs, val_mae,parameters,latency_ms."
+        ),
     ] = "val_mae",
     max_parameters: Annotated[
         int | None,
         typer.Option(help="The most a student may have; what prune goes to by itself."),
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option(help="The longest a student's forecast may take here, on one CPU thread."),
     ] = None,
     base: Annotated[
         str | None,
@@ -126,6 +132,7 @@ def sweep(
         scheduler=scheduler,
         objective=objective,
         max_parameters=max_parameters,
+        max_latency_ms=max_latency_ms,
         base=base,
         loss=loss,
         seed=seed,

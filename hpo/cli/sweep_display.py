@@ -21,6 +21,7 @@ from hpo.cli import durations
 from hpo.cli.output import Format, console, error_console, print_json
 from hpo.cli.teacher_display import TeacherDisplay
 from hpo.ledger import ENDED_STATUSES
+from hpo.objectives import LATENCY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,7 +188,8 @@ def trial_table(plan: SweepPlan, state: SweepState, most: int | None = None) -> 
     """Return the trials as a table, the running and the newest ones if there are too many."""
     objective = plan.config.metric
     table = Table(box=None, pad_edge=False)
-    for heading in ("trial", "state", "epoch", objective, "settings"):
+    timed = ["ms"] if state.latencies else []
+    for heading in ("trial", "state", "epoch", objective, *timed, "settings"):
         table.add_column(heading, justify="left" if heading == "settings" else "right")
     best = state.best(objective)
     trials = list(state.trials.values())
@@ -199,6 +201,7 @@ def trial_table(plan: SweepPlan, state: SweepState, most: int | None = None) -> 
             trial.status,
             _epochs(trial, plan.config),
             _value(trial, objective),
+            *([_latency(trial)] if timed else []),
             trial.reason or settings_text(trial.settings),
             style="bold" if trial is best else None,
         )
@@ -263,6 +266,10 @@ def _epochs(trial: Trial, config: SweepConfig) -> str:
     # Pruned students are fine-tuned on top.
     most = config.epochs + int(trial.settings.get("fine_tuning_epochs", 0))
     return f"{max(trial.history, default=0)}/{most}"
+
+
+def _latency(trial: Trial) -> str:
+    return f"{trial.sizes[LATENCY]:.2f}" if LATENCY in trial.sizes else ""
 
 
 def _value(trial: Trial, objective: str) -> str:

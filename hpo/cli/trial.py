@@ -108,6 +108,7 @@ def _lines(facts: dict[str, Any]) -> dict[str, str]:
         "settings": settings_text(facts["settings"]),
         "seed": facts["seed"],
         "parameters": record.get("parameters"),
+        "latency, ms": record.get("latency_ms"),
         "best epoch": record.get("best_epoch"),
         "begun": facts["suggested"],
         "ended": record.get("ended"),
