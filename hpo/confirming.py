@@ -161,6 +161,7 @@ def run_confirmation(
             scheduler="none",
             objective=plan.config.metric,
             max_latency_ms=None,
+            keep_checkpoints=None,
         )
         drive(
             folder.confirmation,

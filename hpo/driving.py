@@ -18,6 +18,7 @@ from core.experiments import open_targets
 from core.preprocessing.prepare import PreparedData
 from core.teachers import find_teacher
 from core.training import EpochReport
+from hpo.kept_students import StudentKeeper
 from hpo.ledger import Ledger, SweepState
 from hpo.planned_runs import PlannedRun
 from hpo.planning import target_storage
@@ -100,6 +101,7 @@ def drive(
     ledger = Ledger(folder.ledger_file, lambda state: observer.on_change(plan, state))
     try:
         _adopt_records(folder, ledger)
+        StudentKeeper(folder, plan.config).tidy(ledger.state)
         unfinished = ledger.state.num_ended < plan.config.trials
         # The trials of a cluster run on other machines, which build their own.
         if unfinished and address == "local":

@@ -20,6 +20,16 @@ from hpo.parameters import PRUNE
 BASES = ("table1", "teacher")
 """What pruning starts from: the pruning base of Table 1, or the teacher itself."""
 
+_COUNTS = (
+    "trials",
+    "epochs",
+    "cpus_per_trial",
+    "max_concurrent",
+    "max_parameters",
+    "keep_checkpoints",
+    "pairs",
+)
+
 
 @dataclass(frozen=True)
 class SweepConfig:
@@ -54,14 +64,15 @@ class SweepConfig:
     targets_gigabytes: float = MEMORY_BUDGET / 1e9
     """Room for what is stored of the teacher on each machine, shared by its trials; what does not
     fit is stored in a smaller form, or computed by the teacher for every batch."""
+    keep_checkpoints: int | None = None
+    """Of how many trials, the best, students are kept; None: of all."""
     pairs: int | None = None
     """Pairs of sensors that SCD compares per time step, a sample; None: all of them."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
         check_name("sweep", self.name)
-        counts = ("trials", "epochs", "cpus_per_trial", "max_concurrent", "max_parameters", "pairs")
-        for name in counts:
+        for name in _COUNTS:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{_option(name)} must be at least 1, got {value}")

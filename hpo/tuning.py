@@ -32,6 +32,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from core.errors import ConfigError
 from hpo.costs import StudentCosts
+from hpo.kept_students import StudentKeeper
 from hpo.ledger import Ledger, read_events
 from hpo.objectives import LATENCY
 from hpo.planned_runs import PlannedRun, PlannedRunSearcher
@@ -89,10 +90,12 @@ def tune_trials(
     with cluster(address) as available, tempfile.TemporaryDirectory() as scratch:
         per_trial, concurrent = trial_resources(config, available, address)
         asked = (config, plan.space, ledger, str(folder.path), concurrent, recorder.write)
+        keeper = StudentKeeper(folder, config)
         searcher = StoppingSearcher(
             LedgerSearcher(*asked, _costs(plan, recorder.sizes, ledger))
             if runs is None
-            else PlannedRunSearcher(*asked, runs)
+            else PlannedRunSearcher(*asked, runs),
+            lambda: keeper.tidy(ledger.state),
         )
         tuner = tune.Tuner(
             tune.with_resources(run_trial, per_trial),

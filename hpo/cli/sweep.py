@@ -92,6 +92,10 @@ def sweep(
     targets_gigabytes: Annotated[
         float, typer.Option(help="Memory for what is stored of the teacher, on each machine.")
     ] = 1.5,
+    keep_checkpoints: Annotated[
+        int | None,
+        typer.Option(help="Keep the students of so many trials, the best; by default of all."),
+    ] = None,
     pairs: Annotated[
         int | None,
         typer.Option(help="Pairs of sensors SCD compares per time step; by default all."),
@@ -141,6 +145,7 @@ def sweep(
         gpus_per_trial=gpus_per_trial,
         max_concurrent=max_concurrent,
         targets_gigabytes=targets_gigabytes,
+        keep_checkpoints=keep_checkpoints,
         pairs=pairs,
     )
     places = Places(data, storage, address)
