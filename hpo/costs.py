@@ -1,10 +1,10 @@
 """What a student will cost in, from its settings alone: sizes, latency, and what is too much, out.
 
-Latency is the time of one forecast, nine steps of 5 minutes, from one window: a fresh network of
-the student's shape on one CPU thread of the driver's machine, the shortest of many rounds
-(``core.profiling.forecast_latency``). It depends on the shape alone, so each shape is timed once
-in a sweep and noted in its ledger: equal shapes have equal latency, and a sweep that resumes, also
-on another machine, times none of them again. Numbers of different machines do not compare.
+Latency is the processor time of one forecast, nine steps of 5 minutes, from one window: a fresh
+network of the student's shape on one CPU thread of the driver's machine, the shortest of many
+rounds (``core.profiling.forecast_latency``). It depends on the shape alone, so each shape is timed
+once in a sweep and noted in its ledger: equal shapes have equal latency, and a sweep that resumes,
+also on another machine, times none of them again. Numbers of different machines do not compare.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
     {"event": "epoch", "trial": 7, "epoch": 3, "metrics": {…}, "time": …}
     {"event": "ended", "trial": 7, "status": "finished", "metrics": {…}, "reason": null, …}
     {"event": "extended", "trials": 40, "time": …}
+    {"event": "shared", "gpus_per_trial": 0.25, "peak": …, "total": …, "time": …}
     {"event": "timed", "widths": [2, 2, 4, …], "latency_ms": 3.6, "machine": …}
 
 Append-only, one writer. A line cut short by a crash is dropped when the ledger is opened again; it
@@ -63,6 +64,9 @@ class SweepState:
     trials: dict[int, Trial] = field(default_factory=dict)
     extended_to: int | None = None
     """How many trials there are to be, where more were asked for after the sweep began."""
+    gpu_share: dict[str, float] | None = None
+    """Where it was measured (``hpo.gpu_share``): ``gpus_per_trial``, and the bytes ``peak`` of one
+    trial and ``total`` of a GPU."""
     latencies: dict[tuple[int, ...], float] = field(default_factory=dict)
     """Filters of every layer -> milliseconds of a student with them (``hpo.costs``)."""
 
@@ -131,6 +135,12 @@ def _timed(state: SweepState, event: Event) -> None:
     state.latencies[widths] = event["latency_ms"]
 
 
+def _shared(state: SweepState, event: Event) -> None:
+    _require(state.gpu_share is None)
+    names = ("gpus_per_trial", "peak", "total")
+    state.gpu_share = {name: event[name] for name in names}
+
+
 def _shared_names(metrics: dict[str, float]) -> dict[str, float]:
     # JSON brings every name anew, more bytes than its number; a long sweep holds 100,000 of them.
     return {sys.intern(name): value for name, value in metrics.items()}
@@ -147,6 +157,7 @@ _APPLY = {
     "ended": _ended,
     "extended": _extended,
     "timed": _timed,
+    "shared": _shared,
 }
 
 

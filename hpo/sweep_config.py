@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Final, Literal
 
 from core.distillation.teacher_targets import MEMORY_BUDGET
 from core.errors import ConfigError, UnknownNameError
@@ -17,6 +17,7 @@ from core.files import check_name
 from hpo.objectives import read_objectives
 from hpo.parameters import PRUNE
 
+AUTO: Final = "auto"
 BASES = ("table1", "teacher")
 """What pruning starts from: the pruning base of Table 1, or the teacher itself."""
 
@@ -57,8 +58,9 @@ class SweepConfig:
     teacher: str | None = None
     """A teacher's fingerprint; None: the best there is, or a new one."""
     cpus_per_trial: int = 1
-    gpus_per_trial: float | None = None
-    """May be a fraction; None: one if the cluster has GPUs, else none."""
+    gpus_per_trial: float | Literal["auto"] | None = None
+    """May be a fraction; None: one if the cluster has GPUs, else none; ``auto``: as large a share
+    as a trial was measured to need (``hpo.gpu_share``)."""
     max_concurrent: int | None = None
     """Trials at once; None: as many as the cluster has room for."""
     targets_gigabytes: float = MEMORY_BUDGET / 1e9
@@ -137,10 +139,12 @@ class SweepConfig:
             ) from error
 
 
-def _check_gpus(gpus: float) -> None:
+def _check_gpus(gpus: float | str) -> None:
+    if gpus == AUTO:
+        return
     # Written so that NaN is refused too.
-    if not 0 <= gpus < math.inf:
-        raise ConfigError(f"--gpus-per-trial must not be negative or infinite, got {gpus}")
+    if isinstance(gpus, str) or not 0 <= gpus < math.inf:
+        raise ConfigError(f"--gpus-per-trial must be auto, or not negative or infinite, got {gpus}")
     if gpus > 1 and gpus % 1:
         raise ConfigError(
             f"--gpus-per-trial must be at most 1 or a whole number, got {gpus}; "

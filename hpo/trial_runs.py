@@ -1,7 +1,8 @@
 """A sweep's folder, settings and a seed in, the trained student of that trial out.
 
 What Ray's workers run, and what runs a trial again alone. Writes nothing but checkpoints and, where
-asked to, the student; reports to whoever passes ``on_epoch``, and knows nothing of Ray.
+asked to, the student and what the teacher says; reports to whoever passes ``on_epoch``, and knows
+nothing of Ray.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ import torch
 from core.checkpoint import CheckpointFolder, save_model
 from core.datasets.loading import load_dataset
 from core.devices import choose_device
-from core.experiments import OnEpoch, TrainedStudent, distill_student, prune_student
+from core.distillation.losses import LOSSES
+from core.distillation.target_building import OnProgress
+from core.experiments import (
+    OnEpoch,
+    TrainedStudent,
+    distill_student,
+    open_targets,
+    prune_student,
+)
 from core.files import write_json
 from core.preprocessing.prepare import PreparedData, prepare
 from core.teachers import find_teacher, open_teacher, teacher_folder
@@ -37,6 +46,20 @@ def open_plan(folder: SweepFolder) -> tuple[SweepPlan, PreparedData]:
 def use_threads(most: int) -> None:
     """Let torch use ``OMP_NUM_THREADS`` threads, or ``most``: sums depend on how they are split."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", most)))
+
+
+def build_targets(
+    folder: SweepFolder,
+    plan: SweepPlan,
+    data: PreparedData,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Build what the teacher says, for the trials of this machine to map; nothing without one."""
+    needs = LOSSES[plan.config.loss_name].needs
+    teacher = find_teacher(folder.storage, data, plan.teacher_fingerprint)
+    if needs and teacher is not None:
+        storage = target_storage(plan.config)
+        open_targets(data.to(choose_device()), teacher, needs, storage, on_progress)
 
 
 def train_trial(

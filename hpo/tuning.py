@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 # For Ray, before it is imported: no output of its own, no log files per trial, no telemetry; and
@@ -32,6 +33,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from core.errors import ConfigError
 from hpo.costs import StudentCosts
+from hpo.gpu_share import find_share
 from hpo.kept_students import StudentKeeper
 from hpo.ledger import Ledger, read_events
 from hpo.objectives import LATENCY
@@ -42,7 +44,7 @@ from hpo.schedulers import make_scheduler
 from hpo.searcher import LedgerSearcher
 from hpo.space_fitting import largest_shape
 from hpo.stopping_searcher import StoppingSearcher
-from hpo.sweep_config import SweepConfig
+from hpo.sweep_config import AUTO, SweepConfig
 from hpo.sweep_store import SweepFolder, SweepPlan
 from hpo.trainables import run_trial
 from hpo.trial_settings import StudentSizes
@@ -88,6 +90,9 @@ def tune_trials(
     """
     config = plan.config
     with cluster(address) as available, tempfile.TemporaryDirectory() as scratch:
+        if config.gpus_per_trial == AUTO:
+            share = find_share(folder, plan, ledger, available)
+            config = replace(config, gpus_per_trial=share)
         per_trial, concurrent = trial_resources(config, available, address)
         asked = (config, plan.space, ledger, str(folder.path), concurrent, recorder.write)
         keeper = StudentKeeper(folder, config)
@@ -157,7 +162,7 @@ def cluster(address: str) -> Iterator[dict[str, float]]:
                 "`local` starts one on this machine"
             ) from error
     try:
-        with _termination_as_interrupt():
+        with termination_as_interrupt():
             yield ray.cluster_resources()
     finally:
         if ours:
@@ -165,7 +170,7 @@ def cluster(address: str) -> Iterator[dict[str, float]]:
 
 
 @contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
+def termination_as_interrupt() -> Iterator[None]:
     """Let SIGTERM, as a spot notice or a stopped job sends it, end a sweep as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may say what a signal does
@@ -205,7 +210,7 @@ def trial_resources(
     """
     gpus_there = available.get("GPU", 0.0)
     gpus = config.gpus_per_trial
-    if gpus is None:
+    if gpus is None or gpus == AUTO:  # what is measured later is at most one
         gpus = 1.0 if gpus_there else 0.0
     per_trial = {"cpu": float(config.cpus_per_trial), "gpu": gpus}
     if per_trial["cpu"] > available.get("CPU", 0.0) or gpus > gpus_there:

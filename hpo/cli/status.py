@@ -109,7 +109,7 @@ def _show_one(folder: SweepFolder, output: Format) -> None:
     console.print(
         f"{folder.name} is {summary['state']}: {done} of {summary['trials']} trials ended"
         f" ({summary['pruned']} pruned, {summary['failed']} failed)"
-        + (f"; {summary['infeasible']} exceeded its limits" if summary["infeasible"] else ""),
+        + (f"; {summary['infeasible']} beyond limits" if summary["infeasible"] else ""),
         highlight=False,
     )
     if summary["state"] == "stopped":

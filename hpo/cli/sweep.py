@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -84,7 +84,10 @@ def sweep(
     ] = None,
     cpus_per_trial: Annotated[int, typer.Option(help="CPU cores of a trial.")] = 1,
     gpus_per_trial: Annotated[
-        float | None, typer.Option(help="GPUs of a trial, or a share of one.")
+        str | None,
+        typer.Option(
+            metavar="NUMBER|auto", help="GPUs of a trial, or a share of one; auto measures it."
+        ),
     ] = None,
     max_concurrent: Annotated[
         int | None, typer.Option(help="Trials at once; by default as many as there is room for.")
@@ -142,7 +145,7 @@ def sweep(
         seed=seed,
         teacher=teacher,
         cpus_per_trial=cpus_per_trial,
-        gpus_per_trial=gpus_per_trial,
+        gpus_per_trial=_read_gpus(gpus_per_trial),
         max_concurrent=max_concurrent,
         targets_gigabytes=targets_gigabytes,
         keep_checkpoints=keep_checkpoints,
@@ -162,6 +165,15 @@ def sweep(
         records = run_sweep(config, places, searched, watching, seconds or math.inf)
     answer(config, records, display.plan, output)
     display.tell_what_is_left()
+
+
+def _read_gpus(text: str | None) -> float | Literal["auto"] | None:
+    from core.errors import ConfigError
+
+    try:
+        return None if text is None else "auto" if text == "auto" else float(text)
+    except ValueError as error:
+        raise ConfigError(f"--gpus-per-trial takes a number or auto, got {text!r}") from error
 
 
 def find_space(method: str, name: str | None, settings: list[str]) -> SearchSpace:

@@ -53,6 +53,7 @@ class SweepDisplay:
         self._teacher = TeacherDisplay()
         self._live = Live(console=error_console, auto_refresh=False, transient=True)
         self._told: set[int] = set()
+        self._told_share = False
         self._started = time.monotonic()
         self._ended_before: int | None = None
 
@@ -69,10 +70,10 @@ class SweepDisplay:
         """Leave the terminal as it was."""
         self._live.stop()
         self._teacher.__exit__(kind, error, trace)
-        if self.plan is not None and kind is not None and issubclass(kind, KeyboardInterrupt):
-            again = self._again or f"hpo resume {self.plan.config.name}"
+        name = _stopped_sweep(error)
+        if name is not None:
             error_console.print(
-                f"{self._name(self.plan.config)} is stopped; next: {again}",
+                f"{self._title or name} is stopped; next: {self._again or f'hpo resume {name}'}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -101,6 +102,9 @@ class SweepDisplay:
             self._told = {trial.number for trial in state.with_status(*ENDED_STATUSES)}
             if error_console.is_terminal:
                 self._live.start()
+        if state.gpu_share is not None and not self._told_share:
+            self._told_share = True
+            error_console.print(share_in_words(state.gpu_share), highlight=False, soft_wrap=True)
         if error_console.is_terminal:
             self._live.update(self._drawing(plan, state), refresh=True)
         else:
@@ -156,6 +160,13 @@ class SweepDisplay:
                 )
 
 
+def _stopped_sweep(error: BaseException | None) -> str | None:
+    """Return the sweep that a user stopped, also before anything was shown of it."""
+    from hpo.driving import SweepInterruptedError
+
+    return str(error.args[0]) if isinstance(error, SweepInterruptedError) else None
+
+
 def observer_of(display: SweepDisplay, sweep: Path, tensorboard: bool) -> SweepObserver:
     """Return what watches a sweep: the display, and logs for TensorBoard if wanted."""
     if not tensorboard:
@@ -163,6 +174,15 @@ def observer_of(display: SweepDisplay, sweep: Path, tensorboard: bool) -> SweepO
     from hpo.tensorboard_logs import TensorBoardLogs
 
     return TensorBoardLogs(sweep / "tensorboard", display)
+
+
+def share_in_words(share: dict[str, float]) -> str:
+    """Return what was measured of a trial's GPU memory and what was chosen, in one line."""
+    peak, total = (share[name] / 1e9 for name in ("peak", "total"))
+    sharing = int(1 / share["gpus_per_trial"])
+    return f"the largest student takes {peak:.1f} of a GPU's {total:.1f} GB: " + (
+        "one trial per GPU" if sharing == 1 else f"{sharing} trials share one"
+    )
 
 
 def describe(trial: Trial, objective: str) -> str:
