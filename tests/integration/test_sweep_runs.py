@@ -275,6 +275,42 @@ def test_widths_beyond_a_budget_are_never_trained(places: Places, teacher: Teach
     assert resume_sweep("wide", places) == records
 
 
+def test_latency_is_weighed_and_only_the_best_student_kept(
+    places: Places, teacher: Teacher
+) -> None:
+    config = SweepConfig(
+        "quick",
+        "stcd",
+        "small",
+        trials=3,
+        epochs=1,
+        max_latency_ms=1e4,
+        objective="val_mae,parameters,latency_ms",
+        keep_checkpoints=1,
+    )
+    records = run_sweep(config, places, built_in_search_space("widths"))
+    folder = SweepFolder(places.storage / "quick")
+    state = read_ledger(folder.ledger_file)
+    assert [record.status for record in records] == ["finished"] * 3
+    assert [record.latency_ms for record in records] == [
+        state.trials[record.trial].sizes["latency_ms"] for record in records
+    ]
+    # The first two points have Table 1's widths; the largest student was timed for the plan.
+    assert records[0].latency_ms == records[1].latency_ms
+    assert len(state.latencies) == 3
+    assert folder.read_plan().reference["latency_ms"] in state.latencies.values()
+    best = min(records, key=lambda record: record.metrics["val_mae"]).trial
+    students = [folder.student(record.trial) for record in records]
+    assert [path.is_file() for path in students] == [number == best for number in range(3)]
+    # As after a crash between the end of a trial and a deletion.
+    other = next(path for path in students if not path.is_file())
+    other.write_bytes(students[best].read_bytes())
+    before = events(folder.path)
+    assert resume_sweep("quick", places) == records
+    assert [path.is_file() for path in students] == [number == best for number in range(3)]
+    assert events(folder.path) == before
+
+
 @pytest.mark.parametrize("scheduler", ["hyperband", "median"])
 def test_schedulers_of_our_own_run_to_the_end_of_a_sweep(
     scheduler: str, places: Places, space_file: Path
