@@ -38,7 +38,7 @@ def best(
     hpo best --dataset pemsd7 --method ord --top 3
     """
     from hpo import selection
-    from hpo.cli.sweep_display import settings_text
+    from hpo.cli.trial_table import settings_text
 
     rows = selection.best(
         dataset,

@@ -99,7 +99,7 @@ def _show(facts: dict[str, Any]) -> None:
 
 
 def _lines(facts: dict[str, Any]) -> dict[str, str]:
-    from hpo.cli.sweep_display import settings_text
+    from hpo.cli.trial_table import settings_text
 
     record = facts["record"] or {}
     lines = {
