@@ -26,7 +26,7 @@ from hpo.results import TrialRecord, read_records
 from hpo.search_space import built_in_search_space, load_search_space
 from hpo.searcher import LedgerSearcher
 from hpo.selection import best
-from hpo.sweep import resume_sweep, run_sweep
+from hpo.sweep import SweepInterruptedError, resume_sweep, run_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
 from tests.integration.sweeps import Watcher, descendants, events, local_ray
@@ -158,6 +158,29 @@ def test_asha_prunes_what_learns_nothing_and_keeps_what_it_said(
     best = read_ledger(folder.ledger_file).best("val_mae")
     assert best is not None
     assert best.number in {0, 1}
+
+
+def test_asha_knows_after_a_resume_what_ran_before(
+    mixed: list[TrialRecord], places: Places, space_file: Path
+) -> None:
+    stopped: list[int] = []
+
+    def stop_after_two(state: SweepState) -> None:
+        if state.num_ended == 2 and not stopped:
+            stopped.append(state.num_begun)
+            signal.raise_signal(signal.SIGTERM)
+
+    settings = {"trials": 4, "epochs": 4, "scheduler": "asha", "max_concurrent": 1}
+    config = SweepConfig("halved", "none", "small", **settings)
+    with pytest.raises(SweepInterruptedError):
+        run_sweep(config, places, load_search_space(space_file), Watcher(stop_after_two))
+    # Alone, the third would be the best of its rung and run to its end.
+    ran = {
+        name: [(record.status, record.epochs, record.metrics) for record in records]
+        for name, records in (("through", mixed), ("twice", resume_sweep("halved", places)))
+    }
+    assert ran["through"][2][0] == "pruned"
+    assert ran["twice"] == ran["through"]
 
 
 def test_a_killed_worker_is_tried_again_from_its_checkpoint(
