@@ -77,7 +77,7 @@ def _table(rows: list[dict[str, Any]], metric: str) -> Table:
 
     shown = list(dict.fromkeys([metric, "val_mae_15", "val_mae_30", "val_mae_45"]))
     table = Table(box=None, pad_edge=False)
-    timed = any(row["latency_ms"] is not None for row in rows)
+    timed = any("latency_ms" in row for row in rows)
     headings = ("rank", "sweep", "trial", "method", *shown, "parameters")
     for heading in (*headings, *(["ms"] if timed else [])):
         table.add_column(heading.removeprefix("val_"), justify="right", no_wrap=True)
@@ -90,6 +90,10 @@ def _table(rows: list[dict[str, Any]], metric: str) -> Table:
             row["method"],
             *("-" if value is None else f"{value:.3f}" for value in values),
             f"{row['parameters']:,}",
-            *(["-" if row["latency_ms"] is None else f"{row['latency_ms']:.2f}"] if timed else []),
+            *([_milliseconds(row)] if timed else []),
         )
     return table
+
+
+def _milliseconds(row: dict[str, Any]) -> str:
+    return f"{row['latency_ms']:.2f}" if "latency_ms" in row else "-"
