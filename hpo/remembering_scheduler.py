@@ -7,7 +7,7 @@ in their order: it then stops what it would have stopped had the sweep run throu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,19 +26,27 @@ class _KnownTrial:
 class RememberingScheduler(FIFOScheduler):  # type: ignore[misc]
     """Asks ``scheduler``, which hears of every trial once and of every epoch once."""
 
-    def __init__(self, scheduler: TrialScheduler, events: Iterable[Event] = ()) -> None:
+    def __init__(
+        self,
+        scheduler: TrialScheduler,
+        events: Iterable[Event] = (),
+        untrained: Collection[int] = (),
+    ) -> None:
         """Stand in front of ``scheduler``, which must be new.
 
         Args:
             scheduler: decides.
             events: of the sweep's ledger so far.
+            untrained: trials among them that were never trained; no scheduler hears of those.
         """
         super().__init__()
         self._asked = scheduler
         self._last: dict[int, tuple[int, str]] = {}
         """Trial -> its last epoch, and what was decided then; absent before the first."""
         self._known: dict[int, _KnownTrial] = {}
-        self._replay(list(events))
+        for event in events:
+            if "trial" in event and event["trial"] not in untrained:
+                self._replay(event)
 
     def on_trial_add(self, controller: Any, trial: Any) -> None:
         """Pass a trial on, unless it is known: it goes on after a stop or a worker's death."""
@@ -69,16 +77,10 @@ class RememberingScheduler(FIFOScheduler):  # type: ignore[misc]
     def _complete(self, number: int, result: dict[str, Any]) -> None:
         self._asked.on_trial_complete(None, self._known[number], result)
 
-    def _replay(self, events: list[Event]) -> None:
-        # What is never trained never reaches a scheduler.
-        untrained = {event["trial"] for event in events if event.get("status") == "infeasible"}
-        for event in events:
-            number = event.get("trial")
-            if number is None or number in untrained:
-                continue
-            if event["event"] == "suggested":
-                self._add(number)
-            elif event["event"] == "epoch":
-                self._decide(number, {"epoch": event["epoch"], **event["metrics"]})
-            elif event["event"] == "ended":
-                self._complete(number, event["metrics"])
+    def _replay(self, event: Event) -> None:
+        if event["event"] == "suggested":
+            self._add(event["trial"])
+        elif event["event"] == "epoch":
+            self._decide(event["trial"], {"epoch": event["epoch"], **event["metrics"]})
+        elif event["event"] == "ended":
+            self._complete(event["trial"], event["metrics"])

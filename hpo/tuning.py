@@ -106,7 +106,7 @@ def tune_trials(
             tune.with_resources(run_trial, per_trial),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=_scheduler(folder, config),
+                scheduler=_scheduler(folder, config, ledger),
                 num_samples=-1,
                 reuse_actors=True,
                 time_budget_s=_seconds_until(deadline),
@@ -127,10 +127,11 @@ def tune_trials(
             raise
 
 
-def _scheduler(folder: SweepFolder, config: SweepConfig) -> TrialScheduler:
+def _scheduler(folder: SweepFolder, config: SweepConfig, ledger: Ledger) -> TrialScheduler:
     name, metric, epochs = config.scheduler, config.metric, config.epochs
     asked = make_scheduler(name, metric=metric, mode="min", epochs=epochs)
-    return RememberingScheduler(asked, read_events(folder.ledger_file))
+    untrained = {trial.number for trial in ledger.state.with_status("infeasible")}
+    return RememberingScheduler(asked, read_events(folder.ledger_file), untrained)
 
 
 def _costs(plan: SweepPlan, sizes: StudentSizes, ledger: Ledger) -> StudentCosts:

@@ -165,7 +165,7 @@ def test_trials_that_were_never_trained_take_no_place_in_a_bracket() -> None:
     events += [{"event": "suggested", "trial": 1}]
     asked = make_scheduler("hyperband", metric="val_mae", mode="min", epochs=27)
     assert isinstance(asked, Hyperband)
-    scheduler = RememberingScheduler(asked, events)
+    scheduler = RememberingScheduler(asked, events, untrained={0})
     scheduler.on_trial_add(None, RayTrial("again", {"trial": 1}))
     assert asked._dealt == 1
 
