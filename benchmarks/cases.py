@@ -25,6 +25,7 @@ from benchmarks.problem import (
     train_one_epoch,
     train_student,
 )
+from benchmarks.sweeps import efficiency, overhead, resuming, tpe_against_random
 from benchmarks.trial_memory import measure_trials
 from core.distillation.correlation import node_distances, scd_loss
 from core.distillation.losses import make_loss
@@ -143,4 +144,28 @@ CASES = (
         teacher_epoch,
     ),
     Case("trial-memory", "private memory per further STCD trial", "<= 150 MB", trial_memory),
+    Case(
+        "sweep-overhead",
+        "what a trial costs beyond its training, 100 short trials on two workers",
+        "<= 0.15 s",
+        overhead,
+    ),
+    Case(
+        "sweep-efficiency",
+        "training seconds / (wall seconds x workers), 20 trials of ORD, PeMSD7's size, 30 days",
+        ">= 0.9",
+        efficiency,
+    ),
+    Case(
+        "resume",
+        "`hpo resume` of a sweep of 1,000 trials, until it hands out the next",
+        "<= 10 s",
+        resuming,
+    ),
+    Case(
+        "tpe-asha",
+        "random search / TPE with ASHA: trials and epochs until within 1 % of the best, 5 repeats",
+        "is reported",
+        tpe_against_random,
+    ),
 )

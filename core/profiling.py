@@ -7,8 +7,10 @@ machine slows them alike: only their ratios carry over to another day. Trains an
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,10 +19,16 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.errors import ConfigError
+from core.forecasting import roll_out
 from core.stgcn import STGCN
 
 FEWEST_ROUNDS = 5
 """Counted however long they take."""
+FORECAST_ROUNDS = 60
+FORECAST_SECONDS = 0.3
+"""Most rounds of one forecast's timing, and after how long it stops even if fewer ran."""
+
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -68,25 +76,61 @@ def measure_latency(
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}")
     history = _windows(models[0], windows)
-    _round(models, history)  # the first passes allocate memory and choose kernels
-    until = time.perf_counter() + seconds
+    taken = _timed([partial(model, history) for model in models], history, rounds, seconds)
+    return Timing(windows, torch.get_num_threads(), str(history.device), taken)
+
+
+def forecast_latency(model: STGCN, steps: int) -> float:
+    """Return the milliseconds that one forecast of ``steps`` readings from one window takes.
+
+    The shortest of up to ``FORECAST_ROUNDS`` on one CPU thread, by the time that this thread ran:
+    waiting for a core that others keep busy does not count, and what else they do to the caches
+    can only lengthen a round. It depends on the network's shape, not on its weights.
+    """
+    readings = _windows(model, 1)[0, 0]
+    with _one_thread():
+        work = partial(roll_out, model, readings, steps)
+        limits = FORECAST_ROUNDS, FORECAST_SECONDS
+        return float(_timed([work], readings, *limits, clock=time.thread_time).min())
+
+
+def _timed(
+    works: Sequence[Callable[[], object]],
+    on: Tensor,
+    rounds: int,
+    seconds: float,
+    clock: Clock = time.perf_counter,
+) -> NDArray[np.float64]:
+    """Run all works in turns; return milliseconds [rounds, works]."""
+    _round(works, on, clock)  # the first passes allocate memory and choose kernels
+    until = clock() + seconds
     taken: list[list[float]] = []
-    while len(taken) < rounds and (len(taken) < FEWEST_ROUNDS or time.perf_counter() < until):
-        taken.append(_round(models, history))
-    return Timing(windows, torch.get_num_threads(), str(history.device), np.array(taken))
+    while len(taken) < rounds and (len(taken) < FEWEST_ROUNDS or clock() < until):
+        taken.append(_round(works, on, clock))
+    return np.array(taken)
 
 
-def _round(models: Sequence[STGCN], history: Tensor) -> list[float]:
-    return [_milliseconds(model, history) for model in models]
+def _round(works: Sequence[Callable[[], object]], on: Tensor, clock: Clock) -> list[float]:
+    return [_milliseconds(work, on, clock) for work in works]
 
 
 @torch.inference_mode()
-def _milliseconds(model: STGCN, history: Tensor) -> float:
-    _wait_for(history)
-    start = time.perf_counter()
-    model(history)
-    _wait_for(history)
-    return (time.perf_counter() - start) * 1e3
+def _milliseconds(work: Callable[[], object], on: Tensor, clock: Clock) -> float:
+    _wait_for(on)
+    start = clock()
+    work()
+    _wait_for(on)
+    return (clock() - start) * 1e3
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _wait_for(tensor: Tensor) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from core.errors import ConfigError, StorageError
 from core.files import writable_folder
@@ -154,7 +155,16 @@ def run_confirmation(
                 f"another process has begun to confirm {folder.name!r} meanwhile; ask again"
             )
         # Nothing is drawn and nothing stopped early: every seed counts.
-        config = replace(plan.config, trials=wanted.trials, sampler="random", scheduler="none")
+        config = replace(
+            plan.config,
+            trials=wanted.trials,
+            sampler="random",
+            scheduler="none",
+            objective=plan.config.metric,
+            max_latency_ms=None,
+            keep_checkpoints=None,
+            gpus_per_trial=_gpus(folder, plan),
+        )
         drive(
             folder.confirmation,
             replace(plan, config=config),
@@ -163,6 +173,12 @@ def run_confirmation(
             observer or SilentObserver(),
             wanted.runs,
         )
+
+
+def _gpus(folder: SweepFolder, plan: SweepPlan) -> float | Literal["auto"] | None:
+    """Return what a run takes, which its sweep may have measured."""
+    share = read_ledger(folder.ledger_file).gpu_share
+    return plan.config.gpus_per_trial if share is None else share["gpus_per_trial"]
 
 
 def ranked_confirmations(folder: SweepFolder) -> list[Confirmed]:

@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Protocol
 
 from core.checkpoint import CheckpointFolder
-from core.devices import choose_device
-from core.distillation.losses import LOSSES
-from core.experiments import open_targets
 from core.preprocessing.prepare import PreparedData
-from core.teachers import find_teacher
 from core.training import EpochReport
+from hpo.kept_students import StudentKeeper
 from hpo.ledger import Ledger, SweepState
 from hpo.planned_runs import PlannedRun
-from hpo.planning import target_storage
 from hpo.recording import Recorder
 from hpo.results import TrialRecord, read_records
 from hpo.sweep_store import SweepFolder, SweepPlan
-from hpo.tuning import tune_trials
+from hpo.trial_runs import build_targets
+from hpo.tuning import termination_as_interrupt, tune_trials
 
 
 class SweepInterruptedError(KeyboardInterrupt):
-    """The user stopped a sweep; ``resume_sweep`` goes on with it."""
+    """The user stopped a sweep, named in ``args``; ``resume_sweep`` goes on with it."""
 
 
 class SweepObserver(Protocol):
@@ -63,17 +61,6 @@ class SilentObserver:
         """Say nothing."""
 
 
-def _build_targets(
-    folder: SweepFolder, plan: SweepPlan, data: PreparedData, observer: SweepObserver
-) -> None:
-    """Build here what the trials on this machine will map, so that none of them waits for it."""
-    needs = LOSSES[plan.config.loss_name].needs
-    teacher = find_teacher(folder.storage, data, plan.teacher_fingerprint)
-    if needs and teacher is not None:
-        storage = target_storage(plan.config)
-        open_targets(data.to(choose_device()), teacher, needs, storage, observer.on_targets)
-
-
 def drive(
     folder: SweepFolder,
     plan: SweepPlan,
@@ -98,21 +85,30 @@ def drive(
         SweepInterruptedError: the user stopped it before the deadline.
     """
     ledger = Ledger(folder.ledger_file, lambda state: observer.on_change(plan, state))
-    try:
+    with closing(ledger), termination_as_interrupt(), _interrupts_named(folder):
         _adopt_records(folder, ledger)
+        StudentKeeper(folder, plan.config).tidy(ledger.state)
         unfinished = ledger.state.num_ended < plan.config.trials
-        # The trials of a cluster run on other machines, which build their own.
+        # So that no trial waits for them. Those of a cluster run on other machines, which build
+        # their own.
         if unfinished and address == "local":
-            _build_targets(folder, plan, data, observer)
+            build_targets(folder, plan, data, observer.on_targets)
         observer.on_change(plan, ledger.state)
         if unfinished and time.monotonic() < deadline:
             recorder = Recorder(folder, plan, data)
             tune_trials(folder, plan, ledger, recorder, address, runs, deadline)
         if ledger.state.num_ended < plan.config.trials and time.monotonic() < deadline:
             raise SweepInterruptedError(folder.name)
-    finally:
-        ledger.close()
     return read_records(folder.results)
+
+
+@contextmanager
+def _interrupts_named(folder: SweepFolder) -> Iterator[None]:
+    """Say of an interrupt, wherever it comes, what can be gone on with."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise SweepInterruptedError(folder.name) from error
 
 
 def _adopt_records(folder: SweepFolder, ledger: Ledger) -> None:
@@ -126,6 +122,6 @@ def _adopt_records(folder: SweepFolder, ledger: Ledger) -> None:
                 status=record.status,
                 reason=record.reason,
                 metrics=record.metrics,
-                sizes={"parameters": record.parameters, "flops": record.flops},
+                sizes=record.costs,
             )
             CheckpointFolder(folder.checkpoints(record.trial)).clear()

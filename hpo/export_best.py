@@ -12,6 +12,7 @@ returned or copied. Which trials are best is told by the records (``hpo.selectio
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +57,7 @@ def export_best(
         raise ConfigError(f"--top must be at least 1, got {top}")
     if not winners:
         raise _nothing_to_export(f"sweep {folder.name!r}", confirmed, folder.name)
+    sweep.check_students(winners)
     exports = [sweep.export(winner) for winner in winners]
     return exports if out is None else [_copied(path, out / path.name) for path in exports]
 
@@ -77,6 +79,8 @@ def export_dataset_best(
     found.sort(key=lambda pair: pair[1].order)
     if not found:
         raise _nothing_to_export(f"dataset {dataset!r}", confirmed, "NAME")
+    for sweep in sweeps:
+        sweep.check_students([winner for owner, winner in found[:top] if owner is sweep])
     exports = [sweep.export(winner) for sweep, winner in found[:top]]
     if out is None:
         return exports
@@ -176,28 +180,50 @@ class _ExportedSweep:
 
     def export(self, winner: _Winner) -> Path:
         """Export a student, or return the export that is there."""
-        lineage = self._lineage(winner)
-        exports = writable_folder(self.folder.path / "exports")
-        for path in sorted(exports.glob(f"[0-9]*-{winner.name}")):
-            if _is_export_of(path, lineage):
-                return path
-        path = exports / f"{winner.rank}-{winner.name}"
-        self._write(path, winner, lineage)
+        known = self._exported(winner)
+        if known is not None:
+            return known
+        path = writable_folder(self.folder.exports) / f"{winner.rank}-{winner.name}"
+        self._write(path, winner)
         return path
 
-    def _write(self, path: Path, winner: _Winner, lineage: dict[str, Any]) -> None:
-        record = winner.record
+    def check_students(self, winners: Sequence[_Winner]) -> None:
+        """Raise ``ExportError`` where a student is gone, before any is exported."""
+        missing = [
+            winner
+            for winner in winners
+            if not self._student(winner).is_file() and self._exported(winner) is None
+        ]
+        if not missing:
+            return
+        first = missing[0]
+        option = "" if first.confirmed is None else " --confirmation"
+        most = self.plan.config.keep_checkpoints
+        why = "it is gone" if most is None or option else f"only the best {most} were kept"
+        others = f", as {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ExportError(
+            f"trial {first.record.trial} of {self.folder.name!r} must have a student at "
+            f"{self._student(first)}, but {why}{others}; train it again by `hpo trial "
+            f"{self.folder.name} {first.record.trial}{option} --rerun`, then export again"
+        )
+
+    def _exported(self, winner: _Winner) -> Path | None:
+        lineage = self._lineage(winner)
+        for path in sorted(self.folder.exports.glob(f"[0-9]*-{winner.name}")):
+            if _is_export_of(path, lineage):
+                return path
+        return None
+
+    def _student(self, winner: _Winner) -> Path:
         folder = self.folder if winner.confirmed is None else self.folder.confirmation
-        student = folder.student(record.trial)
-        if not student.is_file():
-            raise ExportError(
-                f"trial {record.trial} of {record.sweep!r} must have a student at {student}, but "
-                "it is gone; restore it from a copy"
-            )
-        model, _ = load_model(student, self.data.graph_kernel)
+        return folder.student(winner.record.trial)
+
+    def _write(self, path: Path, winner: _Winner) -> None:
+        record = winner.record
+        model, _ = load_model(self._student(winner), self.data.graph_kernel)
         settings = {"method": record.method, **record.configuration}
         dataset = load_dataset(Path(self.plan.data_folder), record.dataset)
-        facts = StudentFacts(settings, record.metrics, lineage, self.teacher_test)
+        facts = StudentFacts(settings, record.metrics, self._lineage(winner), self.teacher_test)
         export_student(path, model, self.data, dataset.adjacency, facts)
 
     def _lineage(self, winner: _Winner) -> dict[str, Any]:

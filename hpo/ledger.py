@@ -4,6 +4,8 @@
     {"event": "epoch", "trial": 7, "epoch": 3, "metrics": {…}, "time": …}
     {"event": "ended", "trial": 7, "status": "finished", "metrics": {…}, "reason": null, …}
     {"event": "extended", "trials": 40, "time": …}
+    {"event": "shared", "gpus_per_trial": 0.25, "peak": …, "total": …, "time": …}
+    {"event": "timed", "widths": [2, 2, 4, …], "latency_ms": 3.6, "machine": …}
 
 Append-only, one writer. A line cut short by a crash is dropped when the ledger is opened again; it
 was never acted on. Whoever shows or resumes a sweep replays its ledger; Optuna's study and Ray's
@@ -15,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,8 +45,9 @@ class Trial:
     """Epoch -> metrics."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Once ended: those of the best epoch."""
-    sizes: dict[str, int] = field(default_factory=dict)
-    """Once ended, where known: ``parameters`` and ``flops`` of its student."""
+    sizes: dict[str, float] = field(default_factory=dict)
+    """Once ended, where known: ``parameters`` and ``flops`` of its student, and ``latency_ms``
+    where the sweep asks for it."""
     reason: str | None = None
     """Why it failed, or is infeasible and was never trained."""
 
@@ -61,6 +64,11 @@ class SweepState:
     trials: dict[int, Trial] = field(default_factory=dict)
     extended_to: int | None = None
     """How many trials there are to be, where more were asked for after the sweep began."""
+    gpu_share: dict[str, float] | None = None
+    """Where it was measured (``hpo.gpu_share``): ``gpus_per_trial``, and the bytes ``peak`` of one
+    trial and ``total`` of a GPU."""
+    latencies: dict[tuple[int, ...], float] = field(default_factory=dict)
+    """Filters of every layer -> milliseconds of a student with them (``hpo.costs``)."""
 
     def apply(self, event: Event) -> None:
         """Take in one event, or refuse it and stay as it was.
@@ -121,6 +129,18 @@ def _extended(state: SweepState, event: Event) -> None:
     state.extended_to = event["trials"]
 
 
+def _timed(state: SweepState, event: Event) -> None:
+    widths = tuple(event["widths"])
+    _require(widths not in state.latencies and event["latency_ms"] > 0)
+    state.latencies[widths] = event["latency_ms"]
+
+
+def _shared(state: SweepState, event: Event) -> None:
+    _require(state.gpu_share is None)
+    names = ("gpus_per_trial", "peak", "total")
+    state.gpu_share = {name: event[name] for name in names}
+
+
 def _shared_names(metrics: dict[str, float]) -> dict[str, float]:
     # JSON brings every name anew, more bytes than its number; a long sweep holds 100,000 of them.
     return {sys.intern(name): value for name, value in metrics.items()}
@@ -131,7 +151,14 @@ def _require(fits: bool) -> None:
         raise ValueError
 
 
-_APPLY = {"suggested": _suggested, "epoch": _epoch, "ended": _ended, "extended": _extended}
+_APPLY = {
+    "suggested": _suggested,
+    "epoch": _epoch,
+    "ended": _ended,
+    "extended": _extended,
+    "timed": _timed,
+    "shared": _shared,
+}
 
 
 class Ledger:
@@ -184,6 +211,14 @@ class Ledger:
 def read_ledger(path: Path) -> SweepState:
     """Return the state that a ledger file tells, also while another process writes it."""
     return _replay(path)[0]
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Yield the events of a ledger file that was read before, in their order."""
+    with path.open("rb") as stream:
+        for line in stream:
+            if line.endswith(b"\n"):
+                yield json.loads(line)
 
 
 def now() -> str:

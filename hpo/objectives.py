@@ -1,8 +1,7 @@
 """What a sweep may minimise, and how several objectives are weighed.
 
 Text in, names out; points in, their Pareto front and the hypervolume they dominate out. Lower is
-better throughout. The time a network takes is no objective: trials that run side by side would
-measure each other. Its number of operations is, and ``hpo profile`` measures time.
+better throughout. Measures nothing: what latency is, is said in ``hpo.costs``.
 """
 
 from __future__ import annotations
@@ -23,6 +22,8 @@ OBJECTIVES: Final = tuple(
 """Validation errors: the mean of the horizons, or one of them."""
 
 SIZES: Final = ("parameters", "flops")
+LATENCY: Final = "latency_ms"
+COSTS: Final = (*SIZES, LATENCY)
 """What may stand beside a validation error; known of a student before it is trained."""
 
 
@@ -31,15 +32,15 @@ def read_objectives(text: str) -> tuple[str, ...]:
 
     Raises:
         UnknownNameError: one of them is nothing a sweep can minimise.
-        ConfigError: one stands twice, or the first is a size.
+        ConfigError: one stands twice, or the first is a cost.
     """
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
-        if name not in {*OBJECTIVES, *SIZES}:
-            raise UnknownNameError("objective", name, [*OBJECTIVES, *SIZES])
+        if name not in {*OBJECTIVES, *COSTS}:
+            raise UnknownNameError("objective", name, [*OBJECTIVES, *COSTS])
     if len(set(names)) < len(names):
         raise ConfigError(f"--objective must name each objective once, got {text!r}")
-    if names[0] in SIZES:
+    if names[0] in COSTS:
         raise ConfigError(
             f"--objective must begin with a validation error such as val_mae, got {text!r}; "
             "put it in front"

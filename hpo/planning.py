@@ -28,7 +28,7 @@ from core.teachers import (
 )
 from hpo.schedulers import make_scheduler
 from hpo.search_space import SearchSpace, built_in_search_space
-from hpo.space_fitting import check_objectives, fit_space, largest_sizes
+from hpo.space_fitting import check_objectives, fit_space, largest_costs
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import RESERVED_NAMES, SweepFolder, SweepPlan
 from hpo.trial_settings import StudentSizes
@@ -159,7 +159,7 @@ def make_plan(
     baselines = {"repeat_last": _as_validation(repeat_last(data, "validation"))}
     reference: dict[str, float] = {}
     if len(config.objectives) > 1:
-        largest = largest_sizes(space, _sizes(config, data, base))
+        largest = largest_costs(space, _sizes(config, data, base))
         known = {**baselines["repeat_last"], **largest}
         reference = {name: known[name] for name in config.objectives}
     if teacher is not None:

@@ -13,6 +13,7 @@ from core.checkpoint import CheckpointFolder
 from core.errors import UserError
 from core.preprocessing.prepare import PreparedData
 from hpo.ledger import Trial, now
+from hpo.objectives import LATENCY
 from hpo.planning import planned_sizes
 from hpo.results import TrialRecord, write_record
 from hpo.sweep_store import SweepFolder, SweepPlan
@@ -38,7 +39,7 @@ class Recorder:
             status: ``finished``, ``pruned``, ``failed`` or ``infeasible``.
             reason: why it failed or is infeasible.
             facts: ``metrics`` of the best epoch, and where known ``epoch``, ``best_epoch``,
-                ``seconds``, ``machine``, ``parameters`` and ``flops``.
+                ``seconds``, ``machine``, ``parameters``, ``flops`` and ``latency_ms``.
         """
         plan, student = self.plan, self.folder.student(trial.number)
         size = facts if "parameters" in facts else self._size(trial)
@@ -68,6 +69,7 @@ class Recorder:
             machine=facts.get("machine", platform.node()),
             loss=plan.config.loss_name if plan.config.base_name else None,
             base=plan.config.base_name,
+            latency_ms=facts.get(LATENCY),
         )
         write_record(self.folder.results, record)
         # Only now does nobody need them: a crash before this line resumes the trial.

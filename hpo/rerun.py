@@ -1,6 +1,7 @@
 """One recorded trial in, the same run again alone, and where its numbers differ, out.
 
-Runs in this process, without Ray, and writes nothing: neither checkpoints nor records.
+Runs in this process, without Ray, and writes neither checkpoints nor records. Only a student that
+was not kept is put back, if it came out with the same numbers.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import ConfigError, TrainingDivergedError, UnknownNameError, UserError
-from core.experiments import OnEpoch
+from core.experiments import OnEpoch, TrainedStudent
 from core.training import EpochReport
 from hpo.ledger import Trial, read_ledger
 from hpo.results import TrialRecord, read_records
 from hpo.sweep_store import SweepFolder
-from hpo.trial_runs import open_plan, train_trial, use_threads
+from hpo.trial_runs import open_plan, save_student, train_trial, use_threads
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Rerun:
     epochs: int
     """Compared."""
     differences: list[Difference]
+    restored: bool = False
+    """Whether the student was gone and was put back."""
 
     @property
     def same(self) -> bool:
@@ -91,24 +94,29 @@ def rerun_trial(folder: SweepFolder, number: int, on_epoch: OnEpoch) -> Rerun:
         if report.epoch >= until:
             raise _HeardEnoughError
 
-    ended = _ended(folder, record, hear)
+    ended, student = _ended(folder, record, hear)
     differences = [
         difference
         for epoch, metrics in trial.history.items()
         for difference in _compare(f"epoch {epoch}", metrics, heard.get(epoch, {}))
     ]
     differences += _compare("end", _end_of(record), ended)
-    return Rerun(len(trial.history), differences)
+    gone = student is not None and not folder.student(number).is_file()
+    if student is not None and gone and not differences:
+        save_student(folder, number, student)
+    return Rerun(len(trial.history), differences, restored=gone and not differences)
 
 
-def _ended(folder: SweepFolder, record: TrialRecord, on_epoch: OnEpoch) -> dict[str, Any]:
+def _ended(
+    folder: SweepFolder, record: TrialRecord, on_epoch: OnEpoch
+) -> tuple[dict[str, Any], TrainedStudent | None]:
     try:
         student = train_trial(folder, record.settings, record.seed, None, on_epoch)
     except _HeardEnoughError:
-        return {"status": "pruned"}
+        return {"status": "pruned"}, None
     except (TrainingDivergedError, UserError) as error:
-        return {"status": "failed", "reason": str(error)}
-    return {"status": "finished", "best_epoch": student.best_epoch, **student.metrics}
+        return {"status": "failed", "reason": str(error)}, None
+    return {"status": "finished", "best_epoch": student.best_epoch, **student.metrics}, student
 
 
 def _end_of(record: TrialRecord) -> dict[str, Any]:

@@ -64,6 +64,8 @@ class TrialRecord:
     """What taught while pruning; None where the method itself is the loss."""
     base: str | None = None
     """What pruning started from."""
+    latency_ms: float | None = None
+    """Of one forecast (``hpo.costs``), where the sweep asks for it; else None, and no column."""
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -71,11 +73,19 @@ class TrialRecord:
         pruning = {name: value for name in ("loss", "base") if (value := getattr(self, name))}
         return {**self.settings, **pruning, "epochs": self.epochs, "seed": self.seed}
 
+    @property
+    def costs(self) -> dict[str, float]:
+        """Return ``parameters`` and ``flops``, and ``latency_ms`` where it is known."""
+        latency = {} if self.latency_ms is None else {"latency_ms": self.latency_ms}
+        return {"parameters": self.parameters, "flops": self.flops, **latency}
+
 
 def write_record(folder: Path, record: TrialRecord) -> None:
     """Write ``folder/0007.parquet``."""
     values = asdict(record)
     settings, metrics = values.pop("settings"), values.pop("metrics")
+    if record.latency_ms is None:
+        del values["latency_ms"]
     values["versions"] = json.dumps(values["versions"])
     values |= {f"{_SETTING}{name}": value for name, value in settings.items()}
     columns = {name: pa.array([value]) for name, value in (values | metrics).items()}

@@ -56,8 +56,8 @@ def check_sampler(name: str, *, objectives: int = 1, constrained: bool = False) 
     if constrained and not kind.constraints:
         able = ", ".join(other for other, one in SAMPLERS.items() if one.constraints)
         raise ConfigError(
-            f"sampler {name} takes no constraints, so it cannot keep within --max-parameters; "
-            f"choose {able}"
+            f"sampler {name} takes no constraints, so it cannot keep within --max-parameters or "
+            f"--max-latency-ms; choose {able}"
         )
 
 

@@ -18,13 +18,13 @@ from ray.tune.search import Searcher
 
 from core.errors import ConfigError
 from core.seeding import derived_seed
+from hpo.costs import Constraints, StudentCosts, limits_in_words, why_too_much
 from hpo.ledger import Ledger, SweepState, Trial
-from hpo.objectives import SIZES
+from hpo.objectives import COSTS
 from hpo.samplers import make_sampler
 from hpo.search_space import SearchSpace
-from hpo.study import CONSTRAINT, STATES, told_trials
+from hpo.study import STATES, told_trials
 from hpo.sweep_config import SweepConfig
-from hpo.trial_settings import StudentSizes
 
 MOST_INFEASIBLE = 500
 """Students too large in a row before a search gives up."""
@@ -49,7 +49,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         sweep_path: str,
         max_concurrent: int,
         record: Record,
-        sizes: StudentSizes | None = None,
+        costs: StudentCosts | None = None,
     ) -> None:
         """Rebuild the study from ``ledger``.
 
@@ -60,10 +60,10 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             sweep_path: handed to every trial.
             max_concurrent: trials at once.
             record: writes the record of an ended trial.
-            sizes: tells how large students will be; None: nobody asks.
+            costs: tells what students will cost; None: nobody asks.
         """
         super().__init__(metric=config.metric, mode="min")
-        self.sizes = sizes
+        self.costs = costs
         self.config, self.ledger, self.record = config, ledger, record
         self.sweep_path, self.max_concurrent = sweep_path, max_concurrent
         self.distributions = space.distributions()
@@ -129,13 +129,15 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         metric = self.config.metric
         if result.get("status") == "finished":
             metrics = _metrics(result)
-            known = metrics.keys() | result.keys() & set(SIZES)
+            facts = {**self._costs(trial), **result, "metrics": metrics}
+            known = metrics.keys() | facts.keys() & set(COSTS)
             missing = [name for name in self.config.objectives if name not in known]
             if not missing:
-                return "finished", None, {**result, "metrics": metrics}
+                return "finished", None, facts
             result = {"ended": True, "reason": f"{missing[0]} is not a number on these days"}
         best = min(trial.history, key=lambda epoch: trial.history[epoch][metric], default=0)
         facts = {
+            **self._costs(trial),
             "metrics": trial.history.get(best, {}),
             "epoch": max(trial.history, default=0),
             "best_epoch": best,
@@ -145,7 +147,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         return "pruned", None, facts
 
     def _note_end(self, trial: Trial, status: str, reason: str | None, facts: Facts) -> None:
-        sizes = {name: int(facts[name]) for name in SIZES if name in facts}
+        sizes = {name: facts[name] for name in COSTS if name in facts}
         self.ledger.append(
             "ended",
             trial=trial.number,
@@ -156,7 +158,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         )
 
     def _next(self) -> tuple[Trial, optuna.Trial]:
-        """Return a trial whose student keeps within the sweep's most parameters.
+        """Return a trial whose student keeps within the sweep's limits.
 
         Raises:
             ConfigError: the sampler finds none.
@@ -167,15 +169,14 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
                 self.unfinished.pop(0) if self.unfinished else self._new_trial(dict(asked.params))
             )
             excess = self._excess(trial.settings)
-            if excess is not None:
-                asked.set_constraint(CONSTRAINT, excess)
-            if excess is None or excess <= 0:
+            for name, amount in excess.items():
+                asked.set_constraint(name, amount)
+            if all(amount <= 0 for amount in excess.values()):
                 return trial, asked
             self._refuse(trial, asked)
         raise ConfigError(
-            f"a student of at most {self.config.max_parameters} parameters must be within reach of "
-            f"the sampler, but {MOST_INFEASIBLE} in a row were larger; raise --max-parameters or "
-            "narrow the space"
+            f"a student of {limits_in_words(self.config)} must be within reach of the sampler, but "
+            f"{MOST_INFEASIBLE} in a row were larger; raise the limit or narrow the space"
         )
 
     def _ask(self) -> optuna.Trial:
@@ -192,18 +193,20 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             asked = self.study.ask(self.distributions)
         return asked
 
-    def _excess(self, settings: dict[str, Any]) -> int | None:
-        if self.sizes is None or self.config.max_parameters is None:
-            return None
-        return self.sizes.excess(settings)
+    def _costs(self, trial: Trial) -> Facts:
+        """Return what the student costs; nothing of a trial that no student can come of."""
+        try:
+            return {} if self.costs is None else self.costs.of(trial.settings)
+        except ConfigError:
+            return {}
+
+    def _excess(self, settings: dict[str, Any]) -> Constraints:
+        return {} if self.costs is None else self.costs.excess(settings)
 
     def _refuse(self, trial: Trial, asked: optuna.Trial) -> None:
-        """Record a trial whose student is too large, without training it."""
-        facts: Facts = {"metrics": {}}
-        if self.sizes is not None:
-            facts |= self.sizes.of(trial.settings)
-        most = self.config.max_parameters
-        reason = f"{facts['parameters']} parameters exceed --max-parameters {most}"
+        """Record a trial whose student is too large or too slow, without training it."""
+        facts: Facts = {**self._costs(trial), "metrics": {}}
+        reason = why_too_much(self.config, facts)
         self.record(trial, "infeasible", reason, facts)
         self._note_end(trial, "infeasible", reason, facts)
         self.study.tell(asked, [math.inf] * len(self.config.objectives))
@@ -223,7 +226,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             directions=["minimize"] * len(self.config.objectives),
             sampler=make_sampler(self.config.sampler, seed),
         )
-        study.add_trials(told_trials(state, self.config, self.distributions, self._excess))
+        study.add_trials(told_trials(state, self.config, self.distributions))
         for trial in state.with_status("running"):
             study.enqueue_trial(trial.settings)
         for point in space.points()[len(state.trials) :]:

@@ -43,10 +43,10 @@ def best(
         pareto: only those that no other trial beats in both ``metric`` and parameters.
 
     Returns:
-        Per trial ``rank sweep trial dataset method config metrics parameters flops confirmed``;
-        ``config`` holds the searched settings, ``epochs`` and ``seed``. ``confirmed`` is None, or
-        what the configuration came to on fresh seeds (``Confirmed.summary``). Empty if no trial
-        fits.
+        Per trial ``rank sweep trial dataset method config metrics parameters flops confirmed``, and
+        ``latency_ms`` where its sweep asked for it; ``config`` holds the searched settings,
+        ``epochs`` and ``seed``. ``confirmed`` is None, or what the configuration came to on fresh
+        seeds (``Confirmed.summary``). Empty if no trial fits.
 
     Raises:
         UnknownNameError: no record of such a dataset, or no such metric or method.
@@ -124,5 +124,6 @@ def _row(rank: int, record: TrialRecord, known: list[Confirmed]) -> dict[str, An
         "metrics": record.metrics,
         "parameters": record.parameters,
         "flops": record.flops,
+        **({} if record.latency_ms is None else {"latency_ms": record.latency_ms}),
         "confirmed": summaries[0] if summaries else None,
     }

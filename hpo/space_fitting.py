@@ -12,9 +12,11 @@ from dataclasses import fields, replace
 
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError
+from core.stgcn import STGCNConfig
 from core.training import fewest_steps
 from core.training_config import TrainingConfig
-from hpo.objectives import SIZES
+from hpo.costs import shape_latency
+from hpo.objectives import COSTS, LATENCY
 from hpo.parameters import LOSS_WEIGHT, PRUNE, Range, Value
 from hpo.samplers import check_sampler
 from hpo.search_space import SearchSpace, method_settings, without_repeats
@@ -32,6 +34,8 @@ def fit_space(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
     if config.method == PRUNE:
         space = _fit_pruning(space, sizes)
     _check_sizes(space, sizes)
+    if sizes.config.max_latency_ms is not None:
+        _check_latency(space, sizes, sizes.config.max_latency_ms)
     return space
 
 
@@ -59,10 +63,18 @@ def corners(space: SearchSpace) -> list[dict[str, Value]]:
     return [{name: pair[side] for name, pair in ends.items()} for side in (0, 1)]
 
 
-def largest_sizes(space: SearchSpace, sizes: StudentSizes) -> dict[str, int]:
-    """Return the sizes that no student of the sweep exceeds."""
-    shape = sizes.base or sizes.shape(corners(space)[1])
-    return {"parameters": shape.parameters, "flops": shape_flops(shape)}
+def largest_shape(space: SearchSpace, sizes: StudentSizes) -> STGCNConfig:
+    """Return the shape that no student of the sweep exceeds."""
+    return sizes.base or sizes.shape(corners(space)[1])
+
+
+def largest_costs(space: SearchSpace, sizes: StudentSizes) -> dict[str, float]:
+    """Return what that student costs; its latency only where the sweep minimises latency."""
+    shape = largest_shape(space, sizes)
+    costs: dict[str, float] = {"parameters": shape.parameters, "flops": shape_flops(shape)}
+    if LATENCY in sizes.config.objectives:
+        costs[LATENCY] = shape_latency(shape, sizes.data)
+    return costs
 
 
 def _fit_pruning(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
@@ -114,7 +126,7 @@ def _fewest_steps(space: SearchSpace, sizes: StudentSizes) -> int:
 def _is_target(space: SearchSpace, config: SweepConfig) -> bool:
     """Whether ``max_parameters`` are what every trial is pruned to, instead of a searched share."""
     searched = isinstance(space.parameters.get("pruning_ratio"), Range)
-    sizes_matter = set(config.objectives) & set(SIZES)
+    sizes_matter = set(config.objectives) & set(COSTS)
     return config.max_parameters is not None and searched and not sizes_matter
 
 
@@ -123,7 +135,7 @@ def _check_sizes(space: SearchSpace, sizes: StudentSizes) -> None:
     small, large = corners(space)
     ends = [sizes.shape(corner).parameters for corner in (small, large)]
     smallest, largest = min(ends), max(ends)  # the more is pruned, the smaller the student
-    if smallest == largest and set(config.objectives) & set(SIZES):
+    if smallest == largest and set(config.objectives) & set(COSTS):
         raise ConfigError(
             f"--objective {config.objective} needs students of different sizes, but all have "
             f"{smallest:,} parameters; search their widths by --space widths, or use method {PRUNE}"
@@ -137,6 +149,19 @@ def _check_sizes(space: SearchSpace, sizes: StudentSizes) -> None:
             f"got {most}; raise it, or search widths by --space widths"
         )
     check_sampler(config.sampler, constrained=True)
+
+
+def _check_latency(space: SearchSpace, sizes: StudentSizes, most: float) -> None:
+    shapes = [sizes.shape(corner) for corner in corners(space)]
+    smallest = min(shapes, key=lambda shape: shape.parameters)
+    fastest = shape_latency(smallest, sizes.data)
+    if fastest > most:
+        raise ConfigError(
+            f"--max-latency-ms must be at least {fastest:.4g}, what the smallest student of this "
+            f"space takes on this machine, got {most:g}; raise it, or search widths by --space "
+            "widths"
+        )
+    check_sampler(sizes.config.sampler, constrained=True)
 
 
 def _without(space: SearchSpace, names: Collection[str]) -> SearchSpace:

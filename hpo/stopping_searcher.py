@@ -7,7 +7,7 @@ given up. Trials whose storage failed end the sweep the same way. Searches nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,9 +20,10 @@ from hpo.storage_faults import STOPPED
 class StoppingSearcher(Searcher):  # type: ignore[misc]
     """Asks ``searcher`` until something fails."""
 
-    def __init__(self, searcher: Searcher) -> None:
-        """Stand in front of ``searcher``."""
+    def __init__(self, searcher: Searcher, after_end: Callable[[], None] = lambda: None) -> None:
+        """Stand in front of ``searcher``; ``after_end`` is called when a trial has ended."""
         super().__init__(metric=searcher.metric, mode=searcher.mode)
+        self._after_end = after_end
         self._asked = searcher  # not `searcher`: Ray Tune would ask it for a state
         self.failure: Exception | None = None
 
@@ -45,6 +46,7 @@ class StoppingSearcher(Searcher):  # type: ignore[misc]
         with self._failing_for_good():
             _refuse_stopped(result or {})
             self._asked.on_trial_complete(trial_id, result, error)
+            self._after_end()
 
     def __getstate__(self) -> dict[str, Any]:
         """Give Ray Tune's snapshot nothing: it is never read."""

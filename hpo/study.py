@@ -7,12 +7,13 @@ draws nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from hpo.costs import excess_over
 from hpo.ledger import ENDED_STATUSES, SweepState, Trial
 from hpo.samplers import past_attributes
 from hpo.sweep_config import SweepConfig
@@ -24,16 +25,12 @@ STATES = {
     # Told with its constraint and an endless error: a sampler learns from complete trials alone.
     "infeasible": TrialState.COMPLETE,
 }
-CONSTRAINT = "parameters"
-Excess = Callable[[dict[str, Any]], int | None]
-"""Settings -> parameters beyond the sweep's most; None where there is no most."""
 
 
 def told_trials(
     state: SweepState,
     config: SweepConfig,
     distributions: Mapping[str, BaseDistribution],
-    excess: Excess,
 ) -> list[FrozenTrial]:
     """Return all trials that ended, in order, as the sweep's sampler wants to be told of them."""
     told, finished = [], 0
@@ -42,7 +39,7 @@ def told_trials(
         if trial.status == "finished":
             attributes = past_attributes(config.sampler, finished)
             finished += 1
-        told.append(_frozen(trial, config, distributions, excess(trial.settings), attributes))
+        told.append(_frozen(trial, config, distributions, attributes))
     return told
 
 
@@ -50,7 +47,6 @@ def _frozen(
     trial: Trial,
     config: SweepConfig,
     distributions: Mapping[str, BaseDistribution],
-    excess: int | None,
     attributes: dict[str, Any],
 ) -> FrozenTrial:
     metric, objectives = config.metric, config.objectives
@@ -63,7 +59,12 @@ def _frozen(
         params=trial.settings,
         distributions=dict(distributions),
         intermediate_values=history if len(objectives) == 1 else None,
-        user_attrs={"trial": trial.number, "seed": trial.seed, "status": trial.status},
+        user_attrs={
+            "trial": trial.number,
+            "seed": trial.seed,
+            "status": trial.status,
+            **trial.sizes,
+        },
         system_attrs=attributes,
-        constraints=None if excess is None else {CONSTRAINT: float(excess)},
+        constraints=excess_over(config, trial.sizes) or None,
     )

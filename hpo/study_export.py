@@ -10,7 +10,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import StorageError
 from hpo.ledger import read_ledger
-from hpo.planning import open_planned_data, planned_sizes
 from hpo.study import told_trials
 from hpo.sweep_store import SweepFolder
 
@@ -30,15 +29,7 @@ def export_study(folder: SweepFolder, url: str) -> int:
     """
     plan = folder.read_plan()
     config = plan.config
-    sizes = None
-    if config.max_parameters is not None:
-        sizes = planned_sizes(plan, folder.storage, open_planned_data(plan))
-    told = told_trials(
-        read_ledger(folder.ledger_file),
-        config,
-        plan.space.distributions(),
-        lambda settings: None if sizes is None else sizes.excess(settings),
-    )
+    told = told_trials(read_ledger(folder.ledger_file), config, plan.space.distributions())
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(

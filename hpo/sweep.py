@@ -35,7 +35,7 @@ from hpo.search_space import SearchSpace
 from hpo.storage_faults import storage_faults_told
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder, SweepPlan, extended_plan, find_sweep
-from hpo.tuning import cluster, trial_resources
+from hpo.tuning import cluster, termination_as_interrupt, trial_resources
 
 __all__ = [
     "SilentObserver",
@@ -70,7 +70,11 @@ def run_sweep(
     deadline = time.monotonic() + time_budget
     plan, data = plan_sweep(config, places, space)
     folder = SweepFolder(writable_folder(places.storage).resolve() / config.name)
-    with storage_faults_told(folder), cluster(places.address) as available:
+    with (
+        termination_as_interrupt(),
+        storage_faults_told(folder),
+        cluster(places.address) as available,
+    ):
         trial_resources(config, available)
         return _begin(folder, plan, data, places, observer, deadline)
 
@@ -118,7 +122,7 @@ def resume_sweep(
     places, deadline = places or Places(), time.monotonic() + time_budget
     folder = find_sweep(places.storage.resolve(), name)
     writable_folder(folder.path)
-    with storage_faults_told(folder), folder.driver_lock():
+    with termination_as_interrupt(), storage_faults_told(folder), folder.driver_lock():
         data = open_planned_data(folder.read_plan())
         if trials is not None:
             extend(folder, trials, read_ledger(folder.ledger_file))

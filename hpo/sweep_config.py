@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Final, Literal
 
 from core.distillation.teacher_targets import MEMORY_BUDGET
 from core.errors import ConfigError, UnknownNameError
@@ -17,8 +17,19 @@ from core.files import check_name
 from hpo.objectives import read_objectives
 from hpo.parameters import PRUNE
 
+AUTO: Final = "auto"
 BASES = ("table1", "teacher")
 """What pruning starts from: the pruning base of Table 1, or the teacher itself."""
+
+_COUNTS = (
+    "trials",
+    "epochs",
+    "cpus_per_trial",
+    "max_concurrent",
+    "max_parameters",
+    "keep_checkpoints",
+    "pairs",
+)
 
 
 @dataclass(frozen=True)
@@ -34,9 +45,11 @@ class SweepConfig:
     sampler: str = "tpe"
     scheduler: str = "none"
     objective: str = "val_mae"
-    """What is minimised: a metric, and after commas further metrics or sizes."""
+    """What is minimised: a metric, and after commas further metrics or costs."""
     max_parameters: int | None = None
     """The most that a student may have."""
+    max_latency_ms: float | None = None
+    """The longest that a student's forecast may take, as ``hpo.costs`` measures it."""
     base: str | None = None
     """What pruning starts from, one of ``BASES``; None: the first."""
     loss: str | None = None
@@ -45,21 +58,23 @@ class SweepConfig:
     teacher: str | None = None
     """A teacher's fingerprint; None: the best there is, or a new one."""
     cpus_per_trial: int = 1
-    gpus_per_trial: float | None = None
-    """May be a fraction; None: one if the cluster has GPUs, else none."""
+    gpus_per_trial: float | Literal["auto"] | None = None
+    """May be a fraction; None: one if the cluster has GPUs, else none; ``auto``: as large a share
+    as a trial was measured to need (``hpo.gpu_share``)."""
     max_concurrent: int | None = None
     """Trials at once; None: as many as the cluster has room for."""
     targets_gigabytes: float = MEMORY_BUDGET / 1e9
     """Room for what is stored of the teacher on each machine, shared by its trials; what does not
     fit is stored in a smaller form, or computed by the teacher for every batch."""
+    keep_checkpoints: int | None = None
+    """Of how many trials, the best, students are kept; None: of all."""
     pairs: int | None = None
     """Pairs of sensors that SCD compares per time step, a sample; None: all of them."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
         check_name("sweep", self.name)
-        counts = ("trials", "epochs", "cpus_per_trial", "max_concurrent", "max_parameters", "pairs")
-        for name in counts:
+        for name in _COUNTS:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{_option(name)} must be at least 1, got {value}")
@@ -67,6 +82,8 @@ class SweepConfig:
             raise ConfigError(f"--seed must be from 0 to {2**32 - 1}, got {self.seed}")
         if self.gpus_per_trial is not None:
             _check_gpus(self.gpus_per_trial)
+        if self.max_latency_ms is not None and not 0 < self.max_latency_ms < math.inf:
+            raise ConfigError(f"--max-latency-ms must be above 0, got {self.max_latency_ms}")
         if not 0 <= self.targets_gigabytes < math.inf:
             raise ConfigError(
                 f"--targets-gigabytes must be at least 0, got {self.targets_gigabytes}"
@@ -122,10 +139,12 @@ class SweepConfig:
             ) from error
 
 
-def _check_gpus(gpus: float) -> None:
+def _check_gpus(gpus: float | str) -> None:
+    if gpus == AUTO:
+        return
     # Written so that NaN is refused too.
-    if not 0 <= gpus < math.inf:
-        raise ConfigError(f"--gpus-per-trial must not be negative or infinite, got {gpus}")
+    if isinstance(gpus, str) or not 0 <= gpus < math.inf:
+        raise ConfigError(f"--gpus-per-trial must be auto, or not negative or infinite, got {gpus}")
     if gpus > 1 and gpus % 1:
         raise ConfigError(
             f"--gpus-per-trial must be at most 1 or a whole number, got {gpus}; "

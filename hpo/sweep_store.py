@@ -3,8 +3,8 @@
     STORAGE/NAME/sweep.json            settings, search space, fingerprints, baselines
     STORAGE/NAME/ledger.jsonl          ``hpo.ledger``
     STORAGE/NAME/results/0007.parquet  ``hpo.results``
-    STORAGE/NAME/trials/0007/          student.safetensors; checkpoints/ while it runs
-                                       and trajectory.json, if it was pruned
+    STORAGE/NAME/trials/0007/          student.safetensors, if kept (``hpo.kept_students``);
+                                       checkpoints/ while it runs; trajectory.json, if pruned
     STORAGE/NAME/confirmation/         ledger.jsonl, results/ and trials/ of the best
                                        configurations, trained again (``hpo.confirming``)
 
@@ -102,6 +102,11 @@ class SweepFolder:
     def results(self) -> Path:
         """Folder of its records."""
         return self.path / "results"
+
+    @property
+    def exports(self) -> Path:
+        """Folder of its exports (``hpo.export_best``)."""
+        return self.path / "exports"
 
     def checkpoints(self, trial: int) -> Path:
         """Return the folder of a running trial's states."""

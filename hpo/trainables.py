@@ -10,22 +10,20 @@ from __future__ import annotations
 import platform
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
-from core.checkpoint import CheckpointFolder, save_model
+from core.checkpoint import CheckpointFolder
 from core.errors import StorageError, TrainingDivergedError, UserError
 from core.experiments import TrainedStudent
-from core.files import write_json
 from core.profiling import count_flops, count_parameters
 from core.training import EpochReport, last_epochs
 from hpo.storage_faults import STOPPED, storage_faults_told
 from hpo.sweep_store import SweepFolder
-from hpo.trial_runs import train_trial, use_threads
+from hpo.trial_runs import save_student, train_trial, use_threads
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -79,9 +77,7 @@ def _train(
         tell(report.epoch, report.metrics)
 
     student = train_trial(folder, config["settings"], config["seed"], checkpoints, on_epoch)
-    if student.trajectory is not None:
-        write_json(folder.trajectory(trial), [asdict(step) for step in student.trajectory])
-    save_model(folder.student(trial), student.model, {"trial": trial, "sweep": folder.name})
+    save_student(folder, trial, student)
     return _facts(student)
 
 

@@ -1,22 +1,33 @@
 """A sweep's folder, settings and a seed in, the trained student of that trial out.
 
-What Ray's workers run, and what runs a trial again alone. Writes nothing but checkpoints, reports
-to whoever passes ``on_epoch``, and knows nothing of Ray.
+What Ray's workers run, and what runs a trial again alone. Writes nothing but checkpoints and, where
+asked to, the student and what the teacher says; reports to whoever passes ``on_epoch``, and knows
+nothing of Ray.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from core.checkpoint import CheckpointFolder
+from core.checkpoint import CheckpointFolder, save_model
 from core.datasets.loading import load_dataset
 from core.devices import choose_device
-from core.experiments import OnEpoch, TrainedStudent, distill_student, prune_student
+from core.distillation.losses import LOSSES
+from core.distillation.target_building import OnProgress
+from core.experiments import (
+    OnEpoch,
+    TrainedStudent,
+    distill_student,
+    open_targets,
+    prune_student,
+)
+from core.files import write_json
 from core.preprocessing.prepare import PreparedData, prepare
 from core.teachers import find_teacher, open_teacher, teacher_folder
 from hpo.planning import target_storage
@@ -35,6 +46,20 @@ def open_plan(folder: SweepFolder) -> tuple[SweepPlan, PreparedData]:
 def use_threads(most: int) -> None:
     """Let torch use ``OMP_NUM_THREADS`` threads, or ``most``: sums depend on how they are split."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", most)))
+
+
+def build_targets(
+    folder: SweepFolder,
+    plan: SweepPlan,
+    data: PreparedData,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Build what the teacher says, for the trials of this machine to map; nothing without one."""
+    needs = LOSSES[plan.config.loss_name].needs
+    teacher = find_teacher(folder.storage, data, plan.teacher_fingerprint)
+    if needs and teacher is not None:
+        storage = target_storage(plan.config)
+        open_targets(data.to(choose_device()), teacher, needs, storage, on_progress)
 
 
 def train_trial(
@@ -69,3 +94,10 @@ def train_trial(
     sweep = plan.config
     wanted = student_config(sweep.method, settings, sweep.epochs, seed, sweep.pairs)
     return distill_student(data, teacher, wanted, checkpoints, on_epoch, storage)
+
+
+def save_student(folder: SweepFolder, trial: int, student: TrainedStudent) -> None:
+    """Write a trial's student, and how it was pruned if it was."""
+    if student.trajectory is not None:
+        write_json(folder.trajectory(trial), [asdict(step) for step in student.trajectory])
+    save_model(folder.student(trial), student.model, {"trial": trial, "sweep": folder.name})

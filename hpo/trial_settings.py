@@ -95,11 +95,6 @@ class StudentSizes:
         shape = self.shape(settings)
         return {"parameters": shape.parameters, "flops": shape_flops(shape)}
 
-    def excess(self, settings: Settings) -> int:
-        """Return how many parameters the student has beyond the sweep's most; 0 or less fits."""
-        most = self.config.max_parameters
-        return 0 if most is None else self.shape(settings).parameters - most
-
 
 @lru_cache(maxsize=1024)
 def shape_flops(shape: STGCNConfig) -> int:

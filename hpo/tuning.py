@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 # For Ray, before it is imported: no output of its own, no log files per trial, no telemetry; and
@@ -28,17 +29,25 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
 
 from core.errors import ConfigError
-from hpo.ledger import Ledger
+from hpo.costs import StudentCosts
+from hpo.gpu_share import find_share
+from hpo.kept_students import StudentKeeper
+from hpo.ledger import Ledger, read_events
+from hpo.objectives import LATENCY
 from hpo.planned_runs import PlannedRun, PlannedRunSearcher
 from hpo.recording import Recorder
+from hpo.remembering_scheduler import RememberingScheduler
 from hpo.schedulers import make_scheduler
 from hpo.searcher import LedgerSearcher
+from hpo.space_fitting import largest_shape
 from hpo.stopping_searcher import StoppingSearcher
-from hpo.sweep_config import SweepConfig
+from hpo.sweep_config import AUTO, SweepConfig
 from hpo.sweep_store import SweepFolder, SweepPlan
 from hpo.trainables import run_trial
+from hpo.trial_settings import StudentSizes
 
 WORKER_DEATHS = 2
 """How often a trial whose worker process died is tried again, from its checkpoint, without getting
@@ -90,20 +99,23 @@ def tune_trials(
     """
     config = plan.config
     with cluster(address) as available, tempfile.TemporaryDirectory() as scratch:
+        if config.gpus_per_trial == AUTO:
+            share = find_share(folder, plan, ledger, available)
+            config = replace(config, gpus_per_trial=share)
         per_trial, concurrent = trial_resources(config, available, address)
         asked = (config, plan.space, ledger, str(folder.path), concurrent, recorder.write)
+        keeper = StudentKeeper(folder, config)
         searcher = StoppingSearcher(
-            LedgerSearcher(*asked, recorder.sizes)
+            LedgerSearcher(*asked, _costs(plan, recorder.sizes, ledger))
             if runs is None
-            else PlannedRunSearcher(*asked, runs)
+            else PlannedRunSearcher(*asked, runs),
+            lambda: keeper.tidy(ledger.state),
         )
         tuner = tune.Tuner(
             tune.with_resources(run_trial, per_trial),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=make_scheduler(
-                    config.scheduler, metric=config.metric, mode="min", epochs=config.epochs
-                ),
+                scheduler=_scheduler(folder, config, ledger),
                 num_samples=-1,
                 reuse_actors=True,
                 time_budget_s=_seconds_until(deadline),
@@ -122,6 +134,20 @@ def tune_trials(
             if searcher.failure is not None:
                 raise searcher.failure from None
             raise
+
+
+def _scheduler(folder: SweepFolder, config: SweepConfig, ledger: Ledger) -> TrialScheduler:
+    name, metric, epochs = config.scheduler, config.metric, config.epochs
+    asked = make_scheduler(name, metric=metric, mode="min", epochs=epochs)
+    untrained = {trial.number for trial in ledger.state.with_status("infeasible")}
+    return RememberingScheduler(asked, read_events(folder.ledger_file), untrained)
+
+
+def _costs(plan: SweepPlan, sizes: StudentSizes, ledger: Ledger) -> StudentCosts:
+    costs = StudentCosts(sizes, ledger)
+    if LATENCY in plan.reference:
+        costs.note_latency(largest_shape(plan.space, sizes), plan.reference[LATENCY])
+    return costs
 
 
 def _seconds_until(deadline: float) -> float | None:
@@ -146,7 +172,7 @@ def cluster(address: str) -> Iterator[dict[str, float]]:
                 "`local` starts one on this machine"
             ) from error
     try:
-        with _termination_as_interrupt():
+        with termination_as_interrupt():
             yield ray.cluster_resources()
     finally:
         if ours:
@@ -154,7 +180,7 @@ def cluster(address: str) -> Iterator[dict[str, float]]:
 
 
 @contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
+def termination_as_interrupt() -> Iterator[None]:
     """Let SIGTERM, as a spot notice or a stopped job sends it, end a sweep as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may say what a signal does
@@ -194,7 +220,7 @@ def trial_resources(
     """
     gpus_there = available.get("GPU", 0.0)
     gpus = config.gpus_per_trial
-    if gpus is None:
+    if gpus is None or gpus == AUTO:  # what is measured later is at most one
         gpus = 1.0 if gpus_there else 0.0
     per_trial = {"cpu": float(config.cpus_per_trial), "gpu": gpus}
     if per_trial["cpu"] > available.get("CPU", 0.0) or gpus > gpus_there:

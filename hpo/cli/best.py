@@ -38,7 +38,7 @@ def best(
     hpo best --dataset pemsd7 --method ord --top 3
     """
     from hpo import selection
-    from hpo.cli.sweep_display import settings_text
+    from hpo.cli.trial_table import settings_text
 
     rows = selection.best(
         dataset,
@@ -77,7 +77,9 @@ def _table(rows: list[dict[str, Any]], metric: str) -> Table:
 
     shown = list(dict.fromkeys([metric, "val_mae_15", "val_mae_30", "val_mae_45"]))
     table = Table(box=None, pad_edge=False)
-    for heading in ("rank", "sweep", "trial", "method", *shown, "parameters"):
+    timed = any("latency_ms" in row for row in rows)
+    headings = ("rank", "sweep", "trial", "method", *shown, "parameters")
+    for heading in (*headings, *(["ms"] if timed else [])):
         table.add_column(heading.removeprefix("val_"), justify="right", no_wrap=True)
     for row in rows:
         values = (row["metrics"].get(name) for name in shown)
@@ -88,5 +90,10 @@ def _table(rows: list[dict[str, Any]], metric: str) -> Table:
             row["method"],
             *("-" if value is None else f"{value:.3f}" for value in values),
             f"{row['parameters']:,}",
+            *([_milliseconds(row)] if timed else []),
         )
     return table
+
+
+def _milliseconds(row: dict[str, Any]) -> str:
+    return f"{row['latency_ms']:.2f}" if "latency_ms" in row else "-"

@@ -95,7 +95,7 @@ def _row(rank: int, one: Confirmed) -> dict[str, Any]:
 def _show(name: str, ranked: list[Confirmed]) -> None:
     from rich.table import Table
 
-    from hpo.cli.sweep_display import settings_text
+    from hpo.cli.trial_table import settings_text
 
     metric = ranked[0].metric
     table = Table(

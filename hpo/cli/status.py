@@ -92,7 +92,7 @@ def _state(folder: SweepFolder, complete: bool) -> str:
 
 def _show_one(folder: SweepFolder, output: Format) -> None:
     from hpo.cli.output import console, print_json
-    from hpo.cli.sweep_display import trial_table
+    from hpo.cli.trial_table import trial_table
     from hpo.ledger import read_ledger
 
     summary, plan = _summary(folder), folder.read_plan()
@@ -109,7 +109,7 @@ def _show_one(folder: SweepFolder, output: Format) -> None:
     console.print(
         f"{folder.name} is {summary['state']}: {done} of {summary['trials']} trials ended"
         f" ({summary['pruned']} pruned, {summary['failed']} failed)"
-        + (f"; {summary['infeasible']} were too large" if summary["infeasible"] else ""),
+        + (f"; {summary['infeasible']} beyond limits" if summary["infeasible"] else ""),
         highlight=False,
     )
     if summary["state"] == "stopped":

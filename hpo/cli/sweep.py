@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -46,11 +46,17 @@ def sweep(
     ] = "none",
     objective: Annotated[
         str,
-        typer.Option(help="What to minimise: an error, or with sizes, val_mae,parameters,flops."),
+        typer.Option(
+            help="What to minimise: val_mae, or with costs, val_mae,parameters,latency_ms."
+        ),
     ] = "val_mae",
     max_parameters: Annotated[
         int | None,
         typer.Option(help="The most a student may have; what prune goes to by itself."),
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option(help="The longest a student's forecast may take here, on one CPU thread."),
     ] = None,
     base: Annotated[
         str | None,
@@ -78,7 +84,10 @@ def sweep(
     ] = None,
     cpus_per_trial: Annotated[int, typer.Option(help="CPU cores of a trial.")] = 1,
     gpus_per_trial: Annotated[
-        float | None, typer.Option(help="GPUs of a trial, or a share of one.")
+        str | None,
+        typer.Option(
+            metavar="NUMBER|auto", help="GPUs of a trial, or a share of one; auto measures it."
+        ),
     ] = None,
     max_concurrent: Annotated[
         int | None, typer.Option(help="Trials at once; by default as many as there is room for.")
@@ -86,6 +95,10 @@ def sweep(
     targets_gigabytes: Annotated[
         float, typer.Option(help="Memory for what is stored of the teacher, on each machine.")
     ] = 1.5,
+    keep_checkpoints: Annotated[
+        int | None,
+        typer.Option(help="Keep the students of so many trials, the best; by default of all."),
+    ] = None,
     pairs: Annotated[
         int | None,
         typer.Option(help="Pairs of sensors SCD compares per time step; by default all."),
@@ -126,14 +139,16 @@ def sweep(
         scheduler=scheduler,
         objective=objective,
         max_parameters=max_parameters,
+        max_latency_ms=max_latency_ms,
         base=base,
         loss=loss,
         seed=seed,
         teacher=teacher,
         cpus_per_trial=cpus_per_trial,
-        gpus_per_trial=gpus_per_trial,
+        gpus_per_trial=_read_gpus(gpus_per_trial),
         max_concurrent=max_concurrent,
         targets_gigabytes=targets_gigabytes,
+        keep_checkpoints=keep_checkpoints,
         pairs=pairs,
     )
     places = Places(data, storage, address)
@@ -150,6 +165,15 @@ def sweep(
         records = run_sweep(config, places, searched, watching, seconds or math.inf)
     answer(config, records, display.plan, output)
     display.tell_what_is_left()
+
+
+def _read_gpus(text: str | None) -> float | Literal["auto"] | None:
+    from core.errors import ConfigError
+
+    try:
+        return None if text is None else "auto" if text == "auto" else float(text)
+    except ValueError as error:
+        raise ConfigError(f"--gpus-per-trial takes a number or auto, got {text!r}") from error
 
 
 def find_space(method: str, name: str | None, settings: list[str]) -> SearchSpace:

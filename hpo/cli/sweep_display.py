@@ -20,6 +20,7 @@ from rich.text import Text
 from hpo.cli import durations
 from hpo.cli.output import Format, console, error_console, print_json
 from hpo.cli.teacher_display import TeacherDisplay
+from hpo.cli.trial_table import describe, failures_text, settings_text, trial_table
 from hpo.ledger import ENDED_STATUSES
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
     from core.training import EpochReport
     from hpo.driving import SweepObserver
-    from hpo.ledger import SweepState, Trial
+    from hpo.ledger import SweepState
     from hpo.results import TrialRecord
     from hpo.sweep_config import SweepConfig
     from hpo.sweep_store import SweepPlan
 
 MOST_ROWS = 12
-"""Of a live table; older trials scroll away."""
+"""Of a live table; trials that ended long ago scroll away."""
 
 
 class SweepDisplay:
@@ -52,6 +53,7 @@ class SweepDisplay:
         self._teacher = TeacherDisplay()
         self._live = Live(console=error_console, auto_refresh=False, transient=True)
         self._told: set[int] = set()
+        self._told_share = False
         self._started = time.monotonic()
         self._ended_before: int | None = None
 
@@ -68,10 +70,10 @@ class SweepDisplay:
         """Leave the terminal as it was."""
         self._live.stop()
         self._teacher.__exit__(kind, error, trace)
-        if self.plan is not None and kind is not None and issubclass(kind, KeyboardInterrupt):
-            again = self._again or f"hpo resume {self.plan.config.name}"
+        name = _stopped_sweep(error)
+        if name is not None:
             error_console.print(
-                f"{self._name(self.plan.config)} is stopped; next: {again}",
+                f"{self._title or name} is stopped; next: {self._again or f'hpo resume {name}'}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -100,6 +102,9 @@ class SweepDisplay:
             self._told = {trial.number for trial in state.with_status(*ENDED_STATUSES)}
             if error_console.is_terminal:
                 self._live.start()
+        if state.gpu_share is not None and not self._told_share:
+            self._told_share = True
+            error_console.print(share_in_words(state.gpu_share), highlight=False, soft_wrap=True)
         if error_console.is_terminal:
             self._live.update(self._drawing(plan, state), refresh=True)
         else:
@@ -129,7 +134,14 @@ class SweepDisplay:
         bar.add_row(ProgressBar(total=config.trials, completed=done, width=60))
         best = state.best(config.metric)
         line = f"best so far: {describe(best, config.metric)}" if best else "no trial has ended"
-        return Group(head, bar, Text(line), trial_table(plan, state, MOST_ROWS))
+        failures = failures_text(state)
+        return Group(
+            head,
+            bar,
+            Text(line),
+            *([Text(failures, style="red", overflow="ellipsis", no_wrap=True)] if failures else []),
+            trial_table(plan, state, MOST_ROWS),
+        )
 
     def _time_left(self, config: SweepConfig, done: int) -> str:
         ended_now = done - (self._ended_before or 0)
@@ -155,6 +167,13 @@ class SweepDisplay:
                 )
 
 
+def _stopped_sweep(error: BaseException | None) -> str | None:
+    """Return the sweep that a user stopped, also before anything was shown of it."""
+    from hpo.driving import SweepInterruptedError
+
+    return str(error.args[0]) if isinstance(error, SweepInterruptedError) else None
+
+
 def observer_of(display: SweepDisplay, sweep: Path, tensorboard: bool) -> SweepObserver:
     """Return what watches a sweep: the display, and logs for TensorBoard if wanted."""
     if not tensorboard:
@@ -164,45 +183,13 @@ def observer_of(display: SweepDisplay, sweep: Path, tensorboard: bool) -> SweepO
     return TensorBoardLogs(sweep / "tensorboard", display)
 
 
-def describe(trial: Trial, objective: str) -> str:
-    """Return a trial in one line: number, outcome, settings."""
-    if trial.status in {"failed", "infeasible"}:
-        return f"trial {trial.number} {trial.status}: {trial.reason}"
-    outcome = f"{objective} {trial.metrics[objective]:.4f}" if trial.metrics else trial.status
-    if trial.status == "pruned":
-        outcome += f" when stopped after epoch {max(trial.history, default=0)}"
-    return f"trial {trial.number} {outcome}: {settings_text(trial.settings)}"
-
-
-def settings_text(settings: dict[str, object]) -> str:
-    """Return settings as ``name=value``, numbers short."""
-    parts = (
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in settings.items()
+def share_in_words(share: dict[str, float]) -> str:
+    """Return what was measured of a trial's GPU memory and what was chosen, in one line."""
+    peak, total = (share[name] / 1e9 for name in ("peak", "total"))
+    sharing = int(1 / share["gpus_per_trial"])
+    return f"the largest student takes {peak:.1f} of a GPU's {total:.1f} GB: " + (
+        "one trial per GPU" if sharing == 1 else f"{sharing} trials share one"
     )
-    return " ".join(parts)
-
-
-def trial_table(plan: SweepPlan, state: SweepState, most: int | None = None) -> Table:
-    """Return the trials as a table, the running and the newest ones if there are too many."""
-    objective = plan.config.metric
-    table = Table(box=None, pad_edge=False)
-    for heading in ("trial", "state", "epoch", objective, "settings"):
-        table.add_column(heading, justify="left" if heading == "settings" else "right")
-    best = state.best(objective)
-    trials = list(state.trials.values())
-    if most:  # what is never trained would push out what is
-        trials = [trial for trial in trials if trial.status != "infeasible"][-most:]
-    for trial in trials:
-        table.add_row(
-            str(trial.number),
-            trial.status,
-            _epochs(trial, plan.config),
-            _value(trial, objective),
-            trial.reason or settings_text(trial.settings),
-            style="bold" if trial is best else None,
-        )
-    return table
 
 
 def answer(
@@ -257,14 +244,3 @@ BASELINES = {"repeat_last": "repeating the last observation", "teacher": "the te
 
 def _errors(metrics: dict[str, float]) -> list[str]:
     return [f"{metrics[f'val_mae_{minutes}']:.3f}" for minutes in (15, 30, 45)]
-
-
-def _epochs(trial: Trial, config: SweepConfig) -> str:
-    # Pruned students are fine-tuned on top.
-    most = config.epochs + int(trial.settings.get("fine_tuning_epochs", 0))
-    return f"{max(trial.history, default=0)}/{most}"
-
-
-def _value(trial: Trial, objective: str) -> str:
-    metrics = trial.metrics or (trial.history[max(trial.history)] if trial.history else {})
-    return f"{metrics[objective]:.4f}" if objective in metrics else ""

@@ -68,6 +68,7 @@ def _facts(folder: SweepFolder, number: int, confirmation: bool) -> dict[str, An
         "sweep": folder.name,
         **vars(trial),
         "record": None if record is None else vars(record),
+        "student_kept": folder.student(number).is_file(),
         "dataset_fingerprint": plan.dataset_fingerprint,
         "teacher_fingerprint": plan.teacher_fingerprint,
         "base_fingerprint": plan.base_fingerprint,
@@ -98,7 +99,7 @@ def _show(facts: dict[str, Any]) -> None:
 
 
 def _lines(facts: dict[str, Any]) -> dict[str, str]:
-    from hpo.cli.sweep_display import settings_text
+    from hpo.cli.trial_table import settings_text
 
     record = facts["record"] or {}
     lines = {
@@ -108,16 +109,24 @@ def _lines(facts: dict[str, Any]) -> dict[str, str]:
         "settings": settings_text(facts["settings"]),
         "seed": facts["seed"],
         "parameters": record.get("parameters"),
+        "latency, ms": record.get("latency_ms"),
         "best epoch": record.get("best_epoch"),
         "begun": facts["suggested"],
         "ended": record.get("ended"),
         "machine": record.get("machine"),
         "versions": settings_text(record.get("versions", {})),
-        "student": record.get("student"),
+        "student": _student(facts),
         "fingerprints": _fingerprints(facts),
         "sweep began by": facts["sweep_command"],
     }
     return {name: str(value) for name, value in lines.items() if value not in {None, ""}}
+
+
+def _student(facts: dict[str, Any]) -> str | None:
+    path: str | None = (facts["record"] or {}).get("student")
+    if path is None or facts["student_kept"]:
+        return path
+    return f"{path} (not kept; --rerun trains it again)"
 
 
 def _fingerprints(facts: dict[str, Any]) -> str:
@@ -144,6 +153,11 @@ def _show_rerun(again: Rerun, facts: dict[str, Any]) -> None:
             f"run again: the same numbers, in all {again.epochs} epochs and at the end",
             highlight=False,
         )
+        if again.restored:
+            console.print(
+                f"its student is back; next: hpo export {facts['sweep']} --unconfirmed --top N",
+                highlight=False,
+            )
         return
     console.print(f"run again: {len(again.differences)} numbers differ", highlight=False)
     for one in again.differences[:MOST_DIFFERENCES]:

@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+import core.profiling
 from core.errors import ConfigError
-from core.profiling import Timing, count_flops, count_parameters, measure_latency
+from core.profiling import (
+    Timing,
+    count_flops,
+    count_parameters,
+    forecast_latency,
+    measure_latency,
+)
 from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, STUDENT_CHANNELS, TEACHER_CHANNELS, STGCNConfig
 
 # Table 1.
@@ -110,6 +117,37 @@ def test_networks_are_timed_in_turns_after_a_warm_up() -> None:
 def test_time_runs_out_but_five_rounds_are_counted() -> None:
     timing = measure_latency([counting_network([])], windows=1, rounds=30, seconds=0.0)
     assert timing.milliseconds.shape == (5, 1)
+
+
+def test_a_forecast_is_timed_on_one_thread_and_by_its_shortest_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    rolled: list[tuple[torch.Size, int, int]] = []
+
+    def roll_out(model: STGCN, readings: torch.Tensor, steps: int) -> None:
+        rolled.append((readings.shape, steps, torch.get_num_threads()))
+
+    # A warm-up that does not count, the start, then rounds of 5, 3 and 4 seconds.
+    ticks = iter([0.0, 0.5, 0.0, 1.0, 6.0, 10.0, 13.0, 20.0, 24.0])
+    monkeypatch.setattr(core.profiling, "roll_out", roll_out)
+    monkeypatch.setattr(core.profiling, "FORECAST_ROUNDS", 3)
+    monkeypatch.setattr(core.profiling.time, "thread_time", lambda: next(ticks))
+    try:
+        assert forecast_latency(counting_network([]), steps=9) == 3000.0
+        assert torch.get_num_threads() == threads + 1
+    finally:
+        torch.set_num_threads(threads)
+    assert rolled == [(torch.Size([12, 4]), 9, 1)] * 4
+
+
+def test_a_wider_network_takes_longer_to_forecast() -> None:
+    small, large = (
+        forecast_latency(network(STGCNConfig(64, channels)), steps=9)
+        for channels in (STUDENT_CHANNELS, TEACHER_CHANNELS)
+    )
+    assert 0 < small < large
 
 
 def test_quantiles_and_speedup_are_those_of_the_rounds() -> None:

@@ -261,4 +261,4 @@ def test_status_shows_front_and_hypervolume(weighed: Path, capsys: Output) -> No
     text = capsys.readouterr().out
     assert "Pareto front" in text
     assert "hypervolume 0.5200" in text
-    assert "3 of 3 trials ended (0 pruned, 0 failed); 1 were too large" in text
+    assert "3 of 3 trials ended (0 pruned, 0 failed); 1 beyond limits" in text

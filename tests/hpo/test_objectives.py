@@ -25,6 +25,7 @@ def points_of(dimensions: int) -> st.SearchStrategy[list[tuple[float, ...]]]:
         ("val_mae", ("val_mae",)),
         ("val_rmse_45,parameters", ("val_rmse_45", "parameters")),
         ("val_mae, flops, parameters", ("val_mae", "flops", "parameters")),
+        ("val_mae,parameters,latency_ms", ("val_mae", "parameters", "latency_ms")),
     ],
 )
 def test_names_stand_between_commas(text: str, names: tuple[str, ...]) -> None:
@@ -36,7 +37,8 @@ def test_names_stand_between_commas(text: str, names: tuple[str, ...]) -> None:
     [
         ("val_mea", UnknownNameError, "unknown objective 'val_mea'; did you mean 'val_mae'"),
         ("val_mae,parameter", UnknownNameError, "'parameter'; did you mean 'parameters'"),
-        ("val_mae,latency_ms", UnknownNameError, "unknown objective 'latency_ms'"),
+        ("val_mae,latency", UnknownNameError, "'latency'; did you mean 'latency_ms'"),
+        ("latency_ms,val_mae", ConfigError, "must begin with a validation error"),
         ("val_mae,", UnknownNameError, "unknown objective ''"),
         ("val_mae,val_mae", ConfigError, "each objective once, got 'val_mae,val_mae'"),
         ("flops,val_mae", ConfigError, "must begin with a validation error .*put it in front"),

@@ -68,8 +68,8 @@ def refuse(places: Places, message: str, space: SearchSpace | None = None, **wro
         ({"trials": 0}, r"--trials must be at least 1"),
         ({"epochs": 0}, r"--epochs must be at least 1"),
         ({"gpus_per_trial": 1.5}, r"--gpus-per-trial must be at most 1 or a whole number"),
-        ({"gpus_per_trial": -1.0}, r"--gpus-per-trial must not be negative"),
-        ({"gpus_per_trial": math.nan}, r"--gpus-per-trial must not be negative"),
+        ({"gpus_per_trial": -1.0}, r"--gpus-per-trial must be auto, or not negative"),
+        ({"gpus_per_trial": math.nan}, r"--gpus-per-trial must be auto, or not negative"),
         ({"seed": -1}, r"--seed must be from 0"),
     ],
 )

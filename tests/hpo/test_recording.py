@@ -121,7 +121,7 @@ def test_a_student_that_is_not_there_is_not_claimed(write: Write) -> None:
 def test_every_field_has_a_value(write: Write) -> None:
     record = write("failed", "why")
     empty = {field.name for field in fields(record) if getattr(record, field.name) is None}
-    assert empty == {"teacher_fingerprint", "student", "loss", "base"}
+    assert empty == {"teacher_fingerprint", "student", "loss", "base", "latency_ms"}
 
 
 @pytest.mark.parametrize(("status", "reason"), [("finished", None), ("failed", "too hot")])

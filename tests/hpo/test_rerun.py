@@ -98,6 +98,24 @@ def test_another_seed_gives_other_numbers_and_they_are_named(night: SweepFolder)
     assert one.recorded == first.metrics["val_mae"] != one.now
 
 
+def test_a_student_that_was_not_kept_comes_back_byte_by_byte(
+    night: SweepFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student = night.student(0)
+    before = student.read_bytes()
+    student.unlink()
+    (first,) = [one for one in read_records(night.results) if one.trial == 0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hpo.rerun.read_records", lambda _: [replace(first, seed=6)])
+        assert not rerun_trial(night, 0, lambda _: None).restored
+    assert not student.exists()
+    given = ["trial", "night", "0", "--rerun", "--storage", str(night.storage)]
+    assert run(given) == 0
+    assert "its student is back; next: hpo export night" in capsys.readouterr().out
+    assert student.read_bytes() == before
+    assert not rerun_trial(night, 0, lambda _: None).restored
+
+
 @pytest.mark.parametrize(("number", "why"), [(3, "has not ended"), (4, "was never trained")])
 def test_what_was_not_run_cannot_be_run_again(night: SweepFolder, number: int, why: str) -> None:
     with pytest.raises(ConfigError, match=f"but trial {number} of 'night' {why}"):

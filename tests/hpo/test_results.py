@@ -216,3 +216,13 @@ def test_a_record_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert read_records(tmp_path) == [RECORD]
     (tmp_path / ".0001.parquet.x7").write_bytes(b"cut sho")  # what SIGKILL leaves behind
     assert read_records(tmp_path) == [RECORD]
+
+
+def test_latency_is_a_column_only_where_it_was_asked_for(tmp_path: Path) -> None:
+    records = [RECORD, replace(RECORD, trial=1, latency_ms=3.25)]
+    for one in records:
+        write_record(tmp_path, one)
+    assert read_records(tmp_path) == records
+    columns = [pq.read_schema(tmp_path / f"000{one.trial}.parquet").names for one in records]
+    assert ["latency_ms" in names for names in columns] == [False, True]
+    assert [one.costs.get("latency_ms") for one in records] == [None, 3.25]

@@ -15,6 +15,8 @@ import hpo.searcher
 import hpo.trial_settings
 from core.errors import ConfigError
 from core.preprocessing.prepare import PreparedData
+from core.stgcn import STGCNConfig
+from hpo.costs import StudentCosts
 from hpo.ledger import Ledger, Trial, read_ledger
 from hpo.samplers import SAMPLERS
 from hpo.search_space import SearchSpace, built_in_search_space
@@ -42,9 +44,16 @@ class Session:
         fields = {"trials": 6, "epochs": 3, **settings}
         config = SweepConfig("night", space.method, "small", **fields)
         self.sizes = StudentSizes(config, data, None)
+        self.timed: list[STGCNConfig] = []
+        self.costs = StudentCosts(self.sizes, self.ledger, self.time)
         self.searcher = LedgerSearcher(
-            config, space, self.ledger, "/sweeps/night", 1, self.record, self.sizes
+            config, space, self.ledger, "/sweeps/night", 1, self.record, self.costs
         )
+
+    def time(self, shape: STGCNConfig) -> float:
+        """Stand in for a clock: a millisecond per hundred parameters."""
+        self.timed.append(shape)
+        return shape.parameters / 100
 
     def record(self, trial: Trial, status: str, reason: str | None, facts: dict[str, Any]) -> None:
         assert read_ledger(self.path).trials[trial.number].status == "running"
@@ -78,7 +87,7 @@ def test_what_is_too_large_is_recorded_told_and_never_handed_out(
 ) -> None:
     session = Session(tmp_path, prepared, max_parameters=MOST)
     points = session.run(6)
-    assert all(session.sizes.excess(point) <= 0 for point in points)
+    assert all(session.sizes.of(point)["parameters"] <= MOST for point in points)
     assert session.suggest() == Searcher.FINISHED
     state = read_ledger(session.path)
     infeasible = state.with_status("infeasible")
@@ -121,7 +130,7 @@ def test_a_crash_between_suggesting_and_refusing_is_mended(
     state = read_ledger(again.path)
     assert state.trials[0].status == "infeasible"
     assert suggestion["trial"] == len(state.trials) - 1 > 0
-    assert again.sizes.excess(suggestion["settings"]) <= 0
+    assert again.sizes.of(suggestion["settings"])["parameters"] <= MOST
 
 
 def test_a_search_that_finds_nothing_small_enough_gives_up_in_one_line(
@@ -172,12 +181,70 @@ def test_several_objectives_are_told_and_rebuilt(
     again.run(1)
 
 
-def test_a_size_that_is_missing_is_a_failure(tmp_path: Path, prepared: PreparedData) -> None:
+def test_a_size_that_a_worker_leaves_out_is_known_all_the_same(
+    tmp_path: Path, prepared: PreparedData
+) -> None:
     session = Session(tmp_path, prepared, objective="val_mae,flops")
-    session.suggest()
+    settings = session.suggest()["settings"]
     last = {"trial": 0, "ended": True, "status": "finished", "epoch": 3, "val_mae": 1.0}
     session.searcher.on_trial_complete("ray", last | {"done": True})
-    assert session.recorded[0][:2] == ("failed", "flops is not a number on these days")
+    assert read_ledger(session.path).trials[0].sizes == session.sizes.of(settings)
+
+
+def test_latency_is_a_constraint_beside_parameters(tmp_path: Path, prepared: PreparedData) -> None:
+    limits = {"max_parameters": 2 * MOST, "max_latency_ms": MOST / 100}
+    session = Session(tmp_path, prepared, **limits)
+    session.run(6)
+    state = read_ledger(session.path)
+    assert state.num_ended == 6
+    first, *_ = state.with_status("infeasible")
+    assert first.reason == "960 parameters exceed --max-parameters 800; 9.6 ms exceed " + (
+        "--max-latency-ms 4.0"
+    )
+    assert session.recorded[0][2]["latency_ms"] == first.sizes["latency_ms"] == 9.6
+    for trial in state.trials.values():
+        size = trial.sizes["parameters"]
+        assert (trial.status == "finished") == (size <= MOST)
+        told = session.searcher.study.trials[trial.number]
+        excess = {"parameters": size - 2 * MOST, "latency_ms": (size - MOST) / 100}
+        assert told.constraints == pytest.approx(excess)
+    between = [one for one in state.trials.values() if MOST < one.sizes["parameters"] <= 2 * MOST]
+    assert all(one.reason.count("exceed") == 1 for one in between)
+    rebuilt = Session(tmp_path, prepared, **limits).searcher.study.trials
+    assert [one.constraints for one in rebuilt] == [
+        one.constraints for one in session.searcher.study.trials
+    ]
+
+
+def test_a_shape_is_timed_once_also_over_a_resume(tmp_path: Path, prepared: PreparedData) -> None:
+    objective = {"objective": "val_mae,parameters,latency_ms", "trials": 8, "sampler": "random"}
+    space = WIDTHS.with_fixed({name: "2" for name in WIDTHS.parameters if name.startswith("block")})
+    first = Session(tmp_path, prepared, space, **objective)
+    first.run(4)
+    again = Session(tmp_path, prepared, space, **objective)
+    again.time = lambda shape: 99.0  # type: ignore[method-assign]
+    again.run(4)
+    state = read_ledger(first.path)
+    assert len(first.timed) == len(set(first.timed)) == len(state.latencies)
+    assert not again.timed
+    for trial in state.trials.values():
+        size = trial.sizes["parameters"]
+        assert trial.values(("latency_ms", "parameters")) == [size / 100, size]
+    told = [one.values for one in again.searcher.study.trials]
+    assert told == [
+        trial.values(("val_mae", "parameters", "latency_ms")) for trial in state.trials.values()
+    ]
+
+
+def test_what_was_timed_for_the_plan_is_kept(tmp_path: Path, prepared: PreparedData) -> None:
+    session = Session(tmp_path, prepared, objective="val_mae,latency_ms")
+    shape = session.sizes.shape(WIDTHS.points()[0])
+    session.costs.note_latency(shape, 7.5)
+    session.costs.note_latency(shape, 8.5)
+    assert session.costs.of(WIDTHS.points()[0])["latency_ms"] == 7.5
+    assert not session.timed
+    (event,) = [json.loads(line) for line in session.path.read_text().splitlines()]
+    assert event["machine"]
 
 
 FEW = SearchSpace.from_json(

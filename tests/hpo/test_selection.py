@@ -186,3 +186,14 @@ def test_command_says_when_nothing_fits(storage: Path, run) -> None:
     answer = run("--dataset", "small", "--storage", str(storage), "--method", "stcd")
     assert answer.stdout == ""
     assert "no finished trial fits" in answer.stderr
+
+
+def test_latency_is_shown_where_a_sweep_asked_for_it(storage: Path, run) -> None:
+    make_sweep(storage, [record(0, 1.0, sweep="timed", latency_ms=3.456)])
+    rows = best("small", storage)
+    assert [row.get("latency_ms") for row in rows] == [3.456, *[None] * 4]
+    given = ("--dataset", "small", "--storage", str(storage))
+    table = run(*given).stdout.splitlines()
+    assert [line.split()[-1] for line in table[:3]] == ["ms", "3.46", "-"]
+    untimed = run(*given, "--method", "ord").stdout.splitlines()
+    assert untimed[0].split()[-1] == "parameters"

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+import hpo.space_fitting
 from core.errors import UserError
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, TEACHER_CHANNELS, STGCNConfig
 from hpo.parameters import Range
 from hpo.planning import Places, plan_sweep
 from hpo.search_space import SearchSpace, built_in_search_space
-from hpo.space_fitting import corners, fit_space, largest_sizes
+from hpo.space_fitting import corners, fit_space, largest_costs
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepPlan
 from hpo.trial_settings import StudentSizes
@@ -122,6 +123,8 @@ def test_a_share_held_on_purpose_must_keep_within_the_budget(small_data: Path) -
         ({"method": "stcd", "loss": "ord"}, r"--loss is for method prune, got method stcd"),
         ({"method": "stcd", "max_parameters": 500}, r"at least 960, .*got 500; .*--space widths"),
         ({"method": "ord", "objective": "val_mae,flops"}, r"different sizes, but all have 960"),
+        ({"method": "ord", "objective": "val_mae,latency_ms"}, r"different sizes, but all have"),
+        ({"max_latency_ms": 0.0}, r"--max-latency-ms must be above 0, got 0.0"),
         ({"objective": "val_mae,flops", "scheduler": "asha"}, r"asha judges by one objective, got"),
         ({"objective": "val_mae,flops", "sampler": "cmaes"}, r"cmaes takes one objective, got 2"),
     ],
@@ -161,6 +164,39 @@ def test_no_width_fits_a_budget_below_the_smallest_student(small_data: Path) -> 
     )
 
 
+def clock(shape: STGCNConfig, data: PreparedData) -> float:
+    """Stand in for ``shape_latency``: a millisecond per hundred parameters."""
+    return shape.parameters / 100
+
+
+def test_no_student_forecasts_faster_than_the_smallest(
+    small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hpo.space_fitting, "shape_latency", clock)
+    widths = {"space": "widths", "method": "stcd"}
+    message = r"--max-latency-ms must be at least 0.73, what the smallest student .* got 0.7; raise"
+    refuse(small_data, message, max_latency_ms=0.7, **widths)
+    refuse(
+        small_data,
+        "sampler random takes no constraints.*--max-latency-ms; choose tpe, nsga2",
+        max_latency_ms=2.0,
+        sampler="random",
+        **widths,
+    )
+    assert plan(small_data, max_latency_ms=0.8, **widths).config.max_latency_ms == 0.8
+
+
+def test_three_objectives_are_measured_against_the_largest_student(
+    small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hpo.space_fitting, "shape_latency", clock)
+    planned = plan(small_data, max_parameters=2000, objective="val_mae,parameters,latency_ms")
+    assert "pruning_ratio" in planned.space.parameters
+    assert list(planned.reference) == ["val_mae", "parameters", "latency_ms"]
+    assert planned.reference["latency_ms"] == 125.64 == planned.reference["parameters"] / 100
+    assert "latency_ms" not in plan(small_data, objective="val_mae,parameters").reference
+
+
 def test_corners_hold_every_parameters_ends() -> None:
     small, large = corners(built_in_search_space("widths"))
     assert (small["block2_out"], large["block2_out"]) == (1, 128)
@@ -174,6 +210,6 @@ def test_no_student_exceeds_the_base(channels: Any, prepared: PreparedData) -> N
     base = STGCNConfig(4, channels, prepared.history_steps)
     sizes = StudentSizes(SweepConfig("night", "prune", "small", epochs=8), prepared, base)
     space = fit_space(built_in_search_space("prune"), sizes)
-    largest = largest_sizes(space, sizes)
+    largest = largest_costs(space, sizes)
     assert largest["parameters"] == base.parameters
     assert all(sizes.of(corner)["flops"] < largest["flops"] for corner in corners(space))

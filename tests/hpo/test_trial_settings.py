@@ -79,13 +79,6 @@ def test_sizes_are_those_of_the_network(settings: dict[str, int], prepared: Prep
     assert sizes == {"parameters": count_parameters(network), "flops": count_flops(network)}
 
 
-def test_the_excess_is_what_a_student_has_beyond_the_most(prepared: PreparedData) -> None:
-    parameters = StudentSizes(sweep(), prepared, None).of(WIDTHS)["parameters"]
-    for most, excess in [(parameters - 3, 3), (parameters, 0), (parameters + 5, -5)]:
-        assert StudentSizes(sweep(max_parameters=most), prepared, None).excess(WIDTHS) == excess
-    assert StudentSizes(sweep(), prepared, None).excess(WIDTHS) == 0
-
-
 def test_a_pruned_student_is_known_to_fit_before_it_is_pruned(prepared: PreparedData) -> None:
     base = STGCNConfig(4, PRUNING_BASE_CHANNELS, prepared.history_steps)
     config = sweep(method="prune", epochs=2)

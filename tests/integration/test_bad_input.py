@@ -92,8 +92,9 @@ MISTAKES = {
         sweep("--gpus-per-trial", "0.3"), r"needs 1 CPUs and 0\.3 GPUs, but .*--gpus-per-trial"
     ),
     "parts of GPUs": Mistake(sweep("--gpus-per-trial", "1.5"), r"at most 1 or a whole number"),
-    "negative GPUs": Mistake(sweep("--gpus-per-trial", "-1"), r"must not be negative"),
-    "no number of GPUs": Mistake(sweep("--gpus-per-trial", "nan"), r"must not be negative"),
+    "negative GPUs": Mistake(sweep("--gpus-per-trial", "-1"), r"must be auto, or not neg"),
+    "no number of GPUs": Mistake(sweep("--gpus-per-trial", "nan"), r"must be auto, or not neg"),
+    "words for GPUs": Mistake(sweep("--gpus-per-trial", "all"), r"takes a number or auto, got 'a"),
     "too many CPUs": Mistake(
         sweep("--cpus-per-trial", "999"), r"needs 999 CPUs and 0 GPUs, .*lower --cpus-per-trial"
     ),

@@ -27,7 +27,7 @@ from hpo.results import TrialRecord, read_records
 from hpo.search_space import built_in_search_space, load_search_space
 from hpo.searcher import LOST_WORKER, LedgerSearcher
 from hpo.selection import best
-from hpo.sweep import resume_sweep, run_sweep
+from hpo.sweep import SweepInterruptedError, resume_sweep, run_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
 from hpo.tuning import WORKER_DEATHS
@@ -162,6 +162,29 @@ def test_asha_prunes_what_learns_nothing_and_keeps_what_it_said(
     assert best.number in {0, 1}
 
 
+def test_asha_knows_after_a_resume_what_ran_before(
+    mixed: list[TrialRecord], places: Places, space_file: Path
+) -> None:
+    stopped: list[int] = []
+
+    def stop_after_two(state: SweepState) -> None:
+        if state.num_ended == 2 and not stopped:
+            stopped.append(state.num_begun)
+            signal.raise_signal(signal.SIGTERM)
+
+    settings = {"trials": 4, "epochs": 4, "scheduler": "asha", "max_concurrent": 1}
+    config = SweepConfig("halved", "none", "small", **settings)
+    with pytest.raises(SweepInterruptedError):
+        run_sweep(config, places, load_search_space(space_file), Watcher(stop_after_two))
+    # Alone, the third would be the best of its rung and run to its end.
+    ran = {
+        name: [(record.status, record.epochs, record.metrics) for record in records]
+        for name, records in (("through", mixed), ("twice", resume_sweep("halved", places)))
+    }
+    assert ran["through"][2][0] == "pruned"
+    assert ran["twice"] == ran["through"]
+
+
 def test_a_killed_worker_is_tried_again_from_its_checkpoint(
     mixed: list[TrialRecord],
     places: Places,
@@ -293,6 +316,42 @@ def test_widths_beyond_a_budget_are_never_trained(places: Places, teacher: Teach
     state = read_ledger(places.storage / "wide" / "ledger.jsonl")
     assert state.num_ended == 3
     assert resume_sweep("wide", places) == records
+
+
+def test_latency_is_weighed_and_only_the_best_student_kept(
+    places: Places, teacher: Teacher
+) -> None:
+    config = SweepConfig(
+        "quick",
+        "stcd",
+        "small",
+        trials=3,
+        epochs=1,
+        max_latency_ms=1e4,
+        objective="val_mae,parameters,latency_ms",
+        keep_checkpoints=1,
+    )
+    records = run_sweep(config, places, built_in_search_space("widths"))
+    folder = SweepFolder(places.storage / "quick")
+    state = read_ledger(folder.ledger_file)
+    assert [record.status for record in records] == ["finished"] * 3
+    assert [record.latency_ms for record in records] == [
+        state.trials[record.trial].sizes["latency_ms"] for record in records
+    ]
+    # The first two points have Table 1's widths; the largest student was timed for the plan.
+    assert records[0].latency_ms == records[1].latency_ms
+    assert len(state.latencies) == 3
+    assert folder.read_plan().reference["latency_ms"] in state.latencies.values()
+    best = min(records, key=lambda record: record.metrics["val_mae"]).trial
+    students = [folder.student(record.trial) for record in records]
+    assert [path.is_file() for path in students] == [number == best for number in range(3)]
+    # As after a crash between the end of a trial and a deletion.
+    other = next(path for path in students if not path.is_file())
+    other.write_bytes(students[best].read_bytes())
+    before = events(folder.path)
+    assert resume_sweep("quick", places) == records
+    assert [path.is_file() for path in students] == [number == best for number in range(3)]
+    assert events(folder.path) == before
 
 
 @pytest.mark.parametrize("scheduler", ["hyperband", "median"])

@@ -113,7 +113,8 @@ def test_a_trial_run_again_alone_gives_the_numbers_that_ray_gave(
     for what in (["0"], ["1", "--confirmation"]):
         assert run(["trial", "searched", *what, "--rerun", *storage]) == 0
         answer = json.loads(capsys.readouterr().out)
-        assert answer["rerun"] == {"same": True, "epochs": 2, "differences": []}
+        told = {"same": True, "epochs": 2, "differences": [], "restored": False}
+        assert answer["rerun"] == told
         assert answer["record"]["status"] == "finished"
 
 

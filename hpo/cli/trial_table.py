@@ -1,0 +1,92 @@
+"""How trials look: a state in, lines and a table out.
+
+Chooses what is shown where there is no room for all; prints nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from hpo.objectives import LATENCY
+
+if TYPE_CHECKING:
+    from hpo.ledger import SweepState, Trial
+    from hpo.sweep_config import SweepConfig
+    from hpo.sweep_store import SweepPlan
+
+
+def describe(trial: Trial, objective: str) -> str:
+    """Return a trial in one line: number, outcome, settings."""
+    if trial.status in {"failed", "infeasible"}:
+        return f"trial {trial.number} {trial.status}: {trial.reason}"
+    outcome = f"{objective} {trial.metrics[objective]:.4f}" if trial.metrics else trial.status
+    if trial.status == "pruned":
+        outcome += f" when stopped after epoch {max(trial.history, default=0)}"
+    return f"trial {trial.number} {outcome}: {settings_text(trial.settings)}"
+
+
+def settings_text(settings: dict[str, object]) -> str:
+    """Return settings as ``name=value``, numbers short."""
+    parts = (
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in settings.items()
+    )
+    return " ".join(parts)
+
+
+def trial_table(plan: SweepPlan, state: SweepState, most: int | None = None) -> Table:
+    """Return the trials as a table, the running and the newest ones if there are too many."""
+    objective = plan.config.metric
+    table = Table(box=None, pad_edge=False)
+    timed = ["ms"] if state.latencies else []
+    for heading in ("trial", "state", "epoch", objective, *timed, "settings"):
+        table.add_column(heading, justify="left" if heading == "settings" else "right")
+    best = state.best(objective)
+    for trial in _shown(state, most):
+        table.add_row(
+            str(trial.number),
+            trial.status,
+            _epochs(trial, plan.config),
+            _value(trial, objective),
+            *([_latency(trial)] if timed else []),
+            trial.reason or settings_text(trial.settings),
+            style="bold" if trial is best else None,
+        )
+    return table
+
+
+def failures_text(state: SweepState) -> str | None:
+    """Return how many trials failed and why the last one did; None if none has."""
+    failed = state.with_status("failed")
+    if not failed:
+        return None
+    return f"{len(failed)} failed, the last, trial {failed[-1].number}: {failed[-1].reason}"
+
+
+def _shown(state: SweepState, most: int | None) -> list[Trial]:
+    """Return all trials, or at most so many: those that run, then the newest."""
+    trials = list(state.trials.values())
+    if not most or len(trials) <= most:
+        return trials
+    running = state.with_status("running")[:most]
+    # What is never trained would push out what is.
+    ended = [trial for trial in trials if trial.status not in {"running", "infeasible"}]
+    newest = ended[max(0, len(ended) + len(running) - most) :]
+    return sorted([*newest, *running], key=lambda trial: trial.number)
+
+
+def _epochs(trial: Trial, config: SweepConfig) -> str:
+    # Pruned students are fine-tuned on top.
+    most = config.epochs + int(trial.settings.get("fine_tuning_epochs", 0))
+    return f"{max(trial.history, default=0)}/{most}"
+
+
+def _latency(trial: Trial) -> str:
+    return f"{trial.sizes[LATENCY]:.2f}" if LATENCY in trial.sizes else ""
+
+
+def _value(trial: Trial, objective: str) -> str:
+    metrics = trial.metrics or (trial.history[max(trial.history)] if trial.history else {})
+    return f"{metrics[objective]:.4f}" if objective in metrics else ""

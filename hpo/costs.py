@@ -1,0 +1,124 @@
+"""What a student will cost in, from its settings alone: sizes, latency, and what is too much, out.
+
+Latency is the processor time of one forecast, nine steps of 5 minutes, from one window: a fresh
+network of the student's shape on one CPU thread of the driver's machine, the shortest of many
+rounds (``core.profiling.forecast_latency``). It depends on the shape alone, so each shape is timed
+once in a sweep and noted in its ledger: equal shapes have equal latency, and a sweep that resumes,
+also on another machine, times none of them again. Numbers of different machines do not compare.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from core.experiments import new_network
+from core.preprocessing.prepare import PreparedData
+from core.profiling import forecast_latency
+from core.stgcn import STGCNConfig
+from hpo.ledger import Ledger
+from hpo.objectives import LATENCY
+from hpo.sweep_config import SweepConfig
+from hpo.trial_settings import Settings, StudentSizes
+
+Constraints = dict[str, float]
+"""Cost -> how much of it is too much; 0 or less fits."""
+LatencyOf = Callable[[STGCNConfig], float]
+
+_LIMITS = {
+    "parameters": ("max_parameters", "{:.0f} parameters", "--max-parameters {}"),
+    LATENCY: ("max_latency_ms", "{:.4g} ms", "--max-latency-ms {}"),
+}
+
+
+def shape_latency(shape: STGCNConfig, data: PreparedData) -> float:
+    """Time one forecast of a fresh network of this shape, in milliseconds."""
+    return forecast_latency(new_network(shape, data.graph_kernel, seed=0), data.horizon_steps)
+
+
+class StudentCosts:
+    """The costs of a sweep's students; of latencies those that the sweep asks for."""
+
+    def __init__(self, sizes: StudentSizes, ledger: Ledger, latency: LatencyOf | None = None):
+        """Know what ``ledger`` knows.
+
+        Args:
+            sizes: of the sweep's students.
+            ledger: notes latencies; open for writing unless all that will be asked for are there.
+            latency: times a shape; None: ``shape_latency``.
+        """
+        self._sizes, self._ledger = sizes, ledger
+        self._time = latency or (lambda shape: shape_latency(shape, sizes.data))
+
+    def of(self, settings: Settings) -> dict[str, float]:
+        """Return ``parameters`` and ``flops``, and ``latency_ms`` where the sweep asks for it.
+
+        Raises:
+            ConfigError: no student can come of these settings.
+        """
+        costs: dict[str, float] = {**self._sizes.of(settings)}
+        if asks_for_latency(self._sizes.config):
+            costs[LATENCY] = self._latency(self._sizes.shape(settings))
+        return costs
+
+    def excess(self, settings: Settings) -> Constraints:
+        """Return by how much the student exceeds each of the sweep's limits; empty without any.
+
+        Raises:
+            ConfigError: no student can come of these settings.
+        """
+        config = self._sizes.config
+        return excess_over(config, self.of(settings)) if limits_of(config) else {}
+
+    def note_latency(self, shape: STGCNConfig, milliseconds: float) -> None:
+        """Keep what was measured when the sweep was planned."""
+        widths = self._widths(shape)
+        if widths not in self._ledger.state.latencies:
+            measured = {"latency_ms": milliseconds, "machine": platform.node()}
+            self._ledger.append("timed", widths=widths, **measured)
+
+    def _latency(self, shape: STGCNConfig) -> float:
+        widths = self._widths(shape)
+        known = self._ledger.state.latencies
+        if widths not in known:
+            self.note_latency(shape, self._time(shape))
+        return known[widths]
+
+    @staticmethod
+    def _widths(shape: STGCNConfig) -> tuple[int, ...]:
+        # All else, also what the channels of a pruned student were, is the same within a sweep.
+        return tuple(len(kept) for kept in shape.kept_channels)
+
+
+def asks_for_latency(config: SweepConfig) -> bool:
+    """Whether a sweep minimises or limits latency."""
+    return LATENCY in config.objectives or config.max_latency_ms is not None
+
+
+def limits_of(config: SweepConfig) -> dict[str, float]:
+    """Return what a student of the sweep may cost at most."""
+    values = {cost: getattr(config, name) for cost, (name, _, _) in _LIMITS.items()}
+    return {cost: most for cost, most in values.items() if most is not None}
+
+
+def excess_over(config: SweepConfig, costs: Mapping[str, float]) -> Constraints:
+    """Return by how much known costs exceed the sweep's limits; 0 or less fits."""
+    limits = limits_of(config)
+    return {name: float(costs[name] - most) for name, most in limits.items() if name in costs}
+
+
+def limits_in_words(config: SweepConfig) -> str:
+    """Return the limits as ``at most 400 parameters and 3 ms``."""
+    return "at most " + " and ".join(
+        _LIMITS[name][1].format(most) for name, most in limits_of(config).items()
+    )
+
+
+def why_too_much(config: SweepConfig, costs: Mapping[str, Any]) -> str:
+    """Return which limits a student's costs exceed."""
+    return "; ".join(
+        f"{_LIMITS[name][1].format(costs[name])} exceed {_LIMITS[name][2].format(most)}"
+        for name, most in limits_of(config).items()
+        if costs[name] > most
+    )

@@ -1,0 +1,66 @@
+"""Which students of a sweep stay on the disk: its state in, files of the others deleted.
+
+With ``--keep-checkpoints K`` the best K stay: by the sweep's objective, with several objectives the
+Pareto front first. Trials that have not ended are never touched, nor those that an export or a
+confirmation came from. Whoever wants a deleted student trains it again (``hpo.rerun``). A crash
+before a deletion leaves a file too many, which goes when the sweep is next driven.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hpo.ledger import ENDED_STATUSES, SweepState, read_ledger
+from hpo.objectives import pareto_front
+from hpo.sweep_config import SweepConfig
+from hpo.sweep_store import SweepFolder
+
+_EXPORT = re.compile(r"\d+-trial-(\d+)(-run-\d+)?")
+
+
+class StudentKeeper:
+    """Deletes what need not be kept of one sweep, whose driver it belongs to."""
+
+    def __init__(self, folder: SweepFolder, config: SweepConfig) -> None:
+        """Delete nothing yet."""
+        self._folder, self._config = folder, config
+        self._gone: set[int] = set()
+        """Trials whose student is known to be absent: a long sweep has many."""
+
+    def tidy(self, state: SweepState) -> None:
+        """Delete the students of ended trials that are not kept; nothing without a limit.
+
+        Raises:
+            OSError: a file could not be deleted.
+        """
+        most = self._config.keep_checkpoints
+        if most is None:
+            return
+        best = best_trials(state, self._config.objectives)[:most]
+        ended = {trial.number for trial in state.with_status(*ENDED_STATUSES)}
+        for number in ended - self._gone - {*best} - self._referred_to(state):
+            self._folder.student(number).unlink(missing_ok=True)
+            self._gone.add(number)
+
+    def _referred_to(self, state: SweepState) -> set[int]:
+        names = [path.name for path in self._folder.exports.glob("*-trial-*")]
+        exported = {int(found[1]) for name in names if (found := _EXPORT.fullmatch(name))}
+        confirmation = read_ledger(self._folder.confirmation.ledger_file)
+        confirmed = [trial.settings for trial in confirmation.trials.values()]
+        return exported | {
+            trial.number for trial in state.trials.values() if trial.settings in confirmed
+        }
+
+
+def best_trials(state: SweepState, objectives: tuple[str, ...]) -> list[int]:
+    """Return the numbers of the finished trials, the best first.
+
+    With several objectives those that none dominates come before all others; both by the first
+    objective.
+    """
+    trials = sorted(
+        state.with_status("finished"), key=lambda trial: (trial.values(objectives), trial.number)
+    )
+    front = pareto_front([trial.values(objectives) for trial in trials])
+    ordered = front + [index for index in range(len(trials)) if index not in {*front}]
+    return [trials[index].number for index in ordered]

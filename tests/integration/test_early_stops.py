@@ -1,0 +1,59 @@
+"""SIGTERM before a sweep has a trial: what the teacher says is still being built."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import hpo.driving
+import hpo.sweep
+from hpo.cli.main import run
+from hpo.planning import Places, plan_sweep
+from hpo.sweep_config import SweepConfig
+from hpo.sweep_store import SweepFolder
+
+
+@contextmanager
+def no_cluster(address: str) -> Iterator[dict[str, float]]:
+    """Stand in for Ray: nothing gets as far as a trial here."""
+    yield {"CPU": 2.0}
+
+
+@pytest.fixture
+def slow_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Targets that take for ever; the machine is taken away meanwhile."""
+
+    def build(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+        raise AssertionError("SIGTERM did not stop it")
+
+    monkeypatch.setattr(hpo.driving, "build_targets", build)
+    monkeypatch.setattr(hpo.sweep, "cluster", no_cluster)
+
+
+@pytest.mark.parametrize("command", ["sweep", "resume"])
+@pytest.mark.usefixtures("slow_targets")
+def test_sigterm_while_targets_are_built_leaves_a_sweep_to_go_on_with(
+    command: str, traffic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = SweepFolder(tmp_path / "runs" / "night")
+    arguments = ["none", "--dataset", "small", "--name", "night", "--data", str(traffic)]
+    if command == "resume":
+        config = SweepConfig("night", "none", "small")
+        folder.write_plan(plan_sweep(config, Places(traffic, folder.storage))[0])
+        arguments = ["night"]
+    before = signal.getsignal(signal.SIGTERM)
+    assert run([command, *arguments, "--storage", str(folder.storage)]) == 130
+    out, err = capsys.readouterr()
+    assert err.splitlines() == ["night is stopped; next: hpo resume night", "hpo: interrupted"]
+    assert not out
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert folder.plan_file.exists()
+    assert not folder.is_driven()
