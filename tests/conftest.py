@@ -15,6 +15,9 @@ if not torch.cuda.is_available():
     # Before anything imports triton: its kernels then run on the CPU, in an interpreter.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# Before any console is made: tests say themselves how wide it is.
+os.environ.pop("COLUMNS", None)
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

@@ -58,7 +58,7 @@ def best(
     console.print(_table(rows, metric))
     for row in rows:
         line = f"{row['rank']}: {settings_text(row['config'])}; {_standing(row['confirmed'])}"
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     if rows[0]["confirmed"] is None:
         console.print(f"next: hpo confirm {rows[0]['sweep']}", highlight=False)
         console.print(f"      hpo export {rows[0]['sweep']} --top 1", highlight=False)

@@ -114,7 +114,8 @@ def _show(name: str, ranked: list[Confirmed]) -> None:
         )
     console.print(table)
     for rank, one in enumerate(ranked, start=1):
-        console.print(f"{rank}: {settings_text(one.trial.settings)}", highlight=False)
+        line = f"{rank}: {settings_text(one.trial.settings)}"
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"next: hpo export {name} --top 1", highlight=False)
 
 
