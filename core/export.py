@@ -109,10 +109,7 @@ def export_student(
         ExportError: a file forecasts something else than PyTorch.
     """
     forecasters = make_forecasters(model, data.scaler, data.horizon_steps)
-    parity = measure_parity(
-        forecasters, model, data.scaler, data.horizon_steps, validation_stretches(data)
-    )
-    _check_parity(folder, parity, data.card.unit)
+    parity = _checked_parity(forecasters, model, data, folder.name)
     manifest = _manifest(model, data, facts, parity)
     manifest["latency"] = measure_speed(
         forecasters["model.onnx"], data.history_steps, data.card.num_sensors
@@ -154,14 +151,19 @@ def open_export(folder: Path) -> Export:
     return Export(folder, manifest, card, Scaler(**manifest["scaler"]), model)
 
 
-def _check_parity(folder: Path, parity: Mapping[str, Parity], unit: str) -> None:
-    for name, one in parity.items():
+def _checked_parity(
+    forecasters: Mapping[str, bytes], model: STGCN, data: PreparedData, name: str
+) -> dict[str, Parity]:
+    stretches, found = validation_stretches(data), {}
+    for file, one in measure_parity(forecasters, model, data.scaler, data.horizon_steps, stretches):
         if not one.holds:
             raise ExportError(
-                f"an exported forecaster must be within {one.tolerance:.2g} {unit} of PyTorch, "
-                f"but {name} of {folder.name} is {one.max_difference:.2g} away; "
+                f"an exported forecaster must be within {one.tolerance:.2g} {data.card.unit} of "
+                f"PyTorch, but {file} of {name} is {one.max_difference:.2g} away; "
                 "export another trial"
             )
+        found[file] = one
+    return found
 
 
 def _manifest(

@@ -7,7 +7,7 @@ made up, is the caller's choice.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,24 +84,22 @@ def measure_parity(
     scaler: Scaler,
     horizon_steps: int,
     stretches: Stretches,
-) -> dict[str, Parity]:
-    """Compare ``model.onnx``, ``live.onnx`` and ``model.pt2`` with PyTorch's roll-out.
+) -> Iterator[tuple[str, Parity]]:
+    """Compare ``model.onnx``, ``live.onnx`` and ``model.pt2`` with PyTorch's roll-out, in turn.
 
-    Returns:
-        One parity per name in ``files``.
+    Yields:
+        Name and parity of one of ``files`` after the other.
     """
     model = copy.deepcopy(model).cpu().eval()
     reference = _unscaled(model, scaler, horizon_steps, stretches)
     precise = [stretch.double() for stretch in stretches]
     exact = _unscaled(copy.deepcopy(model).double(), scaler, horizon_steps, precise)
     rounding = float(np.abs(exact - reference).max())
-    found = {}
     for name, content in files.items():
         actual = _forecasts(name, content, model.config.history_steps, scaler, stretches)
         difference = np.abs(actual.astype(np.float64) - reference)
         largest, mean = float(difference.max()), float(difference.mean())
-        found[name] = Parity(largest, mean, rounding, windows=len(reference))
-    return found
+        yield name, Parity(largest, mean, rounding, windows=len(reference))
 
 
 def _unscaled(

@@ -77,5 +77,5 @@ def stand_in_forecasters(monkeypatch: pytest.MonkeyPatch) -> None:
     parity = {name: Parity(0.0, 0.0, 0.0, 82) for name in names}
     files = dict.fromkeys(names, b"forecaster")
     monkeypatch.setattr(core.export, "make_forecasters", lambda *_: files)
-    monkeypatch.setattr(core.export, "measure_parity", lambda *_: parity)
+    monkeypatch.setattr(core.export, "measure_parity", lambda *_: parity.items())
     monkeypatch.setattr(core.export, "measure_speed", lambda *_: speed)
