@@ -36,6 +36,8 @@ def show_verified(folder: Path, data: Path, output: Format, *, alone: bool) -> N
     if output is Format.json:
         print_json(answer)
         return
+    title = f"difference from PyTorch over {answer['windows']} windows"
+    console.print(title, highlight=False, soft_wrap=True)
     console.print(_table(answer))
     console.print(
         f"{folder}: whole; schema, checksums, {answer['sensors']} sensors, opset "
@@ -92,7 +94,7 @@ def _table(answer: dict[str, Any]) -> Table:
 
     unit = answer["unit"]
     columns = ("", "windows", f"largest, {unit}", f"mean, {unit}", f"may be, {unit}")
-    table = Table(title=f"difference from PyTorch, {answer['windows']} windows", box=None)
+    table = Table(box=None, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left")
     for name, one in answer["parity"].items():

@@ -91,6 +91,8 @@ def forecast(
     if out is not None:
         write_bytes(out, _encoded(found, chosen))
     elif chosen is ForecastFormat.table:
+        where = f"row {found.at}" if isinstance(found.at, int) else str(found.at)
+        console.print(f"{found.unit} after {where}", highlight=False, soft_wrap=True)
         console.print(_table(found))
     else:
         print(_encoded(found, chosen).decode(), end="")
@@ -153,8 +155,7 @@ def _table(found: Forecast) -> Table:
     heads = [f"+{after} min" for after in found.minutes]
     if found.times is not None:
         heads = [time.strftime("%H:%M") for time in found.times]
-    where = f"row {found.at}" if isinstance(found.at, int) else str(found.at)
-    table = Table(title=f"{found.unit} after {where}", title_justify="left", box=None)
+    table = Table(box=None, pad_edge=False)
     table.add_column("sensor")
     for head in heads:
         table.add_column(head, justify="right")
