@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks import exported_students
 from benchmarks.measuring import compared, timed
 from benchmarks.problem import (
     NUM_SENSORS,
@@ -131,4 +132,14 @@ CASES = (
         teacher_epoch,
     ),
     Case("trial-memory", "private memory per further STCD trial", "<= 150 MB", trial_memory),
+    *(
+        Case(
+            f"export-{windows}-windows-{threads}-threads",
+            "teacher in PyTorch / exported student in ONNX Runtime, nine steps",
+            ">= 30" if windows > 1 else "beyond the paper's 6",
+            functools.partial(exported_students.speed, windows=windows, threads=threads),
+        )
+        for windows in (1, 1140)
+        for threads in (1, 2)
+    ),
 )
