@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks import exported_students
 from benchmarks.measuring import compared, timed
 from benchmarks.problem import (
     NUM_SENSORS,
@@ -167,5 +168,15 @@ CASES = (
         "random search / TPE with ASHA: trials and epochs until within 1 % of the best, 5 repeats",
         "is reported",
         tpe_against_random,
+    ),
+    *(
+        Case(
+            f"export-{windows}-windows-{threads}-threads",
+            "teacher in PyTorch / exported student in ONNX Runtime, nine steps",
+            ">= 30" if windows > 1 else "beyond the paper's 6",
+            functools.partial(exported_students.speed, windows=windows, threads=threads),
+        )
+        for windows in (1, 1140)
+        for threads in (1, 2)
     ),
 )

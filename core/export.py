@@ -1,7 +1,10 @@
 """A trained student in, a folder that anyone can take away out, and back.
 
     model.onnx            the forecaster (``core.onnx_forecaster``), for any ONNX runtime
-    model.safetensors     the weights, for this project
+    live.onnx             the same, one new row of readings at a time
+    model.pt2             the same as ``model.onnx``, as a ``torch.export`` program
+    model.safetensors     the weights, to train on
+    config.json           the shape of the network they belong to, and its scaler
     graph.safetensors     the adjacency between its sensors [N, N]
     manifest.json         what it is, how good it is, where it comes from, checksums of the others
 
@@ -11,10 +14,11 @@ elsewhere; judging an export on new readings is in ``core.export_evaluation``.
 
 from __future__ import annotations
 
-import json
-import math
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +29,31 @@ from numpy.typing import NDArray
 from core.checkpoint import load_file, load_model, save_file, save_model
 from core.datasets.dataset import DatasetCard
 from core.errors import ExportError, UserError
+from core.export_readings import MAX_GAP_MINUTES
 from core.files import folder_written_aside, sha256_of_file, write_bytes, write_json
+from core.forecaster import new_state, state_rows
 from core.forecasting import evaluate, repeat_last
 from core.graph import chebyshev_stack
-from core.onnx_forecaster import OPSET, Parity, measure_parity, to_onnx
+from core.manifest import (
+    AGAIN,
+    FILES,
+    MANIFEST_VERSION,
+    Manifest,
+    card_of,
+    check_files,
+    plain_numbers,
+    read_manifest,
+)
+from core.onnx_forecaster import OPSET, to_onnx
+from core.onnx_running import measure_speed
+from core.parity import Parity, measure_parity, validation_stretches
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData
 from core.preprocessing.scaling import Scaler
 from core.profiling import count_flops, count_parameters
+from core.program_file import to_program
 from core.stgcn import STGCN
 
-MANIFEST_VERSION = 1
-FILES = ("model.onnx", "model.safetensors", "graph.safetensors")
-_AGAIN = "export the student again"
-Manifest = dict[str, Any]
+_PACKAGES = ("stgcn-student-search", "torch", "onnx", "onnxruntime", "numpy")
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,8 @@ class StudentFacts:
     """Where it comes from: sweep, trial, teacher, versions, command."""
     teacher_test: Mapping[str, float] | None = None
     """Its teacher's test errors, for comparison."""
+    over_seeds: Mapping[str, Mapping[str, float | None]] | None = None
+    """Mean and spread of every validation error over fresh seeds, where it was confirmed."""
 
 
 @dataclass(frozen=True)
@@ -88,24 +106,31 @@ def export_student(
         facts: what is known of it.
 
     Raises:
-        ExportError: ONNX Runtime forecasts something else than PyTorch.
+        ExportError: a file forecasts something else than PyTorch.
     """
-    content = to_onnx(model, data.scaler, data.horizon_steps)
-    parity = measure_parity(content, model, data)
-    if not parity.holds:
-        raise ExportError(
-            f"an exported forecaster must be within {parity.tolerance:.2g} {data.card.unit} of "
-            f"PyTorch, but {folder.name} is {parity.max_difference:.2g} away; export another trial"
-        )
+    forecasters = make_forecasters(model, data.scaler, data.horizon_steps)
+    parity = _checked_parity(forecasters, model, data, folder.name)
+    manifest = _manifest(model, data, facts, parity)
+    manifest["latency"] = measure_speed(
+        forecasters["model.onnx"], data.history_steps, data.card.num_sensors
+    )
     with folder_written_aside(folder) as aside:
-        write_bytes(aside / "model.onnx", content)
+        for name, content in forecasters.items():
+            write_bytes(aside / name, content)
         save_model(aside / "model.safetensors", model, {})
+        config = {"network": model.config.to_json(), "scaler": asdict(data.scaler)}
+        write_json(aside / "config.json", config)
         graph = {"adjacency": torch.from_numpy(np.array(adjacency))}
         save_file(aside / "graph.safetensors", graph, {"graph": data.card.graph})
-        manifest = _manifest(model, data, facts, parity)
         manifest["files"] = {name: sha256_of_file(aside / name) for name in FILES}
         write_json(aside / "manifest.json", manifest)
-    return read_manifest(folder)
+        return read_manifest(aside)
+
+
+def make_forecasters(model: STGCN, scaler: Scaler, horizon_steps: int) -> dict[str, bytes]:
+    """Return the files that forecast by themselves, by name."""
+    program = to_program(model, scaler, horizon_steps)
+    return {**to_onnx(model, scaler, horizon_steps), "model.pt2": program}
 
 
 def open_export(folder: Path) -> Export:
@@ -115,90 +140,101 @@ def open_export(folder: Path) -> Export:
         ExportError: it is incomplete, damaged or of another version.
     """
     manifest = read_manifest(folder)
-    _check_files(folder, manifest)
+    check_files(folder, manifest)
+    card = card_of(manifest, folder)
     try:
-        card = dict(manifest["dataset"])
-        del card["fingerprint"]
-        card["split"], card["sensor_ids"] = tuple(card["split"]), tuple(card["sensor_ids"])
         adjacency = load_file(folder / "graph.safetensors")[0]["adjacency"].numpy()
         kernel = chebyshev_stack(adjacency, manifest["network"]["chebyshev_order"])
         model, _ = load_model(folder / "model.safetensors", kernel)
-        scaler = Scaler(**manifest["scaler"])
-        return Export(folder, manifest, DatasetCard(**card), scaler, model)
-    except (KeyError, TypeError, UserError) as error:
-        raise ExportError(f"{folder} must be a whole export: {error}; {_AGAIN}") from error
+    except (KeyError, UserError) as error:
+        raise ExportError(f"{folder} must be a whole export: {error}; {AGAIN}") from error
+    return Export(folder, manifest, card, Scaler(**manifest["scaler"]), model)
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an export folder, without checking the files beside it.
-
-    Raises:
-        ExportError: there is none, or it is damaged or of another version.
-    """
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text())
-        version = manifest["version"]
-    except (OSError, UnicodeError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ExportError(
-            f"{folder} must be an export folder with a manifest.json: {error}; check the path, "
-            f"or {_AGAIN}"
-        ) from error
-    if version != MANIFEST_VERSION:
-        raise ExportError(
-            f"{path} must be of version {MANIFEST_VERSION}, got version {version}; {_AGAIN}"
-        )
-    return dict(manifest)
-
-
-def plain_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Return ``values`` for JSON, which knows no NaN: None where nothing could be judged."""
-    return {name: None if math.isnan(value) else value for name, value in values.items()}
-
-
-def _check_files(folder: Path, manifest: Manifest) -> None:
-    recorded = manifest.get("files", {})
-    for name in FILES:
-        path = folder / name
-        if not path.is_file():
-            raise ExportError(f"an export must hold {name}, but {folder} has none; {_AGAIN}")
-        if sha256_of_file(path) != recorded.get(name):
+def _checked_parity(
+    forecasters: Mapping[str, bytes], model: STGCN, data: PreparedData, name: str
+) -> dict[str, Parity]:
+    stretches, found = validation_stretches(data), {}
+    for file, one in measure_parity(forecasters, model, data.scaler, data.horizon_steps, stretches):
+        if not one.holds:
             raise ExportError(
-                f"{path} must be the file that was exported, but its checksum differs from the "
-                f"manifest's; {_AGAIN}"
+                f"an exported forecaster must be within {one.tolerance:.2g} {data.card.unit} of "
+                f"PyTorch, but {file} of {name} is {one.max_difference:.2g} away; "
+                "export another trial"
             )
+        found[file] = one
+    return found
 
 
-def _manifest(model: STGCN, data: PreparedData, facts: StudentFacts, parity: Parity) -> Manifest:
-    test = {
-        "student": plain_numbers(evaluate(model, data, "test")),
-        "repeat_last": plain_numbers(repeat_last(data, "test")),
-    }
-    if facts.teacher_test is not None:
-        test["teacher"] = plain_numbers(facts.teacher_test)
+def _manifest(
+    model: STGCN, data: PreparedData, facts: StudentFacts, parity: Mapping[str, Parity]
+) -> Manifest:
+    seeds = facts.over_seeds
     return {
         "version": MANIFEST_VERSION,
         "history_steps": data.history_steps,
         "horizon_steps": data.horizon_steps,
         "horizon_minutes": list(HORIZON_MINUTES),
+        "max_gap_minutes": MAX_GAP_MINUTES,
+        "units": _units(data.card.unit),
         "settings": dict(facts.settings),
         "network": model.config.to_json(),
         "parameters": count_parameters(model),
         "flops": count_flops(model),
         "scaler": asdict(data.scaler),
         "dataset": {**asdict(data.card), "fingerprint": data.fingerprint},
-        "metrics": {"validation": plain_numbers(facts.validation), "test": test},
-        "onnx": _onnx_facts(data, parity),
+        "metrics": {
+            "validation": plain_numbers(facts.validation),
+            "test": _test_errors(model, data, facts),
+            "over_seeds": None if seeds is None else {name: dict(seeds[name]) for name in seeds},
+        },
+        **_forecaster_facts(model, data, parity),
         "lineage": dict(facts.lineage),
+        "exported": _exported(),
     }
 
 
-def _onnx_facts(data: PreparedData, parity: Parity) -> dict[str, Any]:
-    sensors = data.card.num_sensors
+def _units(unit: str) -> dict[str, str]:
+    return {"readings": unit, "mae": unit, "rmse": unit, "mape": "%", "latency": "ms"}
+
+
+def _test_errors(model: STGCN, data: PreparedData, facts: StudentFacts) -> dict[str, Any]:
+    test = {
+        "student": plain_numbers(evaluate(model, data, "test")),
+        "repeat_last": plain_numbers(repeat_last(data, "test")),
+    }
+    if facts.teacher_test is not None:
+        test["teacher"] = plain_numbers(facts.teacher_test)
+    return test
+
+
+def _exported() -> dict[str, Any]:
+    versions = {name: version(name) for name in _PACKAGES}
+    versions["python"] = platform.python_version()
+    return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions}
+
+
+def _forecaster_facts(
+    model: STGCN, data: PreparedData, parity: Mapping[str, Parity]
+) -> dict[str, Any]:
+    N, unit = data.card.num_sensors, data.card.unit
+    state = list(new_state(model).shape)
+    measured = {name: {**asdict(one), "tolerance": one.tolerance} for name, one in parity.items()}
+    windows = {
+        "input": {"readings": ["batch", data.history_steps, N]},
+        "output": {"forecast": ["batch", data.horizon_steps, N]},
+    }
+    live = {
+        "input": {"reading": [N], "state": state},
+        "output": {"forecast": [data.horizon_steps, N], "next_state": state},
+        "note": f"float32, readings in {unit}, without gaps; the state starts as zeros, forecasts "
+        f"are NaN until {data.history_steps} rows have come",
+        "state": [asdict(rows) for rows in state_rows(model)],
+        "parity": measured["live.onnx"],
+    }
+    note = f"float32, both in {unit}; fill gaps before"
     return {
-        "opset": OPSET,
-        "input": {"readings": ["batch", data.history_steps, sensors]},
-        "output": {"forecast": ["batch", data.horizon_steps, sensors]},
-        "note": f"float32, both in {data.card.unit}; fill gaps before",
-        "parity": {**asdict(parity), "tolerance": parity.tolerance},
+        "onnx": {"opset": OPSET, **windows, "note": note, "parity": measured["model.onnx"]},
+        "live": {"opset": OPSET, **live},
+        "program": {"torch": torch.__version__, **windows, "parity": measured["model.pt2"]},
     }

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core.datasets.tables import is_counting
 from core.errors import ExportError
-from core.export import Export, plain_numbers
+from core.export import Export
+from core.export_readings import check_sensors
 from core.forecasting import add_stretch, new_errors
+from core.manifest import plain_numbers
 from core.metrics import METRICS, ForecastErrors
 from core.preprocessing.gaps import interpolate_gaps
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData
@@ -48,7 +49,7 @@ def evaluate_export(
     Raises:
         ExportError: the readings do not fit the export.
     """
-    _check_sensors(export, readings, sensor_ids)
+    check_sensors(export.card, readings, sensor_ids)
     data = _prepare(export, readings)
     errors = new_errors(data)
     for stretch in _stretches(export, len(readings), days):
@@ -67,28 +68,6 @@ def _by_metric(errors: ForecastErrors) -> dict[str, Any]:
         metric: {str(at): values[f"{metric}_{at}"] for at in HORIZON_MINUTES} for metric in METRICS
     }
     return {**by_metric, "windows": errors.windows}
-
-
-def _check_sensors(
-    export: Export, readings: NDArray[np.float32], sensor_ids: Sequence[str] | None
-) -> None:
-    trained = export.card.sensor_ids
-    if readings.ndim != 2 or readings.shape[1] != len(trained):
-        raise ExportError(
-            f"readings must have a column for each of the {len(trained)} sensors the student was "
-            f"trained on, got shape {list(readings.shape)}; give readings of the same sensors"
-        )
-    if sensor_ids is None or is_counting(trained) or tuple(sensor_ids) == trained:
-        return
-    pairs = enumerate(zip(sensor_ids, trained, strict=True))
-    column, (came, wanted) = next(pair for pair in pairs if pair[1][0] != pair[1][1])
-    advice = "put the columns into the order of the manifest's sensor_ids"
-    if set(sensor_ids) != set(trained):
-        advice = "give readings of the same sensors"
-    raise ExportError(
-        f"readings must have the sensors the student was trained on, in their order, but column "
-        f"{column} is {came!r} instead of {wanted!r}; {advice}"
-    )
 
 
 def _prepare(export: Export, readings: NDArray[np.float32]) -> PreparedData:

@@ -59,8 +59,9 @@ class Features:
 Columns = Float[Tensor, "B T C N"]
 """Signals as they lie inside the network: what one time step's layers touch is side by side."""
 
-Tails = Sequence[OtherSignal]
-"""Per temporal layer the last kernel_size - 1 input columns [B, kernel_size - 1, C, N]."""
+Tails = Sequence[OtherSignal | None]
+"""Per temporal layer the last kernel_size - 1 input columns [B, kernel_size - 1, C, N]; None where
+there are none yet, or a layer of kernel_size 1 needs none."""
 
 
 class TemporalConvolution(nn.Module):
@@ -105,7 +106,7 @@ class TemporalConvolution(nn.Module):
     def _convolve(self, columns: Tensor) -> Tensor:
         B, T, C, N = columns.shape
         steps = T - self.kernel_size + 1
-        taps = [columns[:, tap : tap + steps] for tap in range(self.kernel_size)]
+        taps = [columns.narrow(1, tap, steps) for tap in range(self.kernel_size)]
         seen = torch.cat(taps, dim=2).view(B * steps, self.kernel_size * C, N)
         weight = self.weight if self.join is None else self.weight + self.join
         mixed = _mix_channels(weight.flatten(1), seen, self.bias[None, :, None])
@@ -115,7 +116,8 @@ class TemporalConvolution(nn.Module):
         """Add the residual to ``value``, unless it came with the weights."""
         if self.join is not None:
             return value
-        residual = columns[:, self.kernel_size - 1 :]
+        first = self.kernel_size - 1
+        residual = columns.narrow(1, first, columns.shape[1] - first)
         if self.residual is not None:
             return value + self.residual @ residual
         missing = self.out_channels - residual.shape[2]
@@ -330,7 +332,7 @@ class STGCN(nn.Module):
         """Cut from the inputs that ``stream`` returned what its next call needs."""
         sizes = self.temporal_kernel_sizes
         return [
-            columns[:, columns.shape[1] - size + 1 :]
+            columns.narrow(1, columns.shape[1] - size + 1, size - 1)
             for columns, size in zip(inputs, sizes, strict=True)
         ]
 

@@ -63,8 +63,19 @@ class Confirmed:
             "failed": self.failed,
         }
 
+    def spreads(self) -> dict[str, dict[str, float | None]]:
+        """Return mean and spread of every metric that all finished runs have."""
+        runs = [run.metrics for run in self.finished]
+        shared = [name for name in runs[0] if all(name in run for run in runs)] if runs else []
+        return {name: _spread([run[name] for run in runs]) for name in shared}
+
     def _errors(self) -> list[float]:
         return [run.metrics[self.metric] for run in self.finished]
+
+
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "spread": spread, "runs": len(values)}
 
 
 def confirmed(folder: SweepFolder, ranked: Sequence[TrialRecord], metric: str) -> list[Confirmed]:

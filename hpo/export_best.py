@@ -21,9 +21,10 @@ from typing import Any
 from core.checkpoint import load_model
 from core.datasets.loading import load_dataset
 from core.errors import ConfigError, ExportError
-from core.export import StudentFacts, export_student, open_export, read_manifest
+from core.export import StudentFacts, export_student, open_export
 from core.files import folder_written_aside, writable_folder
 from core.forecasting import evaluate
+from core.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
 from core.teachers import open_teacher, teacher_folder
 from hpo.confirmation import Confirmed, confirmed
@@ -223,7 +224,11 @@ class _ExportedSweep:
         model, _ = load_model(self._student(winner), self.data.graph_kernel)
         settings = {"method": record.method, **record.configuration}
         dataset = load_dataset(Path(self.plan.data_folder), record.dataset)
-        facts = StudentFacts(settings, record.metrics, self._lineage(winner), self.teacher_test)
+        own = winner.confirmed
+        spreads = None if own is None else own.spreads()
+        facts = StudentFacts(
+            settings, record.metrics, self._lineage(winner), self.teacher_test, spreads
+        )
         export_student(path, model, self.data, dataset.adjacency, facts)
 
     def _lineage(self, winner: _Winner) -> dict[str, Any]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from core.datasets.dataset import Dataset
 from core.datasets.synthetic import build_synthetic
+
+if TYPE_CHECKING:
+    from tests.small_exports import Exported
 
 if not torch.cuda.is_available():
     # Before anything imports triton: its kernels then run on the CPU, in an interpreter.
@@ -35,3 +39,11 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Synthetic traffic of 6 sensors, split 3/1/1, with gaps."""
     folder = tmp_path_factory.mktemp("data") / "tiny"
     return build_synthetic(folder, seed=1, num_sensors=6, split=(3, 1, 1))
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """An exported student; it is converted for real, so tests share one and change copies."""
+    from tests.small_exports import make_export
+
+    return make_export(tmp_path_factory.mktemp("exports"))

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
+import core.export
 from core.datasets.dataset import Dataset, open_dataset, save_dataset
 from core.experiments import new_network
+from core.parity import Parity
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCN, STUDENT_CHANNELS, STGCNConfig
 
 SENSORS = ("north", "east", "south", "west", "middle")
 ROWS_PER_DAY = 96
 SPLIT = (3, 1, 2)
+LINEAGE: dict[str, Any] = {
+    "dataset": "small",
+    "dataset_fingerprint": "d" * 16,
+    "teacher_fingerprint": None,
+    "sweep": "first",
+    "trial": 7,
+    "seed": 11,
+    "versions": {"stgcn-student-search": "0.1.0", "torch": "2"},
+    "command": "hpo sweep ord",
+}
+"""What a manifest must tell of where a student comes from."""
 WINDOWS_PER_DAY = ROWS_PER_DAY - 14
 """Quarter-hours: 12 rows of history, 3 of horizon."""
 
@@ -45,3 +60,22 @@ def make_student(data: PreparedData, seed: int = 0) -> STGCN:
     """A student of Table 1's widths with fresh weights."""
     config = STGCNConfig(data.card.num_sensors, STUDENT_CHANNELS, data.history_steps)
     return new_network(config, data.graph_kernel, seed)
+
+
+def stand_in_forecasters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare exports the conversion and what is measured of it; ``core.export`` tests both."""
+    names = ("model.onnx", "live.onnx", "model.pt2")
+    speed = {
+        "measured": "nothing",
+        "runtime": "none",
+        "threads": 1,
+        "machine": "somewhere",
+        "system": "some",
+        "cpus": 1,
+        "milliseconds": {"1": {"rounds": 1, "p10": 1.0, "p50": 1.0, "p90": 1.0}},
+    }
+    parity = {name: Parity(0.0, 0.0, 0.0, 82) for name in names}
+    files = dict.fromkeys(names, b"forecaster")
+    monkeypatch.setattr(core.export, "make_forecasters", lambda *_: files)
+    monkeypatch.setattr(core.export, "measure_parity", lambda *_: parity.items())
+    monkeypatch.setattr(core.export, "measure_speed", lambda *_: speed)

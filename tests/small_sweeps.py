@@ -38,7 +38,7 @@ def record(trial: int, val_mae: float, **changes: Any) -> TrialRecord:
         "teacher_fingerprint": None,
         "space_fingerprint": "s" * 16,
         "student": None,
-        "versions": {"torch": "2"},
+        "versions": {"stgcn-student-search": "0", "torch": "2"},
         "machine": "somewhere",
     }
     return TrialRecord(**{**fields, **changes})

@@ -30,3 +30,13 @@ def interpolate_gaps(readings: NDArray[np.float32]) -> NDArray[np.float32]:
             )
         filled[~known, sensor] = np.interp(steps[~known], steps[known], readings[known, sensor])
     return filled
+
+
+def longest_gap(missing: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return first step and length of the longest run of True in ``missing`` [T]."""
+    edges = np.flatnonzero(np.diff(missing.astype(np.int8), prepend=0, append=0))
+    starts, lengths = edges[::2], edges[1::2] - edges[::2]
+    if not len(starts):
+        return 0, 0
+    longest = int(lengths.argmax())
+    return int(starts[longest]), int(lengths[longest])

@@ -13,12 +13,12 @@ import typer
 
 from hpo.cli.options import AnswerFormat, Array, Channel, Header, MissingValue, TimeColumn
 from hpo.cli.output import Format, console, error_console, print_json
+from hpo.cli.readings_source import source_like
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from core.datasets.dataset import DatasetCard
-    from core.datasets.readings_files import ReadingsSource
 
 
 def evaluate(
@@ -53,28 +53,13 @@ def evaluate(
         "header": header,
     }
     wanted = None if days is None else _parse_days(days)
-    table = read_readings(_source(readings, options, export.card))
+    table = read_readings(source_like(readings, options, export.card))
     errors = evaluate_export(export, table.values, wanted, table.sensor_ids)
     _warn_of_training_days(readings, export.card, wanted)
     if output is Format.json:
         print_json(errors)
     else:
         console.print(_table(errors, export.card.unit))
-
-
-def _source(readings: Path, options: dict[str, Any], card: DatasetCard) -> ReadingsSource:
-    """Read a file of the same kind as the student's own data were read, another one plainly."""
-    from core.datasets.readings_files import ReadingsSource
-
-    kinds = {Path(name).suffix.lower() for name in list(card.sources)[:1]}
-    same_kind = readings.suffix.lower() in kinds
-    recorded = {
-        name: value
-        for name, value in card.settings.items()
-        if name in options and (same_kind or name == "missing_value")
-    }
-    given = {name: value for name, value in options.items() if value is not None}
-    return ReadingsSource(readings=readings, **{**recorded, **given})
 
 
 def _parse_days(text: str) -> tuple[int, int]:

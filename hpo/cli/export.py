@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage
+from hpo.cli.export_verify import show_verified
+from hpo.cli.options import DATA, STORAGE, Address, AnswerFormat, DataFolder, Storage
 from hpo.cli.output import Format, console, error_console, print_json
 
 if TYPE_CHECKING:
@@ -35,16 +36,26 @@ def export(
     seeds: Annotated[
         int, typer.Option(help="Fresh seeds per configuration, where it is not confirmed yet.")
     ] = 3,
+    verify: Annotated[
+        Path | None,
+        typer.Option(metavar="EXPORT", help="Instead: check everything about an export folder."),
+    ] = None,
+    data: DataFolder = DATA,
     address: Address = "local",
     storage: Storage = STORAGE,
     output: AnswerFormat = Format.table,
 ) -> None:
-    """Write the best students as folders: model.onnx, model.safetensors, manifest.json.
+    """Write the best students as folders to take away, or check such a folder.
 
-    The best configurations are confirmed first, on fresh seeds, unless they are: see `hpo confirm`.
+    A folder holds model.onnx, live.onnx, model.pt2, model.safetensors and manifest.json. The best
+    configurations are confirmed first, on fresh seeds, unless they are: see `hpo confirm`.
 
     hpo export ord-first --top 3
+    hpo export --verify runs/ord-first/exports/1-trial-0007
     """
+    if verify is not None:
+        show_verified(verify, data, output, alone=name is None and dataset is None)
+        return
     from core.errors import ConfigError
     from hpo.export_best import export_best, export_dataset_best
     from hpo.sweep_store import find_sweep
@@ -82,7 +93,7 @@ def _confirm(
 
 
 def _show(folders: list[Path], output: Format) -> None:
-    from core.export import read_manifest
+    from core.manifest import read_manifest
 
     rows = [_summary(folder, read_manifest(folder)) for folder in folders]
     if output is Format.json:
@@ -108,6 +119,9 @@ def _summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         "metrics": manifest["metrics"],
         "parameters": manifest["parameters"],
         "flops": manifest["flops"],
+        "latency_ms": {
+            windows: taken["p50"] for windows, taken in manifest["latency"]["milliseconds"].items()
+        },
         "onnx_difference": manifest["onnx"]["parity"]["max_difference"],
     }
 

@@ -16,6 +16,7 @@ from hpo.cli.confirm import confirm
 from hpo.cli.data import app as data_app
 from hpo.cli.evaluate import evaluate
 from hpo.cli.export import export
+from hpo.cli.forecast import forecast
 from hpo.cli.profile import profile
 from hpo.cli.resume import resume
 from hpo.cli.status import status
@@ -42,6 +43,7 @@ app.command()(best)
 app.command()(confirm)
 app.command()(export)
 app.command()(evaluate)
+app.command()(forecast)
 app.command()(profile)
 
 

@@ -17,7 +17,8 @@ from hpo.cli.output import Format, console, error_console, print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from core.export import Export, Manifest
+    from core.export import Export
+    from core.manifest import Manifest
     from core.profiling import Timing
     from core.stgcn import STGCN
     from core.teachers import Teacher

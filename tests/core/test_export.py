@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
 import shutil
+import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,48 +14,23 @@ import pytest
 import torch
 
 import core.export
-from core.datasets.dataset import Dataset
 from core.errors import ExportError
-from core.export import FILES, Export, StudentFacts, export_student, open_export, read_manifest
+from core.export import Export, export_student, open_export
 from core.export_evaluation import evaluate_export
 from core.forecasting import evaluate, repeat_last
-from core.onnx_forecaster import TOLERANCE, Parity, measure_parity, to_onnx
+from core.manifest import FILES, FORECASTERS, read_manifest
+from core.parity import TOLERANCE, Parity, measure_parity, validation_stretches
 from core.preprocessing.gaps import interpolate_gaps
-from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCN
 from tests.oracles import forecasting_oracle as oracle
-from tests.small_students import ROWS_PER_DAY, SENSORS, WINDOWS_PER_DAY, make_dataset, make_student
-
-FACTS = StudentFacts(
-    settings={"method": "ord", "alpha1": 0.5, "epochs": 3, "seed": 7},
-    validation={"val_mae": 2.5, "val_mape": float("nan")},
-    lineage={"sweep": "first", "trial": 7},
-    teacher_test={"mae": 1.5},
+from tests.small_exports import FACTS, Exported
+from tests.small_students import (
+    ROWS_PER_DAY,
+    SENSORS,
+    WINDOWS_PER_DAY,
+    make_student,
+    stand_in_forecasters,
 )
-
-
-@dataclass(frozen=True)
-class Exported:
-    folder: Path
-    dataset: Dataset
-    data: PreparedData
-    model: STGCN
-    said: str
-    """What the export wrote to standard output, standard error and logs."""
-
-
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    root = tmp_path_factory.mktemp("exports")
-    dataset = make_dataset(root / "small")
-    data = prepare(dataset)
-    model, said = make_student(data), io.StringIO()
-    handler = logging.StreamHandler(said)
-    logging.getLogger().addHandler(handler)
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        export_student(root / "1-trial-0007", model, data, dataset.adjacency, FACTS)
-    logging.getLogger().removeHandler(handler)
-    return Exported(root / "1-trial-0007", dataset, data, model, said.getvalue())
 
 
 @pytest.fixture
@@ -70,11 +43,21 @@ def copied(exported: Exported, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported.folder, tmp_path / "export"))
 
 
+def forecasters(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in FORECASTERS}
+
+
+def parity_with(exported: Exported, model: STGCN) -> dict[str, Parity]:
+    data = exported.data
+    stretches = validation_stretches(data)
+    return dict(measure_parity(forecasters(exported.folder), model, data.scaler, 3, stretches))
+
+
 @pytest.fixture
 def ready_made(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare the conversion where only what surrounds it is tested."""
+    """Spare the conversion where only the comparison with PyTorch is tested."""
     content = (exported.folder / "model.onnx").read_bytes()
-    monkeypatch.setattr(core.export, "to_onnx", lambda *_: content)
+    monkeypatch.setattr(core.export, "make_forecasters", lambda *_: {"model.onnx": content})
 
 
 @pytest.mark.timeout(300)
@@ -100,11 +83,11 @@ def test_onnx_forecasts_what_each_window_gives_by_itself(exported: Exported, bat
     assert forecast.mean() > 10
 
 
-def test_onnx_says_what_goes_in_and_out_and_nothing_of_the_machine(exported: Exported) -> None:
-    path = exported.folder / "model.onnx"
-    graph = onnx.load(path)
+@pytest.mark.parametrize(("name", "kind"), [("model.onnx", "onnx"), ("live.onnx", "live")])
+def test_onnx_says_what_goes_in_and_out(exported: Exported, name: str, kind: str) -> None:
+    graph = onnx.load(exported.folder / name)
     onnx.checker.check_model(graph)
-    facts = read_manifest(exported.folder)["onnx"]
+    facts = read_manifest(exported.folder)[kind]
     assert [opset.version for opset in graph.opset_import if opset.domain == ""] == [facts["opset"]]
     ends = {"input": graph.graph.input, "output": graph.graph.output}
     for end, values in ends.items():
@@ -113,8 +96,16 @@ def test_onnx_says_what_goes_in_and_out_and_nothing_of_the_machine(exported: Exp
             for value in values
         }
         assert dims == facts[end]
-    assert b"site-packages" not in path.read_bytes()
-    assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("name", FORECASTERS)
+def test_a_forecaster_says_nothing_of_the_machine(exported: Exported, name: str) -> None:
+    content = (exported.folder / name).read_bytes()
+    if zipfile.is_zipfile(exported.folder / name):
+        with zipfile.ZipFile(exported.folder / name) as archive:
+            content = b"".join(archive.read(entry) for entry in archive.namelist())
+    assert b"site-packages" not in content
+    assert str(Path(__file__).parents[2]).encode() not in content
 
 
 def test_manifest_tells_everything(exported: Exported) -> None:
@@ -129,6 +120,7 @@ def test_manifest_tells_everything(exported: Exported) -> None:
             "repeat_last": pytest.approx(repeat_last(exported.data, "test")),
             "teacher": {"mae": 1.5},
         },
+        "over_seeds": FACTS.over_seeds,
     }
     assert (manifest["history_steps"], manifest["horizon_steps"]) == (12, 3)
     assert manifest["horizon_minutes"] == [15, 30, 45]
@@ -138,9 +130,12 @@ def test_manifest_tells_everything(exported: Exported) -> None:
     assert manifest["dataset"]["sources"] == card.sources
     assert manifest["dataset"]["sensor_ids"] == list(SENSORS)
     assert manifest["dataset"]["unit"] == "mph"
-    parity = manifest["onnx"]["parity"]
-    assert parity["windows"] == WINDOWS_PER_DAY
-    assert 0 <= parity["mean_difference"] <= parity["max_difference"] <= parity["tolerance"]
+    for kind in ("onnx", "live", "program"):
+        parity = manifest[kind]["parity"]
+        assert parity["windows"] == WINDOWS_PER_DAY
+        assert 0 <= parity["mean_difference"] <= parity["max_difference"] <= parity["tolerance"]
+    for taken in manifest["latency"]["milliseconds"].values():
+        assert 0 < taken["p10"] <= taken["p50"] <= taken["p90"]
 
 
 def test_opened_it_is_the_same_student(exported: Exported, opened: Export) -> None:
@@ -151,8 +146,9 @@ def test_opened_it_is_the_same_student(exported: Exported, opened: Export) -> No
 
 
 def test_without_a_teacher_there_are_no_errors_of_one(
-    exported: Exported, ready_made: None, tmp_path: Path
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    stand_in_forecasters(monkeypatch)
     facts = replace(FACTS, teacher_test=None)
     manifest = export_student(
         tmp_path / "export", exported.model, exported.data, exported.dataset.adjacency, facts
@@ -161,9 +157,11 @@ def test_without_a_teacher_there_are_no_errors_of_one(
 
 
 def test_another_student_is_no_match(exported: Exported) -> None:
-    content = (exported.folder / "model.onnx").read_bytes()
-    assert measure_parity(content, exported.model, exported.data).holds
-    assert not measure_parity(content, make_student(exported.data, seed=1), exported.data).holds
+    same = parity_with(exported, exported.model)
+    other = parity_with(exported, make_student(exported.data, seed=1))
+    assert set(same) == set(other) == set(FORECASTERS)
+    assert all(one.holds for one in same.values())
+    assert not any(one.holds for one in other.values())
 
 
 @pytest.mark.parametrize(
@@ -190,7 +188,9 @@ def test_refused_without_a_trace_where_onnx_differs(
     if before:
         shutil.copytree(exported.folder, folder)
     other = make_student(exported.data, seed=1)
-    with pytest.raises(ExportError, match=r"must be within 0\.00\S+ mph of PyTorch, but export is"):
+    with pytest.raises(
+        ExportError, match=r"within 0\.00\S+ mph of PyTorch, but model.onnx of export is"
+    ):
         export_student(folder, other, exported.data, exported.dataset.adjacency, FACTS)
     assert list(tmp_path.iterdir()) == ([folder] if before else [])
     if before:
@@ -198,8 +198,10 @@ def test_refused_without_a_trace_where_onnx_differs(
 
 
 def test_nothing_half_written_where_writing_fails(
-    exported: Exported, ready_made: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    stand_in_forecasters(monkeypatch)
+
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -232,11 +234,17 @@ def edit(copied: Path, change: Callable[[dict], object]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda manifest: manifest.update(version=2), "must be of version 1, got version 2"),
-        (lambda manifest: manifest.pop("dataset"), "must be a whole export: 'dataset'"),
-        (lambda manifest: manifest["dataset"].pop("unit"), "must be a whole export.*unit"),
+        (
+            lambda manifest: manifest.update(version=1),
+            "must be of version 2, got version 1",
+        ),
+        (lambda manifest: manifest.pop("dataset"), r"schema.json says.*at \$: 'dataset' is a req"),
+        (lambda manifest: manifest["dataset"].pop("unit"), r"at \$\.dataset: 'unit' is a required"),
         (lambda manifest: manifest["dataset"].update(split=[1, 1, 1]), "must be a whole export"),
-        (lambda manifest: manifest["scaler"].pop("std"), "must be a whole export.*std"),
+        (lambda manifest: manifest["scaler"].pop("std"), r"at \$\.scaler: 'std' is a required"),
+        (lambda manifest: manifest["scaler"].update(std=0), r"at \$\.scaler\.std: 0 is less than"),
+        (lambda manifest: manifest["files"].update({"model.onnx": "?"}), r"'\?' does not match"),
+        (lambda manifest: manifest.update(colour="red"), r"\('colour' was unexpected\)"),
     ],
 )
 def test_a_manifest_of_something_else_is_seen(
@@ -362,20 +370,3 @@ def test_positions_are_no_ids_to_compare(exported: Exported, opened: Export) -> 
     assert evaluate_export(export, readings, (4, 5), SENSORS) == evaluate_export(
         opened, readings, (4, 5)
     )
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_real_size_agrees_with_pytorch(tmp_path: Path) -> None:
-    """228 sensors at 5 minutes: long sums and nine steps, where rounding shows."""
-    data = prepare(wide_dataset(tmp_path / "wide"))
-    model = make_student(data)
-    parity = measure_parity(to_onnx(model, data.scaler, 9), model, data)
-    assert parity.holds
-    assert parity.mean_difference < 1e-4
-
-
-def wide_dataset(folder: Path) -> Dataset:
-    from core.datasets.synthetic import build_synthetic
-
-    return build_synthetic(folder, seed=1, num_sensors=228, split=(1, 1, 1))

@@ -9,7 +9,7 @@ from core.export_evaluation import evaluate_export
 from core.forecasting import evaluate
 from core.preprocessing.prepare import prepare
 from core.pruning.shrinking import shrink
-from tests.small_students import SENSORS, make_dataset, make_student
+from tests.small_students import LINEAGE, SENSORS, make_dataset, make_student
 
 KEPT = ((1,), (0,), (1, 3), (0, 1), (1,), (0, 2, 6), (1, 2, 5), (0, 4))
 """Of the channels of Table 1's student: residuals that join some, and some that join none."""
@@ -21,11 +21,12 @@ def test_a_pruned_student_is_exported_and_evaluated(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "small")
     data = prepare(dataset)
     model = shrink(make_student(data), KEPT)
-    facts = StudentFacts({"method": "stcd"}, {}, {})
+    facts = StudentFacts({"method": "stcd"}, {}, LINEAGE)
     manifest = export_student(tmp_path / "export", model, data, dataset.adjacency, facts)
     assert manifest["network"]["kept"] == [list(layer) for layer in KEPT]
     assert manifest["parameters"] == model.config.parameters
-    assert manifest["onnx"]["parity"]["max_difference"] <= 1e-3
+    for kind in ("onnx", "live", "program"):
+        assert manifest[kind]["parity"]["max_difference"] <= 1e-3
     opened = open_export(tmp_path / "export")
     assert opened.model.config == model.config
     found = evaluate_export(opened, dataset.readings, (4, 5), SENSORS)

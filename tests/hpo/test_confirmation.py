@@ -11,10 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import core.export
 from core.errors import ConfigError, ExportError, StorageError
-from core.export import read_manifest
-from core.onnx_forecaster import Parity
+from core.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
 from hpo.cli.main import run
 from hpo.confirmation import Confirmed
@@ -32,6 +30,7 @@ from hpo.ledger import Ledger
 from hpo.results import TrialRecord, write_record
 from hpo.selection import best
 from hpo.sweep_store import SweepFolder, all_sweeps
+from tests.small_students import stand_in_forecasters
 from tests.small_sweeps import make_students, make_sweep, record
 
 
@@ -218,8 +217,7 @@ def ready(
     sweep: SweepFolder, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> SweepFolder:
     """Confirmed, with students; ONNX itself is tested with ``core.export``."""
-    monkeypatch.setattr(core.export, "to_onnx", lambda *_: b"forecaster")
-    monkeypatch.setattr(core.export, "measure_parity", lambda *_: Parity(0.0, 0.0, 0.0, 82))
+    stand_in_forecasters(monkeypatch)
     note(sweep, LUCKY)
     make_students(sweep, prepared, [1, 2])
     make_students(sweep.confirmation, prepared, list(range(len(LUCKY))))
@@ -235,6 +233,9 @@ def test_the_best_run_of_the_best_mean_is_exported(ready: SweepFolder) -> None:
     assert manifest["lineage"]["trial"] == 2
     assert manifest["lineage"]["confirmed"]["run"] == 3
     assert manifest["lineage"]["confirmed"]["mean"] == pytest.approx(2.3)
+    spread = manifest["metrics"]["over_seeds"]["val_mae"]
+    assert spread["mean"] == pytest.approx(2.3)
+    assert spread["spread"] == manifest["lineage"]["confirmed"]["spread"]
     weights = [(path / "model.safetensors").read_bytes() for path in (first, second)]
     assert weights[0] != weights[1]
 

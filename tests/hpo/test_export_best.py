@@ -15,16 +15,22 @@ import hpo.export_best
 from core.checkpoint import save_model
 from core.datasets.dataset import Dataset
 from core.errors import ConfigError, ExportError, UnknownNameError
-from core.export import open_export, read_manifest
+from core.export import open_export
 from core.files import sha256_of_file
 from core.forecasting import evaluate
-from core.onnx_forecaster import Parity
+from core.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData, prepare
 from hpo.cli.evaluate import evaluate as evaluate_command
 from hpo.cli.export import export as export_command
 from hpo.export_best import export_best, export_dataset_best
 from hpo.sweep_store import SweepFolder
-from tests.small_students import SENSORS, WINDOWS_PER_DAY, make_dataset, make_student
+from tests.small_students import (
+    SENSORS,
+    WINDOWS_PER_DAY,
+    make_dataset,
+    make_student,
+    stand_in_forecasters,
+)
 from tests.small_sweeps import make_students, make_sweep, record
 
 TEACHER = "a" * 16
@@ -49,8 +55,7 @@ def data_folder(dataset: Dataset, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def no_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX itself is tested with ``core.export``."""
-    monkeypatch.setattr(core.export, "to_onnx", lambda *_: b"forecaster")
-    monkeypatch.setattr(core.export, "measure_parity", lambda *_: Parity(0.0, 0.0, 0.0, 82))
+    stand_in_forecasters(monkeypatch)
 
 
 @pytest.fixture
@@ -128,7 +133,7 @@ def test_manifest_tells_settings_and_lineage(sweep: SweepFolder, data: PreparedD
         "best_epoch": 3,
         "ended": "2026-01-01T00:00:01+00:00",
         "machine": "somewhere",
-        "versions": {"torch": "2"},
+        "versions": {"stgcn-student-search": "0", "torch": "2"},
         "command": "hpo sweep none",
     }
 

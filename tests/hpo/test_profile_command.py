@@ -9,17 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-import core.export
 from core.checkpoint import save_model
 from core.datasets.dataset import Dataset
 from core.experiments import new_network
 from core.export import StudentFacts, export_student
-from core.onnx_forecaster import Parity
 from core.preprocessing.prepare import PreparedData, prepare
 from core.profiling import count_flops, count_parameters
 from core.stgcn import STGCN, STGCNConfig
 from hpo.cli.main import run
-from tests.small_students import make_dataset, make_student
+from tests.small_students import LINEAGE, make_dataset, make_student, stand_in_forecasters
 
 Output = pytest.CaptureFixture[str]
 WIDE = ((1, 8, 16), (16, 8, 32))
@@ -46,9 +44,8 @@ def same_threads_afterwards():
 def exported(
     folder: Path, dataset: Dataset, data: PreparedData, teacher: str | None, monkeypatch
 ) -> Path:
-    monkeypatch.setattr(core.export, "to_onnx", lambda *_: b"forecaster")
-    monkeypatch.setattr(core.export, "measure_parity", lambda *_: Parity(0.0, 0.0, 0.0, 82))
-    facts = StudentFacts({"method": "ord"}, {}, {"teacher_fingerprint": teacher})
+    stand_in_forecasters(monkeypatch)
+    facts = StudentFacts({"method": "ord"}, {}, {**LINEAGE, "teacher_fingerprint": teacher})
     export_student(folder, make_student(data), data, dataset.adjacency, facts)
     return folder
 

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import core.export
-from core.export import read_manifest
-from core.onnx_forecaster import Parity
+from core.manifest import read_manifest
 from hpo.cli.main import run
 from hpo.confirming import confirm_sweep, ranked_confirmations
 from hpo.ledger import SweepState, read_ledger
@@ -24,6 +22,7 @@ from hpo.sweep import SweepInterruptedError, resume_sweep, run_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
 from tests.integration.sweeps import Watcher, events, local_ray
+from tests.small_students import stand_in_forecasters
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -89,8 +88,7 @@ def test_export_confirms_by_itself_what_is_not_confirmed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # ONNX itself is tested with ``core.export``.
-    monkeypatch.setattr(core.export, "to_onnx", lambda *_: b"forecaster")
-    monkeypatch.setattr(core.export, "measure_parity", lambda *_: Parity(0.0, 0.0, 0.0, 82))
+    stand_in_forecasters(monkeypatch)
     given = ["export", "searched", "--top", "3", "--seeds", "2", "--format", "json"]
     assert run([*given, "--storage", str(places.storage)]) == 0
     out, err = capsys.readouterr()

@@ -1,0 +1,204 @@
+"""An export and the readings of a file in, the forecast after one of its rows out.
+
+Runs the export's ``model.onnx``; needs neither torch nor the dataset. Gaps in the rows that a
+forecast needs are interpolated up to a limit, from that row and those before it alone, as nobody
+has seen what comes after. Reads no readings files (``core.datasets.readings_files``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.datasets.dataset import DatasetCard
+from core.datasets.readings_files import ReadingsTable
+from core.errors import ConfigError, ExportError
+from core.export_readings import check_sensors
+from core.manifest import Manifest, card_of, check_files, read_manifest
+from core.onnx_running import forecast_windows
+from core.preprocessing.gaps import interpolate_gaps, longest_gap
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What comes after one row of readings."""
+
+    values: NDArray[np.float32]
+    """[horizon_steps, N] in the readings' unit."""
+    minutes: list[int]
+    """After that row, one per step."""
+    times: list[pd.Timestamp] | None
+    """One per step, where the file names times."""
+    at: pd.Timestamp | int
+    """The row's time, or its position from 0."""
+    sensor_ids: tuple[str, ...]
+    unit: str
+
+
+@dataclass(frozen=True)
+class _History:
+    """The rows up to the one that a forecast follows."""
+
+    values: NDArray[np.float32]
+    """[T, N] on the regular grid of the interval, NaN where nothing was measured."""
+    labels: list[str]
+    """One per row, to name it by."""
+    at: pd.Timestamp | int
+
+
+def forecast_readings(
+    folder: Path, table: ReadingsTable, at: str | None = None, max_gap: int | None = None
+) -> Forecast:
+    """Forecast what follows one row of ``table``.
+
+    Args:
+        folder: of the export.
+        table: readings of its sensors; where it has times, rows may be missing.
+        at: the time of the last row to be seen, or its position from 0 where the table has no
+            times; None: the last.
+        max_gap: minutes without a reading that are interpolated; None: the manifest's.
+
+    Raises:
+        ExportError: the export is damaged, or the readings do not fit it or have larger gaps.
+        ConfigError: ``at`` is not in the table, or ``max_gap`` below zero.
+    """
+    manifest = read_manifest(folder)
+    check_files(folder, manifest, ("model.onnx",))
+    card = card_of(manifest, folder)
+    check_sensors(card, table.values, table.sensor_ids)
+    limit = _limit(card, manifest["max_gap_minutes"] if max_gap is None else max_gap)
+    history = _history(card, manifest, table, at, limit)
+    window = _filled(history, card, manifest["history_steps"], limit)
+    values = forecast_windows((folder / "model.onnx").read_bytes(), window[None])[0]
+    minutes = [card.interval_minutes * step for step in range(1, len(values) + 1)]
+    times = None
+    if isinstance(history.at, pd.Timestamp):
+        times = [history.at + pd.Timedelta(minutes=after) for after in minutes]
+    return Forecast(values, minutes, times, history.at, card.sensor_ids, card.unit)
+
+
+def _limit(card: DatasetCard, minutes: int) -> int:
+    if minutes < 0:
+        raise ConfigError(f"--max-gap must be at least 0 minutes, got {minutes}")
+    return minutes // card.interval_minutes
+
+
+def _history(
+    card: DatasetCard, manifest: Manifest, table: ReadingsTable, at: str | None, limit: int
+) -> _History:
+    """Cut the rows that a forecast needs, and those before that help to fill its gaps."""
+    needed = manifest["history_steps"]
+    if table.times is None:
+        row = _position(len(table.values), at)
+        _check_midnight(card, len(table.values), row, needed)
+        first = max(0, row + 1 - needed - limit)
+        rows = range(first, row + 1)
+        history = _History(table.values[first : row + 1], [f"row {one}" for one in rows], row)
+    else:
+        history = _by_time(card, table.values, table.times, at, needed + limit)
+    if len(history.values) < needed:
+        raise ExportError(
+            f"a forecast needs {needed} rows of readings, but there are {len(history.values)} up "
+            f"to {history.labels[-1]}; give more, or a later --at"
+        )
+    return history
+
+
+def _position(rows: int, at: str | None) -> int:
+    if at is None:
+        return rows - 1
+    if at.isdecimal() and int(at) < rows:
+        return int(at)
+    raise ConfigError(
+        f"--at must be a row from 0 to {rows - 1}, as these readings have no times, got {at!r}; "
+        "--time-column names a column of times"
+    )
+
+
+def _check_midnight(card: DatasetCard, rows: int, row: int, needed: int) -> None:
+    """Refuse a history over a midnight between days that need not be neighbours."""
+    length = card.steps_per_day
+    if card.day_kind == "weekdays" and rows % length == 0 and row % length < needed - 1:
+        raise ExportError(
+            f"a forecast needs {needed} rows of one day, as weekdays need not be neighbours, but "
+            f"row {row} is row {row % length} of its day; give a later --at, or a --time-column"
+        )
+
+
+def _by_time(
+    card: DatasetCard,
+    values: NDArray[np.float32],
+    times: pd.Series[pd.Timestamp],
+    at: str | None,
+    rows: int,
+) -> _History:
+    index = pd.DatetimeIndex(times)
+    interval = pd.Timedelta(minutes=card.interval_minutes)
+    _check_times(index, interval)
+    last = index[-1] if at is None else _time(index, at)
+    grid = pd.date_range(end=last, periods=rows, freq=interval)
+    grid = grid[grid >= index[0]]
+    found = index.get_indexer(grid)
+    readings = np.where(found[:, None] < 0, np.float32(np.nan), values[found])
+    return _History(readings, [str(time) for time in grid], last)
+
+
+def _check_times(index: pd.DatetimeIndex, interval: pd.Timedelta) -> None:
+    steps = index[1:] - index[:-1]
+    back = np.flatnonzero(steps <= pd.Timedelta(0))
+    if len(back):
+        raise ExportError(
+            f"times must increase from row to row, but {index[back[0] + 1]} comes after "
+            f"{index[back[0]]}; sort the rows, and leave each time in once"
+        )
+    usual = steps.value_counts().index[0] if len(steps) else interval
+    if usual != interval:
+        raise ExportError(
+            f"rows must lie {_minutes(interval):g} minutes apart, as those the student was trained "
+            f"on, but here they lie {_minutes(usual):g} apart; give readings of the same interval"
+        )
+
+
+def _minutes(step: pd.Timedelta) -> float:
+    return step.total_seconds() / 60
+
+
+def _time(index: pd.DatetimeIndex, at: str) -> pd.Timestamp:
+    try:
+        wanted = pd.Timestamp(at)
+    except ValueError as error:
+        raise ConfigError(f"--at must be a time such as {index[-1]}, got {at!r}") from error
+    if wanted.tzinfo is None and index.tz is not None:
+        wanted = wanted.tz_localize(index.tz)
+    if (wanted.tzinfo is None) != (index.tz is None):
+        raise ConfigError(f"--at must have no time zone, as these readings have none, got {at!r}")
+    if wanted not in index:
+        place = int(index.searchsorted(wanted))
+        nearest = " and ".join(str(one) for one in index[max(0, place - 1) : place + 1])
+        raise ConfigError(
+            f"--at must be a time of the readings, got {wanted}; the nearest: {nearest}"
+        )
+    return wanted
+
+
+def _filled(history: _History, card: DatasetCard, needed: int, limit: int) -> NDArray[np.float32]:
+    """Return the last ``needed`` rows without gaps."""
+    missing = np.isnan(history.values)
+    for sensor in np.flatnonzero(missing[-needed:].any(axis=0)):
+        # A gap counts as a whole, also where it began before the rows that are needed.
+        first, length = longest_gap(missing[:, sensor])
+        if length > limit:
+            raise ExportError(
+                f"gaps of up to {limit * card.interval_minutes} minutes are interpolated, but "
+                f"sensor {card.sensor_ids[sensor]!r} has no reading from {history.labels[first]} "
+                f"to {history.labels[first + length - 1]}; give readings without, or raise "
+                "--max-gap"
+            )
+    known = ~missing.all(axis=0)
+    filled = np.array(history.values)
+    filled[:, known] = interpolate_gaps(history.values[:, known])
+    return filled[-needed:]

@@ -1,0 +1,101 @@
+"""An export folder's ``manifest.json`` in, checked values out.
+
+What a manifest holds is written in ``manifest.schema.json`` beside this file. Reads no weights and
+needs no torch; whether the files do what the manifest says is for ``core.export_verification``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from core.datasets.dataset import DatasetCard
+from core.errors import DatasetError, ExportError
+from core.files import sha256_of_file
+
+MANIFEST_VERSION = 2
+"""Rises whenever a reader of older manifests could go wrong."""
+SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")
+FORECASTERS = ("model.onnx", "live.onnx", "model.pt2")
+FILES = (*FORECASTERS, "model.safetensors", "config.json", "graph.safetensors")
+AGAIN = "export the student again"
+Manifest = dict[str, Any]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of an export folder, without looking at the files beside it.
+
+    Raises:
+        ExportError: there is none, or it is damaged, of another version or not as the schema says.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text())
+        version = manifest["version"]
+    except (OSError, UnicodeError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ExportError(
+            f"{folder} must be an export folder with a manifest.json: {error}; check the path, "
+            f"or {AGAIN}"
+        ) from error
+    if version != MANIFEST_VERSION:
+        raise ExportError(
+            f"{path} must be of version {MANIFEST_VERSION}, got version {version}; {AGAIN}"
+        )
+    check_schema(manifest, str(path))
+    return dict(manifest)
+
+
+def check_schema(manifest: Manifest, name: str) -> None:
+    """Raise ``ExportError`` unless ``manifest``, called ``name``, is as the schema says."""
+    error = best_match(_validator().iter_errors(manifest))
+    if error is not None:
+        what = error.message if len(error.message) < 200 else f"{error.message[:200]} ..."
+        raise ExportError(
+            f"{name} must be as core/manifest.schema.json says, but at {error.json_path}: "
+            f"{what}; {AGAIN}"
+        )
+
+
+def check_files(folder: Path, manifest: Manifest, names: tuple[str, ...] = FILES) -> None:
+    """Raise ``ExportError`` unless the files ``names`` are there and those that were exported."""
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            raise ExportError(f"an export must hold {name}, but {folder} has none; {AGAIN}")
+        if sha256_of_file(path) != manifest["files"][name]:
+            raise ExportError(
+                f"{path} must be the file that was exported, but its checksum differs from the "
+                f"manifest's; {AGAIN}"
+            )
+
+
+def card_of(manifest: Manifest, folder: Path) -> DatasetCard:
+    """Return the card of the dataset that the student was trained on.
+
+    Raises:
+        ExportError: its fields do not fit together.
+    """
+    card = dict(manifest["dataset"])
+    del card["fingerprint"]
+    card["split"], card["sensor_ids"] = tuple(card["split"]), tuple(card["sensor_ids"])
+    try:
+        return DatasetCard(**card)
+    except (TypeError, DatasetError) as error:
+        raise ExportError(f"{folder} must be a whole export: {error}; {AGAIN}") from error
+
+
+def plain_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Return ``values`` for JSON, which knows no NaN: None where nothing could be judged."""
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    return Draft202012Validator(json.loads(SCHEMA_FILE.read_text()))

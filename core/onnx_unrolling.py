@@ -1,0 +1,121 @@
+"""The ONNX graphs of a first step and of the step after it in, one of a whole forecast out.
+
+The step's nodes are repeated; its weights are stored once, and those that the first step has too
+are not stored again. Knows nothing of the network but the names of values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx
+from onnx import TensorProto, helper
+
+from core.preprocessing.scaling import Scaler
+
+Names = Mapping[str, str]
+
+
+def unrolled(
+    first: onnx.ModelProto,
+    following: onnx.ModelProto,
+    steps: int,
+    scaler: Scaler,
+    kept: Sequence[str] = (),
+    added: str | None = None,
+) -> onnx.ModelProto:
+    """Return a model whose output ``forecast`` are the predictions of all steps, unscaled.
+
+    Args:
+        first: its first output is a scaled prediction [B, 1, N]; some that follow are named like
+            inputs of ``following``.
+        following: from a prediction and what comes with it to the next of all, in the same order.
+        steps: H, of the whole forecast.
+        scaler: to unscale with.
+        kept: outputs of ``first`` that the model has as well.
+        added: an output of ``first`` that is added to the forecast, which then is of one window
+            and loses its first axis.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(first)
+    graph = model.graph
+    shared = _add_weights(graph, following.graph)
+    carried = {one.name: one.name for one in following.graph.input}
+    predictions = [graph.output[0].name]
+    for step in range(1, steps):
+        carried = _add_step(graph, following.graph, {**shared, **carried}, f"step_{step}")
+        predictions.append(next(iter(carried.values())))
+    _finish(graph, predictions, scaler, added)
+    shape = _forecast_shape(first.graph, steps, windows=added is None)
+    outputs = [one for one in first.graph.output if one.name in kept]
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info("forecast", TensorProto.FLOAT, shape))
+    graph.output.extend(outputs)
+    return model
+
+
+def _add_weights(graph: onnx.GraphProto, following: onnx.GraphProto) -> dict[str, str]:
+    """Add the weights of ``following`` that ``graph`` lacks; return what each is called there."""
+    known = {_identity(weight): weight.name for weight in graph.initializer}
+    names = {}
+    for weight in following.initializer:
+        if _identity(weight) not in known:
+            added = graph.initializer.add()
+            added.CopyFrom(weight)
+            added.name = known[_identity(weight)] = f"following.{weight.name}"
+        names[weight.name] = known[_identity(weight)]
+    return names
+
+
+def _identity(weight: onnx.TensorProto) -> bytes:
+    nameless = onnx.TensorProto()
+    nameless.CopyFrom(weight)
+    nameless.name = nameless.doc_string = ""
+    del nameless.metadata_props[:]
+    return bytes(nameless.SerializeToString())
+
+
+def _add_step(
+    graph: onnx.GraphProto, following: onnx.GraphProto, known: Names, label: str
+) -> dict[str, str]:
+    """Repeat the nodes of ``following`` under new names; return its inputs of the next step."""
+
+    def named(value: str) -> str:
+        # An optional input that is left out has an empty name.
+        return known.get(value, f"{label}.{value}" if value else "")
+
+    for node in following.node:
+        copied = graph.node.add()
+        copied.CopyFrom(node)
+        copied.name = f"{label}.{node.name}"
+        copied.input[:] = [named(value) for value in node.input]
+        copied.output[:] = [named(value) for value in node.output]
+    pairs = zip(following.input, following.output, strict=True)
+    return {given.name: named(made.name) for given, made in pairs}
+
+
+def _finish(
+    graph: onnx.GraphProto, predictions: Sequence[str], scaler: Scaler, added: str | None
+) -> None:
+    for name, value in (("forecast.std", scaler.std), ("forecast.mean", scaler.mean)):
+        graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, [], [value]))
+    last = "forecast" if added is None else "forecast.windows"
+    nodes = [
+        helper.make_node("Concat", predictions, ["forecast.scaled"], axis=1),
+        helper.make_node("Mul", ["forecast.scaled", "forecast.std"], ["forecast.spread"]),
+        helper.make_node("Add", ["forecast.spread", "forecast.mean"], [last]),
+    ]
+    if added is not None:
+        axes = helper.make_tensor("forecast.axes", TensorProto.INT64, [1], [0])
+        graph.initializer.append(axes)
+        nodes += [
+            helper.make_node("Add", [last, added], ["forecast.window"]),
+            helper.make_node("Squeeze", ["forecast.window", "forecast.axes"], ["forecast"]),
+        ]
+    graph.node.extend(nodes)
+
+
+def _forecast_shape(first: onnx.GraphProto, steps: int, windows: bool) -> list[int | str]:
+    given = first.input[0].type.tensor_type.shape.dim
+    sensors = given[-1].dim_value
+    return [given[0].dim_param, steps, sensors] if windows else [steps, sensors]

@@ -1,0 +1,131 @@
+"""A student and the files of its forecaster in, how far the two are apart out.
+
+Compares forecasts of whole stretches of readings, window by window. Which stretches, recorded or
+made up, is the caller's choice.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.forecasting import roll_out
+from core.onnx_running import forecast_live, forecast_windows
+from core.preprocessing.prepare import PreparedData
+from core.preprocessing.scaling import Scaler
+from core.program_file import load_program
+from core.stgcn import STGCN
+
+TOLERANCE = 1e-3
+"""How far a file may be from PyTorch, in the readings' unit."""
+ROUNDING_FACTOR = 4.0
+"""Where float32 itself is coarser than that: how many times its own rounding error."""
+_WINDOWS_PER_RUN = 256
+
+Stretches = Sequence[Float[Tensor, "_ N"]]
+"""Scaled readings [T, N] without gaps, each uninterrupted."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a forecaster's file is from PyTorch, over all windows."""
+
+    max_difference: float
+    """In the readings' unit, over all windows, steps and sensors."""
+    mean_difference: float
+    rounding: float
+    """The largest difference that float32 alone makes in PyTorch, against float64."""
+    windows: int
+
+    @property
+    def tolerance(self) -> float:
+        """What ``max_difference`` may be.
+
+        A roll-out can magnify the last bit of float32, now and then a thousandfold; two runs in
+        float32 agree no better than that, even within PyTorch.
+        """
+        return max(TOLERANCE, ROUNDING_FACTOR * self.rounding)
+
+    @property
+    def holds(self) -> bool:
+        """Whether both forecast the same; NaN never does."""
+        return self.max_difference <= self.tolerance
+
+
+def validation_stretches(data: PreparedData) -> list[Tensor]:
+    """Return what all validation windows see: the stretches without their last horizon."""
+    return [
+        data.readings[stretch.start : stretch.stop - data.horizon_steps].cpu()
+        for stretch in data.stretches("validation")
+    ]
+
+
+def synthetic_stretches(
+    history_steps: int, num_sensors: int, windows: int = 64
+) -> list[Float[Tensor, "_ N"]]:
+    """Return made-up traffic: waves of each sensor and a little noise, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    steps = torch.arange(windows + history_steps - 1)[:, None]
+    phase = 2 * torch.pi * torch.rand(num_sensors, generator=generator)
+    noise = torch.randn(len(steps), num_sensors, generator=generator)
+    return [torch.sin(2 * torch.pi * steps / 96 + phase) + 0.1 * noise]
+
+
+def measure_parity(
+    files: Mapping[str, bytes],
+    model: STGCN,
+    scaler: Scaler,
+    horizon_steps: int,
+    stretches: Stretches,
+) -> Iterator[tuple[str, Parity]]:
+    """Compare ``model.onnx``, ``live.onnx`` and ``model.pt2`` with PyTorch's roll-out, in turn.
+
+    Yields:
+        Name and parity of one of ``files`` after the other.
+    """
+    model = copy.deepcopy(model).cpu().eval()
+    reference = _unscaled(model, scaler, horizon_steps, stretches)
+    precise = [stretch.double() for stretch in stretches]
+    exact = _unscaled(copy.deepcopy(model).double(), scaler, horizon_steps, precise)
+    rounding = float(np.abs(exact - reference).max())
+    for name, content in files.items():
+        actual = _forecasts(name, content, model.config.history_steps, scaler, stretches)
+        difference = np.abs(actual.astype(np.float64) - reference)
+        largest, mean = float(difference.max()), float(difference.mean())
+        yield name, Parity(largest, mean, rounding, windows=len(reference))
+
+
+def _unscaled(
+    model: STGCN, scaler: Scaler, steps: int, stretches: Stretches
+) -> NDArray[np.floating]:
+    """Return PyTorch's forecasts after all windows, in order [W, H, N]."""
+    history = model.config.history_steps
+    forecasts = [
+        scaler.unscale(roll_out(model, stretch[at : at + _WINDOWS_PER_RUN + history - 1], steps))
+        for stretch in stretches
+        for at in range(0, len(stretch) - history + 1, _WINDOWS_PER_RUN)
+    ]
+    return torch.cat(forecasts).numpy()
+
+
+def _forecasts(
+    name: str, content: bytes, history_steps: int, scaler: Scaler, stretches: Stretches
+) -> NDArray[np.float32]:
+    readings = [scaler.unscale(stretch) for stretch in stretches]
+    if name == "live.onnx":
+        streams = [forecast_live(content, one.numpy()) for one in readings]
+        return np.concatenate([stream[history_steps - 1 :] for stream in streams])
+    windows = torch.cat([one.unfold(0, history_steps, 1).transpose(1, 2) for one in readings])
+    if name == "model.onnx":
+        return forecast_windows(content, np.ascontiguousarray(windows.numpy()))
+    program = load_program(content)
+    with torch.inference_mode():
+        parts = [program(some) for some in torch.split(windows, _WINDOWS_PER_RUN)]
+    return torch.cat(parts).numpy()

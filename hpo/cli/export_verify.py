@@ -1,0 +1,103 @@
+"""``hpo export --verify``: everything about an export folder checked and shown.
+
+Compares over the recorded validation windows where the data folder holds the student's dataset,
+else over synthetic ones. All checks are ``core.export_verification``'s.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpo.cli.output import Format, console, print_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from torch import Tensor
+
+    from core.export_verification import Verified
+
+
+def show_verified(folder: Path, data: Path, output: Format, *, alone: bool) -> None:
+    """Check ``folder`` and say what was found; the first defect is raised.
+
+    Args:
+        folder: the export.
+        data: folder of datasets, which need not hold the student's.
+        output: how to answer.
+        alone: whether nothing else was asked for.
+    """
+    from core.errors import ConfigError
+    from core.export_verification import verify_export
+
+    if not alone:
+        raise ConfigError("--verify checks one folder; leave out the sweep and --dataset")
+    answer = _answer(verify_export(folder, _recorded(folder, data)))
+    if output is Format.json:
+        print_json(answer)
+        return
+    title = f"difference from PyTorch over {answer['windows']} windows"
+    console.print(title, highlight=False, soft_wrap=True)
+    console.print(_table(answer))
+    console.print(
+        f"{folder}: whole; schema, checksums, {answer['sensors']} sensors, opset "
+        f"{answer['opset']} and forecasts as they should be",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _recorded(folder: Path, data: Path) -> list[Tensor] | None:
+    """Return the student's validation days, if its dataset is there."""
+    from core.datasets.dataset import open_dataset
+    from core.manifest import read_manifest
+    from core.parity import validation_stretches
+    from core.preprocessing.prepare import prepare
+
+    manifest = read_manifest(folder)
+    path = data / manifest["dataset"]["name"]
+    if not (path / "card.json").is_file():
+        return None
+    dataset = open_dataset(path)
+    if dataset.fingerprint != manifest["dataset"]["fingerprint"]:
+        return None
+    return validation_stretches(prepare(dataset, manifest["history_steps"]))
+
+
+def _answer(verified: Verified) -> dict[str, Any]:
+    manifest = verified.export.manifest
+    return {
+        "export": str(verified.export.folder),
+        "version": manifest["version"],
+        "sweep": manifest["lineage"]["sweep"],
+        "trial": manifest["lineage"]["trial"],
+        "sensors": verified.export.card.num_sensors,
+        "opset": manifest["onnx"]["opset"],
+        "files": manifest["files"],
+        "unit": verified.export.card.unit,
+        "windows": verified.windows,
+        "parity": {
+            name: {
+                "max_difference": one.max_difference,
+                "mean_difference": one.mean_difference,
+                "tolerance": one.tolerance,
+                "windows": one.windows,
+            }
+            for name, one in verified.parity.items()
+        },
+    }
+
+
+def _table(answer: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    unit = answer["unit"]
+    columns = ("", "windows", f"largest, {unit}", f"mean, {unit}", f"may be, {unit}")
+    table = Table(box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left")
+    for name, one in answer["parity"].items():
+        values = (one[key] for key in ("max_difference", "mean_difference", "tolerance"))
+        table.add_row(name, f"{one['windows']:,}", *(f"{value:.2g}" for value in values))
+    return table

@@ -1,0 +1,164 @@
+"""``hpo forecast``: what an exported student says of the next minutes.
+
+Reads the export folder and a file of readings, nothing else, and shows or writes the forecast. The
+forecast itself is made by ``core.export_forecast``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpo.cli.options import Array, Channel, Header, MissingValue, TimeColumn
+from hpo.cli.output import console
+from hpo.cli.readings_source import source_like
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from core.export_forecast import Forecast
+
+
+class ForecastFormat(StrEnum):
+    """What ``--format`` takes here."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+def forecast(
+    folder: Annotated[Path, typer.Argument(metavar="EXPORT", help="Folder of an export.")],
+    readings: Annotated[
+        Path, typer.Option(help="CSV or Parquet (a column per sensor), or NPZ; its last rows.")
+    ],
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Forecast after this time, or after this row from 0 where there are no times.",
+            show_default="the last row",
+        ),
+    ] = None,
+    max_gap: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MINUTES",
+            help="Interpolate gaps up to this long.",
+            show_default="the manifest's, 15",
+        ),
+    ] = None,
+    channel: Channel = None,
+    array: Array = None,
+    missing_value: MissingValue = None,
+    time_column: TimeColumn = None,
+    header: Header = None,
+    output: Annotated[
+        ForecastFormat | None,
+        typer.Option("--format", help="How to answer.", show_default="by --out's ending, or table"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A file to write.", show_default="shown only")
+    ] = None,
+) -> None:
+    """Show what an exported student forecasts for every sensor, in the readings' unit.
+
+    hpo forecast runs/ord-first/exports/1-trial-0007 --readings today.csv --time-column time
+    """
+    from core.datasets.readings_files import read_readings
+    from core.export_forecast import forecast_readings
+    from core.files import write_bytes
+    from core.manifest import card_of, read_manifest
+
+    chosen = _format(output, out)
+    options = {
+        "channel": channel,
+        "array": array,
+        "missing_value": missing_value,
+        "time_column": time_column,
+        "header": header,
+    }
+    card = card_of(read_manifest(folder), folder)
+    table = read_readings(source_like(readings, options, card))
+    found = forecast_readings(folder, table, at, max_gap)
+    if out is not None:
+        write_bytes(out, _encoded(found, chosen))
+    elif chosen is ForecastFormat.table:
+        where = f"row {found.at}" if isinstance(found.at, int) else str(found.at)
+        console.print(f"{found.unit} after {where}", highlight=False, soft_wrap=True)
+        console.print(_table(found))
+    else:
+        print(_encoded(found, chosen).decode(), end="")
+
+
+def _format(given: ForecastFormat | None, out: Path | None) -> ForecastFormat:
+    from core.errors import ConfigError
+
+    ending = "table" if out is None else out.suffix.lower().lstrip(".")
+    known = set(ForecastFormat)
+    chosen = given or (ForecastFormat(ending) if ending in known else None)
+    if chosen is None or (chosen is ForecastFormat.table and out is not None):
+        raise ConfigError(
+            f"--out must end in .csv, .json or .parquet, or come with one of these as --format, "
+            f"got {out}"
+        )
+    if chosen is ForecastFormat.parquet and out is None:
+        raise ConfigError("--format parquet needs --out, the file to write")
+    return chosen
+
+
+def _encoded(found: Forecast, chosen: ForecastFormat) -> bytes:
+    if chosen is ForecastFormat.json:
+        return (json.dumps(_answer(found), indent=2, allow_nan=False) + "\n").encode()
+    frame = _frame(found)
+    if chosen is ForecastFormat.csv:
+        return frame.to_csv(index=False).encode()
+    stream = io.BytesIO()
+    frame.to_parquet(stream, index=False)
+    return stream.getvalue()
+
+
+def _answer(found: Forecast) -> dict[str, Any]:
+    times = None if found.times is None else [time.isoformat() for time in found.times]
+    return {
+        "at": found.at if isinstance(found.at, int) else found.at.isoformat(),
+        "unit": found.unit,
+        "minutes": found.minutes,
+        "times": times,
+        "sensors": list(found.sensor_ids),
+        "forecast": found.values.astype(float).tolist(),
+    }
+
+
+def _frame(found: Forecast) -> pd.DataFrame:
+    """Return a row per step and a column per sensor: the form of a file of readings."""
+    import pandas as pd
+
+    frame = pd.DataFrame(found.values, columns=list(found.sensor_ids))
+    if found.times is None:
+        frame.insert(0, "minutes", found.minutes)
+    else:
+        frame.insert(0, "time", found.times)
+    return frame
+
+
+def _table(found: Forecast) -> Table:
+    from rich.table import Table
+
+    heads = [f"+{after} min" for after in found.minutes]
+    if found.times is not None:
+        heads = [time.strftime("%H:%M") for time in found.times]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("sensor")
+    for head in heads:
+        table.add_column(head, justify="right")
+    for sensor, values in zip(found.sensor_ids, found.values.T, strict=True):
+        table.add_row(sensor, *(f"{value:.1f}" for value in values))
+    return table

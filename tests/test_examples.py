@@ -1,0 +1,70 @@
+"""The examples run as they are shown, with nothing but what they say they need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from tests.small_exports import Exported
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "examples" / "forecast.py"
+WANTED = ("numpy", "numpy.libs", "onnxruntime")
+"""What the environment of the example holds beside the standard library."""
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A folder of packages that holds numpy and onnxruntime alone."""
+    packages = Path(str(find_spec("numpy").origin)).parents[1]
+    (tmp_path / "packages").mkdir()
+    for name in WANTED:
+        if (packages / name).exists():
+            (tmp_path / "packages" / name).symlink_to(packages / name)
+    return tmp_path / "packages"
+
+
+def run_bare(packages: Path, code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` in an interpreter that sees the standard library and ``packages`` alone."""
+    started = f"import sys; sys.path.append({str(packages)!r}); {code}"
+    command = [sys.executable, "-I", "-S", "-c", started, *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=packages, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_the_environment_has_nothing_else(bare: Path) -> None:
+    for package in ("torch", "onnx", "pandas", "core", "hpo"):
+        found = run_bare(bare, f"import {package}")
+        assert found.returncode == 1
+        assert "ModuleNotFoundError" in found.stderr
+
+
+def test_the_example_needs_numpy_and_onnxruntime_alone(
+    exported: Exported, bare: Path, tmp_path: Path
+) -> None:
+    data = exported.data
+    rows = data.scaler.unscale(data.readings[100:140]).numpy()
+    np.savetxt(tmp_path / "readings.csv", rows, delimiter=",", fmt="%.6f")
+    code = f"import runpy; runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')"
+    done = run_bare(bare, code, exported.folder, tmp_path / "readings.csv")
+    assert done.returncode == 0, done.stderr
+    session = onnxruntime.InferenceSession(exported.folder / "model.onnx")
+    (wanted,) = session.run(None, {"readings": rows[None, -12:]})
+    header, *lines = done.stdout.splitlines()
+    assert header == "# minutes ahead"
+    found = np.array([line.split(",") for line in lines], dtype=float)
+    assert found[:, 0].tolist() == [15, 30, 45]
+    np.testing.assert_allclose(found[:, 1:], wanted[0], atol=0.0051)
+
+
+def test_the_readme_shows_the_example() -> None:
+    code = EXAMPLE.read_text().partition('"""\n\n')[2]
+    assert code in (ROOT / "README.md").read_text()
+    assert len([line for line in code.splitlines() if line]) <= 15
