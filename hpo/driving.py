@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from core.checkpoint import CheckpointFolder
 from core.devices import choose_device
 from core.distillation.losses import LOSSES
 from core.experiments import open_targets
@@ -23,6 +22,7 @@ from hpo.planned_runs import PlannedRun
 from hpo.planning import target_storage
 from hpo.recording import Recorder
 from hpo.results import TrialRecord, read_records
+from hpo.sweep_files import clear_checkpoints, writable_ledger
 from hpo.sweep_store import SweepFolder, SweepPlan
 from hpo.tuning import tune_trials
 
@@ -97,8 +97,7 @@ def drive(
     Raises:
         SweepInterruptedError: the user stopped it before the deadline.
     """
-    ledger = Ledger(folder.ledger_file, lambda state: observer.on_change(plan, state))
-    try:
+    with writable_ledger(folder, lambda state: observer.on_change(plan, state)) as ledger:
         _adopt_records(folder, ledger)
         unfinished = ledger.state.num_ended < plan.config.trials
         # The trials of a cluster run on other machines, which build their own.
@@ -110,8 +109,6 @@ def drive(
             tune_trials(folder, plan, ledger, recorder, address, runs, deadline)
         if ledger.state.num_ended < plan.config.trials and time.monotonic() < deadline:
             raise SweepInterruptedError(folder.name)
-    finally:
-        ledger.close()
     return read_records(folder.results)
 
 
@@ -128,4 +125,4 @@ def _adopt_records(folder: SweepFolder, ledger: Ledger) -> None:
                 metrics=record.metrics,
                 sizes={"parameters": record.parameters, "flops": record.flops},
             )
-            CheckpointFolder(folder.checkpoints(record.trial)).clear()
+            clear_checkpoints(folder, record.trial)

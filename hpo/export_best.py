@@ -26,9 +26,11 @@ from core.forecasting import evaluate
 from core.preprocessing.prepare import PreparedData
 from core.teachers import open_teacher, teacher_folder
 from hpo.confirmation import Confirmed, confirmed
+from hpo.mirrored_sweeps import bring_exports, publish_export
 from hpo.planning import open_planned_data
 from hpo.results import TrialRecord, read_records
 from hpo.selection import ranked_records, records_of
+from hpo.sweep_files import bring_student
 from hpo.sweep_store import SweepFolder, SweepPlan, find_sweep
 
 
@@ -177,18 +179,23 @@ class _ExportedSweep:
     def export(self, winner: _Winner) -> Path:
         """Export a student, or return the export that is there."""
         lineage = self._lineage(winner)
-        exports = writable_folder(self.folder.path / "exports")
+        exports, mirror = writable_folder(self.folder.path / "exports"), self.folder.mirror
+        if mirror is not None:
+            bring_exports(mirror, self.folder.path)
         for path in sorted(exports.glob(f"[0-9]*-{winner.name}")):
             if _is_export_of(path, lineage):
                 return path
         path = exports / f"{winner.rank}-{winner.name}"
         self._write(path, winner, lineage)
+        if mirror is not None:
+            publish_export(mirror, path)
         return path
 
     def _write(self, path: Path, winner: _Winner, lineage: dict[str, Any]) -> None:
         record = winner.record
         folder = self.folder if winner.confirmed is None else self.folder.confirmation
         student = folder.student(record.trial)
+        bring_student(folder, record.trial)
         if not student.is_file():
             raise ExportError(
                 f"trial {record.trial} of {record.sweep!r} must have a student at {student}, but "

@@ -82,7 +82,7 @@ def tune_trials(
     config = plan.config
     with cluster(address) as available, tempfile.TemporaryDirectory() as scratch:
         per_trial, concurrent = trial_resources(config, available, address)
-        asked = (config, plan.space, ledger, str(folder.path), concurrent, recorder.write)
+        asked = (config, plan.space, ledger, folder.address, concurrent, recorder.write)
         searcher = StoppingSearcher(
             LedgerSearcher(*asked, recorder.sizes)
             if runs is None

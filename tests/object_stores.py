@@ -1,0 +1,105 @@
+"""A store that speaks S3 on this machine, and what goes wrong on the way to it.
+
+Nothing outside this machine is reached; credentials are made up.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+BUCKET = "results"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "made-up-id", "AWS_SECRET_ACCESS_KEY": "made-up-secret"}
+ERRORS = {"500 Internal Server Error": "InternalError", "503 Slow Down": "SlowDown"}
+
+Environ = dict[str, Any]
+Broken = Callable[[Environ], bool]
+
+
+class S3Server:
+    """Keeps objects in memory; tells what was asked, and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server(
+            "127.0.0.1", 0, self._answer, True, request_handler=_SilentHandler
+        )
+        self.port = self._server.server_port
+        self.requests: list[str] = []
+        """Method and path."""
+        self.failed = 0
+        self.breaks: Broken = lambda _: False
+        self.chance = random.Random(5)
+
+    def address(self, prefix: str) -> str:
+        options = f"endpoint_override=127.0.0.1:{self.port}&scheme=http&region=us-east-1"
+        return f"s3://{BUCKET}/{prefix}?{options}"
+
+    def serve(self) -> None:
+        self._server.serve_forever(poll_interval=0.05)
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @contextmanager
+    def failing(self, breaks: Broken) -> Iterator[None]:
+        """Fail the requests that ``breaks`` names while the block runs."""
+        self.breaks = breaks
+        try:
+            yield
+        finally:
+            self.breaks = lambda _: False
+
+    @contextmanager
+    def failing_at_random(self, share: float) -> Iterator[None]:
+        """Fail a share of all requests."""
+        with self.failing(lambda _: self.chance.random() < share):
+            yield
+
+    def _answer(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
+        if not self.breaks(environ):
+            return self._moto(environ, start_response)
+        self.failed += 1
+        if self.chance.random() < 0.3:
+            # Done, but nobody hears of it: the answer gets lost.
+            self._moto(environ, lambda *_: lambda _: None)
+        status = self.chance.choice(list(ERRORS))
+        start_response(status, [("Content-Type", "application/xml")])
+        return [f"<Error><Code>{ERRORS[status]}</Code><Message>no</Message></Error>".encode()]
+
+
+class _SilentHandler(WSGIRequestHandler):
+    def log(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving() -> Iterator[S3Server]:
+    """Serve an empty bucket; credentials and the client's patience stand in the environment."""
+    from pyarrow import fs
+
+    server = S3Server()
+    thread = threading.Thread(target=server.serve, daemon=True)
+    thread.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**CREDENTIALS, "AWS_EC2_METADATA_DISABLED": "true"}.items():
+            patch.setenv(name, value)
+        client = fs.S3FileSystem(
+            endpoint_override=f"127.0.0.1:{server.port}",
+            scheme="http",
+            region="us-east-1",
+            allow_bucket_creation=True,
+        )
+        client.create_dir(BUCKET)
+        yield server
+    server.stop()
+    thread.join()
