@@ -62,8 +62,9 @@ class DriverLease:
         Raises:
             StorageError: there is one.
         """
-        self._put()
+        _LIVING.add(self.driver)
         try:
+            self._put()
             others = self._others()
         except BaseException:
             self._withdraw()
@@ -120,6 +121,7 @@ class DriverLease:
         )
 
     def _withdraw(self) -> None:
+        _LIVING.discard(self.driver)
         # Not worth an error: an object that stays grows stale.
         with contextlib.suppress(ObjectStoreError):
             self._store.delete(self._key)
@@ -157,6 +159,8 @@ class _Moment:
         return max(time.monotonic() - self._monotonic, abs(time.time() - self._wall))
 
 
+_LIVING: set[str] = set()
+"""The drivers of this process."""
 _HELD: dict[Path, DriverLease] = {}
 """Of this process, by the folder that it drives; like a file lock, it is the process's."""
 
@@ -203,13 +207,16 @@ def living_host(store: ObjectStore, key: str, age: float) -> str | None:
         whom: dict[str, Any] = json.loads(store.get(key))
     except FileNotFoundError:  # it has ended meanwhile
         return None
-    return None if _is_ended_here(whom) else str(whom["host"])
+    driver = key.rpartition("/")[2].removesuffix(".json")
+    return None if _is_ended_here(driver, whom) else str(whom["host"])
 
 
-def _is_ended_here(whom: dict[str, Any]) -> bool:
-    """Whether a driver was a process of this machine that is no more."""
+def _is_ended_here(driver: str, whom: dict[str, Any]) -> bool:
+    """Whether a driver was of this machine and is no more."""
     if not whom["machine"] or whom["machine"] != _machine():
         return False
+    if whom["pid"] == os.getpid():
+        return driver not in _LIVING
     return not Path(f"/proc/{whom['pid']}").exists()
 
 

@@ -98,7 +98,7 @@ def drive(
         SweepInterruptedError: the user stopped it before the deadline.
     """
     with writable_ledger(folder, lambda state: observer.on_change(plan, state)) as ledger:
-        _adopt_records(folder, ledger)
+        adopt_records(folder, ledger)
         unfinished = ledger.state.num_ended < plan.config.trials
         # The trials of a cluster run on other machines, which build their own.
         if unfinished and address == "local":
@@ -112,7 +112,7 @@ def drive(
     return read_records(folder.results)
 
 
-def _adopt_records(folder: SweepFolder, ledger: Ledger) -> None:
+def adopt_records(folder: SweepFolder, ledger: Ledger) -> None:
     """Note as ended what was recorded just before a crash kept the ledger from noting it."""
     running = {trial.number for trial in ledger.state.with_status("running")}
     for record in read_records(folder.results):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from core.datasets.dataset import Dataset
 from core.datasets.synthetic import build_synthetic
+
+if TYPE_CHECKING:
+    from tests.object_stores import S3Server
 
 if not torch.cuda.is_available():
     # Before anything imports triton: its kernels then run on the CPU, in an interpreter.
@@ -32,3 +37,12 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Synthetic traffic of 6 sensors, split 3/1/1, with gaps."""
     folder = tmp_path_factory.mktemp("data") / "tiny"
     return build_synthetic(folder, seed=1, num_sensors=6, split=(3, 1, 1))
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A server with an empty bucket; every test takes a prefix of its own."""
+    from tests.object_stores import serving
+
+    with serving() as server:
+        yield server

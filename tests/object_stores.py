@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 BUCKET = "results"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "made-up-id", "AWS_SECRET_ACCESS_KEY": "made-up-secret"}
-ERRORS = {"500 Internal Server Error": "InternalError", "503 Slow Down": "SlowDown"}
+TRANSIENT = (("500 Internal Server Error", "InternalError"), ("503 Slow Down", "SlowDown"))
 
 Environ = dict[str, Any]
 Broken = Callable[[Environ], bool]
@@ -35,7 +35,8 @@ class S3Server:
         self.requests: list[str] = []
         """Method and path."""
         self.failed = 0
-        self.breaks: Broken = lambda _: False
+        self._breaks: Broken = lambda _: False
+        self._errors: Sequence[tuple[str, str]] = TRANSIENT
         self.chance = random.Random(5)
 
     def address(self, prefix: str) -> str:
@@ -50,13 +51,13 @@ class S3Server:
         self._server.server_close()
 
     @contextmanager
-    def failing(self, breaks: Broken) -> Iterator[None]:
-        """Fail the requests that ``breaks`` names while the block runs."""
-        self.breaks = breaks
+    def failing(self, breaks: Broken, *errors: tuple[str, str]) -> Iterator[None]:
+        """Fail the requests that ``breaks`` names, with transient errors or these."""
+        self._breaks, self._errors, self.failed = breaks, errors or TRANSIENT, 0
         try:
             yield
         finally:
-            self.breaks = lambda _: False
+            self._breaks = lambda _: False
 
     @contextmanager
     def failing_at_random(self, share: float) -> Iterator[None]:
@@ -66,15 +67,15 @@ class S3Server:
 
     def _answer(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
-        if not self.breaks(environ):
+        if not self._breaks(environ):
             return self._moto(environ, start_response)
         self.failed += 1
-        if self.chance.random() < 0.3:
+        status, code = self.chance.choice(self._errors)
+        if status[0] == "5" and self.chance.random() < 0.3:
             # Done, but nobody hears of it: the answer gets lost.
-            self._moto(environ, lambda *_: lambda _: None)
-        status = self.chance.choice(list(ERRORS))
+            list(self._moto(environ, lambda *_: lambda _: None))
         start_response(status, [("Content-Type", "application/xml")])
-        return [f"<Error><Code>{ERRORS[status]}</Code><Message>no</Message></Error>".encode()]
+        return [f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()]
 
 
 class _SilentHandler(WSGIRequestHandler):

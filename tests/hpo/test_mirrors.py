@@ -1,0 +1,351 @@
+"""Sweeps in an object store, without Ray: machines come and go, ledger and records stay whole.
+
+A machine is an empty cache folder. A driver is the real searcher, ledger and record files.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import StorageError
+from hpo import ledger_segments
+from hpo.driving import adopt_records
+from hpo.ledger import Ledger, Trial, read_ledger
+from hpo.mirror import Mirror, mirror_of, open_storage
+from hpo.object_store import ObjectStoreError
+from hpo.results import read_records, write_record
+from hpo.search_space import built_in_search_space
+from hpo.searcher import LedgerSearcher
+from hpo.selection import best
+from hpo.storage_faults import storage_faults_told
+from hpo.sweep_config import SweepConfig
+from hpo.sweep_files import TrialFiles, clear_checkpoints, has_student, open_sweep, writable_ledger
+from hpo.sweep_store import SweepFolder, SweepPlan, all_sweeps, find_sweep
+from tests.object_stores import CREDENTIALS, Broken, S3Server
+from tests.small_sweeps import record
+
+pytestmark = pytest.mark.usefixtures("quiet_optuna")
+TRIALS, EPOCHS = 6, 2
+SWEEPS, OUTAGES = 8, 15
+CONFIG = SweepConfig("first", "none", "small", trials=TRIALS, epochs=EPOCHS)
+
+
+class Machines:
+    """Empty caches, one after the other, on one storage."""
+
+    def __init__(self, address: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.address, self.folder, self.patch, self.count = address, folder, patch, 0
+
+    def new(self) -> Path:
+        """Go to a new machine and return its mirror of the storage."""
+        self.count += 1
+        self.patch.setenv("HPO_CACHE", str(self.folder / f"machine-{self.count}"))
+        return open_storage(self.address)
+
+
+@pytest.fixture
+def machines(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # what is tried again is tested elsewhere
+    return Machines(s3.address(f"mirrors/{tmp_path.name}"), tmp_path, monkeypatch)
+
+
+def begin(storage: Path, name: str = "first") -> SweepFolder:
+    """Fix a plan as ``run_sweep`` does."""
+    folder = SweepFolder(storage / name)
+    with folder.driver_lock():
+        folder.write_plan(a_plan(name))
+    return folder
+
+
+def a_plan(name: str = "first", **changes: Any) -> SweepPlan:
+    fields: dict[str, Any] = {
+        "config": SweepConfig(**{**vars(CONFIG), "name": name}),
+        "space": built_in_search_space("none"),
+        "data_folder": "data",
+        "dataset_fingerprint": "d" * 16,
+        "teacher_fingerprint": None,
+        "baselines": {},
+        "command": "hpo sweep none",
+    }
+    return SweepPlan(**{**fields, **changes})
+
+
+def error_of(trial: int, epoch: int) -> float:
+    return 2.0 + (trial * 7 % 5) / 10 + 1 / epoch
+
+
+def drive(folder: SweepFolder, ended: set[int]) -> None:
+    """Drive a sweep as ``hpo.driving`` and Ray Tune do; note what the user is told has ended."""
+
+    def write(trial: Trial, status: str, reason: str | None, facts: dict[str, Any]) -> None:
+        metrics = record(0, facts["metrics"]["val_mae"]).metrics
+        path = write_record(folder.results, record(trial.number, 0, metrics=metrics))
+        folder.publish(path)
+        clear_checkpoints(folder, trial.number)
+
+    def tell(state: Any) -> None:
+        ended.update(trial.number for trial in state.trials.values() if trial.status == "finished")
+
+    with (
+        storage_faults_told(folder),
+        folder.driver_lock(),
+        writable_ledger(folder, tell) as ledger,
+    ):
+        adopt_records(folder, ledger)
+        space = folder.read_plan().space
+        searcher = LedgerSearcher(CONFIG, space, ledger, folder.address, 1, write)
+        while isinstance(asked := searcher.suggest("ray"), dict):
+            run(searcher, asked["trial"])
+
+
+def run(searcher: LedgerSearcher, trial: int) -> None:
+    for epoch in range(1, EPOCHS + 1):
+        told = {"trial": trial, "epoch": epoch, "val_mae": error_of(trial, epoch)}
+        searcher.on_trial_result("ray", told)
+    end = {"ended": True, "status": "finished", "reason": None, "val_mae": error_of(trial, EPOCHS)}
+    searcher.on_trial_complete("ray", {"trial": trial, "epoch": EPOCHS, **end})
+
+
+def test_a_store_that_fails_at_any_moment_loses_nothing_that_had_ended(
+    s3: S3Server, machines: Machines
+) -> None:
+    chance = random.Random(3)
+    ended: set[int] = set()
+    errors: list[str] = []
+    first = machines.address
+    for number in range(SWEEPS):
+        machines.address = first.replace("?", f"-{number}?")
+        storage = machines.new()
+        begin(storage)
+        ended.clear()
+        for _ in range(OUTAGES):
+            storage = machines.new() if chance.random() < 0.7 else storage
+            with s3.failing(after(chance.randint(0, 40))):
+                errors.append(error_while_driving(storage, ended))
+            seen = read_ledger(find_sweep(machines.new(), "first").ledger_file)
+            assert ended <= {trial.number for trial in seen.with_status("finished")}
+        drive(find_sweep(machines.new(), "first"), ended)
+        check_complete(machines.new(), ended)
+    outages = [error for error in errors if error]
+    assert len(outages) >= SWEEPS * OUTAGES * 0.5
+    for error in outages:
+        # The other one comes before it is known which sweep is meant.
+        assert error.endswith(("go on with `hpo resume first`", "then give the same command again"))
+
+
+def after(requests: int) -> Broken:
+    """Fail everything once so many requests were answered."""
+    left = itertools.count(requests, -1)
+    return lambda _: next(left) <= 0
+
+
+def error_while_driving(storage: Path, ended: set[int]) -> str:
+    try:
+        drive(find_sweep(storage, "first"), ended)
+    except StorageError as error:
+        return str(error)
+    return ""
+
+
+def check_complete(storage: Path, ended: set[int]) -> None:
+    """Every trial is there once, with its numbers; the best is the best."""
+    folder = find_sweep(storage, "first")
+    state, records = read_ledger(folder.ledger_file), read_records(folder.results)
+    assert ended == set(range(TRIALS))
+    assert [one.trial for one in records] == list(range(TRIALS))
+    assert [trial.status for trial in state.trials.values()] == ["finished"] * TRIALS
+    errors = {number: error_of(number, EPOCHS) for number in range(TRIALS)}
+    assert {one.trial: one.metrics["val_mae"] for one in records} == errors
+    assert best("small", storage)[0]["trial"] == min(errors, key=lambda number: errors[number])
+    lines = [json.loads(line) for line in folder.ledger_file.read_text().splitlines()]
+    told = [(one["event"], one["trial"], one.get("epoch")) for one in lines]
+    assert len(told) == len(set(told))
+
+
+def test_who_looks_brings_only_what_changed_and_writes_nothing(
+    s3: S3Server, machines: Machines
+) -> None:
+    folder = begin(machines.new())
+    drive(folder, set())
+    storage = machines.new()
+    seen = len(s3.requests)
+    assert len(read_records(find_sweep(storage, "first").results)) == TRIALS
+    first = s3.requests[seen:]
+    seen = len(s3.requests)
+    assert [sweep.name for sweep in all_sweeps(storage)] == ["first"]
+    assert not find_sweep(storage, "first").is_driven()
+    again = s3.requests[seen:]
+    assert {one.split()[0] for one in first + again} == {"GET", "HEAD"}
+    assert sum(one.endswith(".parquet") for one in first) == 2 * TRIALS, "one look, one answer"
+    assert not any(one.endswith((".parquet", ".jsonl", ".json")) for one in again)
+
+
+def test_a_driver_goes_on_with_its_own_files_without_bringing_them(
+    s3: S3Server, machines: Machines
+) -> None:
+    storage = machines.new()
+    drive(begin(storage), set())
+    seen = len(s3.requests)
+    assert len(read_records(find_sweep(storage, "first").results)) == TRIALS
+    assert not any(one.endswith((".parquet", "sweep.json")) for one in s3.requests[seen:])
+
+
+def test_a_sweep_that_was_deleted_or_made_anew_is_forgotten_here(machines: Machines) -> None:
+    here = machines.new()
+    drive(begin(here), set())
+    there = machines.new()
+    store = mirror_of(there).store  # type: ignore[union-attr]
+    for key in store.list("first"):
+        store.delete(key)
+    assert all_sweeps(here) == []
+    assert read_records(here / "first" / "results") == []
+    drive(begin(here), set())
+    for key in store.list("first"):
+        store.delete(key)
+    begin(there)
+    folder = find_sweep(here, "first")
+    assert read_records(folder.results) == []
+    assert read_ledger(folder.ledger_file).trials == {}
+
+
+def test_a_plan_that_the_store_did_not_take_is_no_sweep(s3: S3Server, machines: Machines) -> None:
+    storage = machines.new()
+
+    def plans(environ: dict[str, str]) -> bool:
+        return environ["PATH_INFO"].endswith("sweep.json")
+
+    with s3.failing(plans, ("503 Slow Down", "SlowDown")), pytest.raises(ObjectStoreError):
+        begin(storage)
+    assert not (storage / "first" / "sweep.json").exists()
+
+
+def test_what_a_driver_that_lost_its_place_sends_late_is_ignored(machines: Machines) -> None:
+    folder = begin(machines.new())
+    with folder.driver_lock(), writable_ledger(folder) as ledger:
+        ledger.append("suggested", trial=0, settings={}, seed=1)
+        mirror, late = mirror_of(folder.storage), folder.ledger_file.with_name("late.jsonl")
+        assert mirror is not None
+        newer = SweepFolder(machines.new() / "first")
+        newer.refresh()
+        newer_mirror = mirror_of(newer.storage)
+        assert newer_mirror is not None
+        taken = ledger_segments.LedgerSegments(newer_mirror, newer.ledger_file, lambda: None)
+        ledger.append("epoch", trial=0, epoch=1, metrics={"val_mae": 1.0})
+        other = Ledger(newer.ledger_file)
+        other.on_written = taken.append
+        other.append("ended", trial=0, status="failed", reason="x", metrics={})
+        other.close()
+        assert not late.exists()
+        seen = read_ledger(find_sweep(machines.new(), "first").ledger_file)
+    assert seen.trials[0].status == "failed"
+    assert seen.trials[0].history == {}
+    after = find_sweep(machines.new(), "first")
+    assert read_ledger(after.ledger_file) == seen
+
+
+@pytest.fixture
+def mirror(machines: Machines) -> tuple[Mirror, SweepFolder]:
+    """A sweep that has begun, and its mirror."""
+    folder = begin(machines.new())
+    found = mirror_of(folder.storage)
+    assert found is not None
+    return found, folder
+
+
+def test_epochs_that_follow_each_other_are_gathered_and_put_soon(
+    mirror: tuple[Mirror, SweepFolder], machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, folder = mirror
+    timers: list[Any] = []
+    monkeypatch.setattr(ledger_segments.threading, "Timer", lambda _, put: Waiting(timers, put))
+    with folder.driver_lock(), writable_ledger(folder) as ledger:
+        ledger.append("suggested", trial=0, settings={}, seed=1)
+        for epoch in range(1, 6):
+            ledger.append("epoch", trial=0, epoch=epoch, metrics={"val_mae": 1.0})
+        assert len(held.store.list("first/ledger")) == 3, "the first part, suggested, one epoch"
+        timers[0].put()
+        assert len(held.store.list("first/ledger")) == 4
+        ledger.append("epoch", trial=0, epoch=6, metrics={"val_mae": 1.0})
+        ledger.append("epoch", trial=0, epoch=7, metrics={"val_mae": 1.0})
+    seen = read_ledger(find_sweep(machines.new(), "first").ledger_file)
+    assert sorted(seen.trials[0].history) == [1, 2, 3, 4, 5, 6, 7]
+
+
+class Waiting:
+    """A timer that waits for the test."""
+
+    def __init__(self, timers: list[Any], put: Any) -> None:
+        self.put = put
+        timers.append(self)
+
+    def start(self) -> None:
+        pass
+
+    def cancel(self) -> None:
+        pass
+
+
+def test_many_parts_are_put_together(
+    mirror: tuple[Mirror, SweepFolder], machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, folder = mirror
+    monkeypatch.setattr(ledger_segments, "MOST_PARTS", 4)
+    reader = machines.new()
+    with folder.driver_lock(), writable_ledger(folder) as ledger:
+        for number in range(20):
+            ledger.append("suggested", trial=number, settings={"x": number}, seed=number)
+            assert len(held.store.list("first/ledger")) <= 4
+            seen = read_ledger(find_sweep(reader, "first").ledger_file)
+            assert len(seen.trials) == number + 1
+
+
+def test_a_worker_brings_and_puts_the_states_of_its_trial(machines: Machines) -> None:
+    begin(machines.new())
+    at = SweepFolder(machines.new() / "first").address
+    machines.new()
+    one = open_sweep(at)
+    files = TrialFiles(one, 3)
+    files.bring()
+    assert one.read_plan() == a_plan()
+    states = one.checkpoints(3)
+    for epoch in (1, 2, 3):
+        states.mkdir(parents=True, exist_ok=True)
+        (states / f"epoch-{epoch:05d}-{'0' * 16}.safetensors").write_bytes(b"state")
+        (states / f"epoch-{epoch - 2:05d}-{'0' * 16}.safetensors").unlink(missing_ok=True)
+        files.publish_states()
+    one.student(3).write_bytes(b"student")
+    files.publish_student()
+    machines.new()
+    other = open_sweep(at)
+    TrialFiles(other, 3).bring()
+    kept = sorted(path.name[:11] for path in other.checkpoints(3).iterdir())
+    assert kept == ["epoch-00002", "epoch-00003"]
+    assert has_student(other, 3)
+    assert not has_student(other, 4)
+    clear_checkpoints(other, 3)
+    machines.new()
+    third = open_sweep(at)
+    TrialFiles(third, 3).bring()
+    assert not third.checkpoints(3).exists()
+
+
+def test_no_file_holds_credentials(machines: Machines, tmp_path: Path, s3: S3Server) -> None:
+    drive(begin(machines.new()), set())
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.name == "mirror.json" for path in files)
+    for path in files:
+        assert not any(secret.encode() in path.read_bytes() for secret in CREDENTIALS.values())
+
+
+def test_a_folder_stays_a_folder(tmp_path: Path) -> None:
+    assert open_storage(str(tmp_path / "runs")) == tmp_path / "runs"
+    assert open_storage(tmp_path) == tmp_path
+    assert mirror_of(tmp_path) is None
+    assert SweepFolder(tmp_path / "a#b").address == str(tmp_path / "a#b")
+    assert open_sweep(str(tmp_path / "a#b")) == SweepFolder(tmp_path / "a#b")
