@@ -32,6 +32,7 @@ class S3Server:
             "127.0.0.1", 0, self._answer, True, request_handler=_SilentHandler
         )
         self.port = self._server.server_port
+        self._one_by_one = threading.Lock()
         self.requests: list[str] = []
         """Method and path."""
         self.failed = 0
@@ -68,14 +69,18 @@ class S3Server:
     def _answer(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
         if not self._breaks(environ):
-            return self._moto(environ, start_response)
+            return self._answered(environ, start_response)
         self.failed += 1
         status, code = self.chance.choice(self._errors)
         if status[0] == "5" and self.chance.random() < 0.3:
             # Done, but nobody hears of it: the answer gets lost.
-            list(self._moto(environ, lambda *_: lambda _: None))
+            self._answered(environ, lambda *_: lambda _: None)
         start_response(status, [("Content-Type", "application/xml")])
         return [f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()]
+
+    def _answered(self, environ: Environ, start_response: Any) -> list[bytes]:
+        with self._one_by_one:  # moto stumbles over two writers of one object
+            return list(self._moto(environ, start_response))
 
 
 class _SilentHandler(WSGIRequestHandler):

@@ -19,7 +19,7 @@ from hpo.object_store import ObjectStore
 from tests.integration.sweeps import ROOT
 from tests.object_stores import S3Server
 
-ROUNDS, AT_ONCE = 25, 4
+ROUNDS, AT_ONCE = 12, 4
 
 
 @pytest.fixture

@@ -8,31 +8,46 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.errors import StorageError
+from core.files import write_bytes
+from core.preprocessing.prepare import PreparedData
+from core.teachers import TeacherConfig, find_teachers
+from core.training import EpochReport
 from hpo import ledger_segments
+from hpo.cli.main import run as run_command
 from hpo.driving import adopt_records
 from hpo.ledger import Ledger, Trial, read_ledger
 from hpo.mirror import Mirror, mirror_of, open_storage
+from hpo.mirrored_sweeps import bring_exports, publish_export
 from hpo.object_store import ObjectStoreError
 from hpo.results import read_records, write_record
 from hpo.search_space import built_in_search_space
 from hpo.searcher import LedgerSearcher
 from hpo.selection import best
 from hpo.storage_faults import storage_faults_told
+from hpo.stored_teachers import bring_teachers, train_stored_teacher
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_files import TrialFiles, clear_checkpoints, has_student, open_sweep, writable_ledger
+from hpo.sweep_files import (
+    TrialFiles,
+    bring_student,
+    clear_checkpoints,
+    has_student,
+    open_sweep,
+    writable_ledger,
+)
 from hpo.sweep_store import SweepFolder, SweepPlan, all_sweeps, find_sweep
 from tests.object_stores import CREDENTIALS, Broken, S3Server
 from tests.small_sweeps import record
 
 pytestmark = pytest.mark.usefixtures("quiet_optuna")
 TRIALS, EPOCHS = 6, 2
-SWEEPS, OUTAGES = 8, 15
+SWEEPS, OUTAGES = 4, 12
 CONFIG = SweepConfig("first", "none", "small", trials=TRIALS, epochs=EPOCHS)
 
 
@@ -349,3 +364,146 @@ def test_a_folder_stays_a_folder(tmp_path: Path) -> None:
     assert mirror_of(tmp_path) is None
     assert SweepFolder(tmp_path / "a#b").address == str(tmp_path / "a#b")
     assert open_sweep(str(tmp_path / "a#b")) == SweepFolder(tmp_path / "a#b")
+
+
+def test_looking_from_the_drivers_machine_leaves_its_ledger_alone(machines: Machines) -> None:
+    storage = machines.new()
+    folder = begin(storage)
+    with folder.driver_lock(), writable_ledger(folder) as ledger:
+        ledger.append("suggested", trial=0, settings={}, seed=1)
+        assert len(read_ledger(find_sweep(storage, "first").ledger_file).trials) == 1
+        assert [sweep.name for sweep in all_sweeps(storage)] == ["first"]
+        ledger.append("suggested", trial=1, settings={}, seed=1)
+        assert len(read_ledger(folder.ledger_file).trials) == 2
+    assert len(read_ledger(find_sweep(machines.new(), "first").ledger_file).trials) == 2
+
+
+def test_what_a_killed_driver_had_not_put_yet_is_not_lost_on_its_machine(
+    s3: S3Server, machines: Machines
+) -> None:
+    storage = machines.new()
+    folder = begin(storage)
+    with s3.failing(lambda environ: bool(told) and environ["REQUEST_METHOD"] == "PUT"):
+        told: list[int] = []
+        with pytest.raises(ObjectStoreError):
+            append_until_it_fails(folder, told)
+    elsewhere = machines.new()
+    assert read_ledger(find_sweep(elsewhere, "first").ledger_file).trials[0].history == {}
+    with find_sweep(storage, "first").driver_lock(), writable_ledger(folder) as ledger:
+        assert ledger.state.trials[0].history == {1: {"val_mae": 1.0}}
+    found = read_ledger(find_sweep(elsewhere, "first").ledger_file)
+    assert found.trials[0].history == {1: {"val_mae": 1.0}}
+
+
+def append_until_it_fails(folder: SweepFolder, told: list[int]) -> None:
+    with folder.driver_lock(), writable_ledger(folder) as ledger:
+        ledger.append("suggested", trial=0, settings={}, seed=1)
+        told.append(0)
+        ledger.append("epoch", trial=0, epoch=1, metrics={"val_mae": 1.0})
+
+
+def test_a_confirmation_has_a_driver_and_files_of_its_own(machines: Machines) -> None:
+    sweep = begin(machines.new())
+    drive(sweep, set())
+    folder = sweep.confirmation
+    with folder.driver_lock(), writable_ledger(folder) as ledger:
+        assert folder.is_driven()
+        assert not sweep.is_driven()
+        ledger.append("suggested", trial=0, settings={}, seed=1)
+        folder.publish(write_record(folder.results, record(0, 1.5)))
+        elsewhere = find_sweep(machines.new(), "first")
+        assert elsewhere.confirmation.is_driven()
+        refused = pytest.raises(StorageError, match="another process drives 'first'")
+        with refused, elsewhere.confirmation.driver_lock():
+            pass
+    assert open_sweep(folder.address).path == elsewhere.confirmation.path
+    found = find_sweep(machines.new(), "first")
+    assert [one.metrics["val_mae"] for one in read_records(found.confirmation.results)] == [1.5]
+    assert len(read_ledger(found.confirmation.ledger_file).trials) == 1
+    assert len(read_records(found.results)) == TRIALS
+
+
+def test_a_teacher_is_trained_once_and_goes_on_on_another_machine(
+    machines: Machines, prepared: PreparedData
+) -> None:
+    training = replace(TeacherConfig().training, epochs=2)
+    config = TeacherConfig(((1, 2, 2), (2, 2, 2)), training)
+    heard: list[int] = []
+
+    def hear(report: EpochReport) -> None:
+        heard.append(report.epoch)
+        if heard == [1]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_stored_teacher(prepared, config, machines.new(), hear)
+    trained = train_stored_teacher(prepared, config, machines.new(), hear)
+    assert heard == [1, 2]
+    storage = machines.new()
+    bring_teachers(storage)
+    (found,) = find_teachers(storage, prepared)
+    assert (found.fingerprint, found.metrics) == (trained.fingerprint, trained.metrics)
+    assert train_stored_teacher(prepared, config, machines.new(), hear).metrics == found.metrics
+    assert heard == [1, 2]
+    mirror = mirror_of(storage)
+    assert mirror is not None
+    assert list(mirror.store.list("teachers")) == [
+        f"teachers/{found.fingerprint}/teacher.safetensors"
+    ]
+
+
+def test_exports_and_students_travel_whole(machines: Machines) -> None:
+    folder = begin(machines.new())
+    here = mirror_of(folder.storage)
+    assert here is not None
+    for name, files in {"1-whole": ("a", "manifest.json"), "2-half": ("a",)}.items():
+        export = folder.path / "exports" / name
+        export.mkdir(parents=True)
+        for file in files:
+            (export / file).write_text(file)
+        publish_export(here, export)
+    write_bytes(folder.student(0), b"student")
+    TrialFiles(folder, 0).publish_student()
+    elsewhere = find_sweep(machines.new(), "first")
+    there = mirror_of(elsewhere.storage)
+    assert there is not None
+    bring_exports(there, elsewhere.path)
+    found = sorted(path.name for path in (elsewhere.path / "exports").rglob("*"))
+    assert found == ["1-whole", "a", "manifest.json"]
+    bring_student(elsewhere, 0)
+    assert elsewhere.student(0).read_bytes() == b"student"
+
+
+@pytest.mark.parametrize("command", [["status"], ["best", "--dataset", "x"], ["resume", "x"]])
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("s3://nowhere/runs?{}", "there is no bucket 'nowhere'"),
+        ("s3://id:hidden@results/runs?{}", "must not hold credentials"),
+        ("s3://results", "must be a folder or s3://BUCKET/PREFIX, got 's3://results'"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_one_line(
+    machines: Machines,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    address: str,
+    problem: str,
+) -> None:
+    options = machines.address.partition("?")[2]
+    assert run_command([*command, "--storage", address.format(options)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("hpo: ")
+    assert problem in line
+    assert "hidden" not in line
+
+
+def test_wrong_credentials_are_one_line(
+    s3: S3Server, machines: Machines, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with s3.failing(lambda _: True, ("403 Forbidden", "InvalidAccessKeyId")):
+        assert run_command(["status", "--storage", machines.address]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "must answer and take what is written, but" in line
+    assert not any(secret in line for secret in CREDENTIALS.values())
+    assert not list(machines.folder.rglob("mirror.json"))
