@@ -14,11 +14,12 @@ Every event is put before anybody hears of it, but for epochs that follow each o
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import StorageError
@@ -87,7 +88,7 @@ class LedgerSegments:
         self._waiting = b""
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
-        self._part = self._begin()
+        self._part = self._begin(math.inf)
 
     def append(self, event: str, line: bytes) -> None:
         """Put a line that stands in the local ledger already; an epoch may wait for others.
@@ -99,7 +100,7 @@ class LedgerSegments:
             self._waiting += line
             # Here only: nobody writes the local file now.
             if self._part.number + 1 >= MOST_PARTS:
-                self._part = self._begin()
+                self._part = self._begin(self._part.generation)
                 return
             if event == "epoch" and self._timer is not None:
                 return
@@ -128,19 +129,24 @@ class LedgerSegments:
         self._check()
         # A part that failed may have arrived all the same: its number is used again, for at
         # least as many lines.
-        following = _Part(self._part.generation, self._part.writer, self._part.number + 1)
+        following = replace(self._part, number=self._part.number + 1)
         self._mirror.store.put(self._key(following.name), self._waiting)
         self._part, self._waiting = following, b""
 
-    def _begin(self) -> _Part:
+    def _begin(self, newest_known: float) -> _Part:
         """Put the whole ledger as the first part of a new generation; only then go the others."""
-        self._check()
         store, folder = self._mirror.store, _folder(self._ledger)
         older = store.list(self._mirror.key(folder))
         known = [part for key in older if (part := _part_of(self._mirror, folder, key))]
-        generation = max((part.generation for part in known), default=0) + 1
-        first = _Part(generation, uuid.uuid4().hex[:8], 0)
-        content = self._ledger.read_bytes() if self._ledger.exists() else b""
+        newest = max((part.generation for part in known), default=0)
+        if newest > newest_known:
+            raise StorageError(
+                f"the ledger {self._ledger} must have one writer, but another process has begun to "
+                "write it; leave the sweep to that one"
+            )
+        first = _Part(newest + 1, uuid.uuid4().hex[:8], 0)
+        content = self._ledger.read_bytes()
+        self._check()
         store.put(self._key(first.name), content)
         self._waiting = b""
         side_by_side(store.delete, older)

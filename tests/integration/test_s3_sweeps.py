@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyarrow import fs, parquet
+from ray.cluster_utils import Cluster
 
 from hpo.cli.main import run
 from hpo.ledger import SweepState, read_ledger
@@ -28,8 +31,9 @@ from tests.object_stores import BUCKET, Broken, Environ, S3Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 EPOCHS = 8
-CHECKPOINTS = 3
-"""Put before the store goes away."""
+ENDINGS = (".safetensors", ".parquet")
+FILES = 3
+"""Checkpoints, students and records put before the store goes away."""
 
 
 class Machine:
@@ -83,13 +87,16 @@ def test_a_sweep_goes_on_elsewhere_after_its_driver_and_its_store_died(
     assert 0 < len(before) < 4
 
     machine(4)
-    with monkeypatch.context() as patch, s3.failing(once_checkpoints_are_put()):
+    with monkeypatch.context() as patch, s3.failing(once_files_are_put()):
         patch.setenv("AWS_MAX_ATTEMPTS", "2")
         check_the_sweep_stops(address, capsys)
 
-    machine(5)
-    with s3.failing_at_random(0.02):
-        assert run(["resume", "night", "--storage", address]) == 0
+    driver = machine(5)
+    node = tmp_path / "node"
+    with s3.failing_at_random(0.02), one_worker_with(node) as cluster:
+        assert run(["resume", "night", "--storage", address, "--address", cluster]) == 0
+    assert list(node.rglob("student.safetensors"))
+    assert not list(driver.storage.rglob("student.safetensors")), "the driver trains nothing"
 
     last = machine(6)
     assert state_of("night", address, capsys) == "complete"
@@ -132,14 +139,26 @@ def check_the_sweep_stops(address: str, capsys: pytest.CaptureFixture[str]) -> N
     assert line.endswith("mend that, then go on with `hpo resume night`")
 
 
-def once_checkpoints_are_put() -> Broken:
-    """Fail everything after some checkpoints: in the middle of a sweep."""
+@contextmanager
+def one_worker_with(cache: Path) -> Iterator[str]:
+    """A Ray whose head trains nothing and whose other node has files of its own."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        there = {"XDG_CACHE_HOME": str(cache)}
+        cluster.add_node(num_cpus=2, include_dashboard=False, env_vars=there)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def once_files_are_put() -> Broken:
+    """Fail everything after some files: in the middle of a sweep."""
     put: set[str] = set()
 
     def breaks(environ: Environ) -> bool:
-        if environ["REQUEST_METHOD"] == "PUT" and environ["PATH_INFO"].endswith(".safetensors"):
+        if environ["REQUEST_METHOD"] == "PUT" and environ["PATH_INFO"].endswith(ENDINGS):
             put.add(environ["PATH_INFO"])
-        return len(put) > CHECKPOINTS
+        return len(put) >= FILES
 
     return breaks
 
