@@ -64,7 +64,7 @@ class DriverLease:
         """
         _LIVING.add(self.driver)
         try:
-            self._put()
+            self._renewed = self._put()
             others = self._others()
         except BaseException:
             self._withdraw()
@@ -93,7 +93,7 @@ class DriverLease:
     def release(self) -> None:
         """Let others drive."""
         self._released.set()
-        self._thread.join()
+        self._thread.join(RENEWED_EVERY)  # it may be waiting for a store that is gone
         self._withdraw()
 
     def _renew(self) -> None:
@@ -102,16 +102,19 @@ class DriverLease:
         if before.seconds_ago() > SURE_FOR and self._store.look(self._key) is None:
             self._give_up()
             return
-        self._put()
+        renewed = self._put()
         # The object may have arrived late, and be taken for dead until then: look once more.
         if before.seconds_ago() > SURE_FOR and self._others():
             self._give_up()
+            return
+        self._renewed = renewed
 
-    def _put(self) -> None:
+    def _put(self) -> _Moment:
+        """Put the own object and return when that began: it is no older than that."""
         began = _Moment()
         whom = {"host": platform.node(), "pid": os.getpid(), "machine": _machine()}
         self._store.put(self._key, json.dumps(whom).encode())
-        self._renewed = began
+        return began
 
     def _give_up(self) -> None:
         self._withdraw()

@@ -15,9 +15,9 @@ import pytest
 from core.errors import StorageError
 from hpo import driver_lease
 from hpo.driver_lease import DriverLease, held_lease, is_driven, lease_on
-from hpo.object_store import ObjectStore
+from hpo.object_store import ObjectStore, ObjectStoreError
 from tests.integration.sweeps import ROOT
-from tests.object_stores import S3Server
+from tests.object_stores import Environ, S3Server
 
 ROUNDS, AT_ONCE = 12, 4
 
@@ -121,6 +121,33 @@ def test_one_that_comes_late_but_was_not_replaced_goes_on(
         lease.check()
         with pytest.raises(StorageError, match="one driver, but another process drives"):
             DriverLease(store, "night", "night").acquire()
+
+
+def test_a_late_renewal_counts_only_once_nobody_else_was_found(
+    store: ObjectStore, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with driving(store) as lease:
+        with monkeypatch.context() as patch:
+            patch.setattr(driver_lease, "STALE_AFTER", -1.0)
+            second = DriverLease(store, "night", "night")
+            second.acquire()
+        store.put(f"night/drivers/{lease.driver}.json", store.get(second_key(store, second)))
+
+        def lists(environ: Environ) -> bool:
+            return environ["REQUEST_METHOD"] == "GET" and "list-type" in environ["QUERY_STRING"]
+
+        monkeypatch.setattr(driver_lease, "SURE_FOR", 0.4)
+        time.sleep(0.45)
+        with s3.failing(lists), pytest.raises(ObjectStoreError):
+            lease.check()
+        with pytest.raises(StorageError, match="has taken over"):
+            lease.check()
+        second.release()
+
+
+def second_key(store: ObjectStore, lease: DriverLease) -> str:
+    return next(key for key in store.list("night/drivers") if lease.driver in key)
 
 
 def test_it_is_renewed_also_while_the_store_fails_now_and_then(
