@@ -1,7 +1,4 @@
-"""Sweeps in an object store, without Ray: machines come and go, ledger and records stay whole.
-
-A machine is an empty cache folder. A driver is the real searcher, ledger and record files.
-"""
+"""Sweeps in an object store, without Ray: machines come and go, and files stay whole."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,20 +15,14 @@ from core.files import write_bytes
 from core.preprocessing.prepare import PreparedData
 from core.teachers import TeacherConfig, find_teachers
 from core.training import EpochReport
-from hpo import ledger_segments
 from hpo.cli.main import run as run_command
-from hpo.driving import adopt_records
-from hpo.ledger import Ledger, Trial, read_ledger
-from hpo.mirror import Mirror, mirror_of, open_storage
+from hpo.ledger import read_ledger
+from hpo.mirror import mirror_of, open_storage
 from hpo.mirrored_sweeps import bring_exports, publish_export
 from hpo.object_store import ObjectStoreError
 from hpo.results import read_records, write_record
-from hpo.search_space import built_in_search_space
-from hpo.searcher import LedgerSearcher
 from hpo.selection import best
-from hpo.storage_faults import storage_faults_told
 from hpo.stored_teachers import bring_teachers, train_stored_teacher
-from hpo.sweep_config import SweepConfig
 from hpo.sweep_files import (
     TrialFiles,
     bring_student,
@@ -41,90 +31,13 @@ from hpo.sweep_files import (
     open_sweep,
     writable_ledger,
 )
-from hpo.sweep_store import SweepFolder, SweepPlan, all_sweeps, find_sweep
-from tests.object_stores import CREDENTIALS, Broken, Environ, S3Server
+from hpo.sweep_store import SweepFolder, all_sweeps, find_sweep
+from tests.hpo.mirrored_sweeps import EPOCHS, TRIALS, Machines, a_plan, begin, drive, error_of
+from tests.object_stores import CREDENTIALS, Broken, S3Server
 from tests.small_sweeps import record
 
 pytestmark = pytest.mark.usefixtures("quiet_optuna")
-TRIALS, EPOCHS = 6, 2
 SWEEPS, OUTAGES = 4, 12
-CONFIG = SweepConfig("first", "none", "small", trials=TRIALS, epochs=EPOCHS)
-
-
-class Machines:
-    """Empty caches, one after the other, on one storage."""
-
-    def __init__(self, address: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        self.address, self.folder, self.patch, self.count = address, folder, patch, 0
-
-    def new(self) -> Path:
-        """Go to a new machine and return its mirror of the storage."""
-        self.count += 1
-        self.patch.setenv("HPO_CACHE", str(self.folder / f"machine-{self.count}"))
-        return open_storage(self.address)
-
-
-@pytest.fixture
-def machines(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # what is tried again is tested elsewhere
-    return Machines(s3.address(f"mirrors/{tmp_path.name}"), tmp_path, monkeypatch)
-
-
-def begin(storage: Path, name: str = "first") -> SweepFolder:
-    """Fix a plan as ``run_sweep`` does."""
-    folder = SweepFolder(storage / name)
-    with folder.driver_lock():
-        folder.write_plan(a_plan(name))
-    return folder
-
-
-def a_plan(name: str = "first", **changes: Any) -> SweepPlan:
-    fields: dict[str, Any] = {
-        "config": SweepConfig(**{**vars(CONFIG), "name": name}),
-        "space": built_in_search_space("none"),
-        "data_folder": "data",
-        "dataset_fingerprint": "d" * 16,
-        "teacher_fingerprint": None,
-        "baselines": {},
-        "command": "hpo sweep none",
-    }
-    return SweepPlan(**{**fields, **changes})
-
-
-def error_of(trial: int, epoch: int) -> float:
-    return 2.0 + (trial * 7 % 5) / 10 + 1 / epoch
-
-
-def drive(folder: SweepFolder, ended: set[int]) -> None:
-    """Drive a sweep as ``hpo.driving`` and Ray Tune do; note what the user is told has ended."""
-
-    def write(trial: Trial, status: str, reason: str | None, facts: dict[str, Any]) -> None:
-        metrics = record(0, facts["metrics"]["val_mae"]).metrics
-        path = write_record(folder.results, record(trial.number, 0, metrics=metrics))
-        folder.publish(path)
-        clear_checkpoints(folder, trial.number)
-
-    def tell(state: Any) -> None:
-        ended.update(trial.number for trial in state.trials.values() if trial.status == "finished")
-
-    with (
-        storage_faults_told(folder),
-        folder.driver_lock(),
-        writable_ledger(folder, tell) as ledger,
-    ):
-        adopt_records(folder, ledger)
-        space = folder.read_plan().space
-        searcher = LedgerSearcher(CONFIG, space, ledger, folder.address, 1, write)
-        while isinstance(asked := searcher.suggest("ray"), dict):
-            run(searcher, asked["trial"])
-
-
-def run(searcher: LedgerSearcher, trial: int) -> None:
-    for epoch in range(1, EPOCHS + 1):
-        told = {"trial": trial, "epoch": epoch, "val_mae": error_of(trial, epoch)}
-        searcher.on_trial_result("ray", told)
-    end = {"ended": True, "status": "finished", "reason": None, "val_mae": error_of(trial, EPOCHS)}
-    searcher.on_trial_complete("ray", {"trial": trial, "epoch": EPOCHS, **end})
 
 
 def test_a_store_that_fails_at_any_moment_loses_nothing_that_had_ended(
@@ -240,89 +153,6 @@ def test_a_plan_that_the_store_did_not_take_is_no_sweep(s3: S3Server, machines: 
     assert not (storage / "first" / "sweep.json").exists()
 
 
-def test_what_a_driver_that_lost_its_place_sends_late_is_ignored(
-    machines: Machines, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = begin(machines.new())
-    with folder.driver_lock(), writable_ledger(folder) as ledger:
-        ledger.append("suggested", trial=0, settings={}, seed=1)
-        newer = SweepFolder(machines.new() / "first")
-        newer.refresh()
-        newer_mirror = mirror_of(newer.storage)
-        assert newer_mirror is not None
-        taken = ledger_segments.LedgerSegments(newer_mirror, newer.ledger_file, lambda: None)
-        ledger.append("epoch", trial=0, epoch=1, metrics={"val_mae": 1.0})
-        other = Ledger(newer.ledger_file)
-        other.on_written = taken.append
-        other.append("ended", trial=0, status="failed", reason="x", metrics={})
-        other.close()
-        monkeypatch.setattr(ledger_segments, "MOST_PARTS", 1)
-        with pytest.raises(StorageError, match="one writer, but another process has begun to"):
-            ledger.append("epoch", trial=0, epoch=2, metrics={"val_mae": 1.0})
-        monkeypatch.setattr(ledger_segments, "MOST_PARTS", 500)
-        seen = read_ledger(find_sweep(machines.new(), "first").ledger_file)
-    assert seen.trials[0].status == "failed"
-    assert seen.trials[0].history == {}
-    after = find_sweep(machines.new(), "first")
-    assert read_ledger(after.ledger_file) == seen
-
-
-@pytest.fixture
-def mirror(machines: Machines) -> tuple[Mirror, SweepFolder]:
-    """A sweep that has begun, and its mirror."""
-    folder = begin(machines.new())
-    found = mirror_of(folder.storage)
-    assert found is not None
-    return found, folder
-
-
-def test_epochs_that_follow_each_other_are_gathered_and_put_soon(
-    mirror: tuple[Mirror, SweepFolder], machines: Machines, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held, folder = mirror
-    timers: list[Any] = []
-    monkeypatch.setattr(ledger_segments.threading, "Timer", lambda _, put: Waiting(timers, put))
-    with folder.driver_lock(), writable_ledger(folder) as ledger:
-        ledger.append("suggested", trial=0, settings={}, seed=1)
-        for epoch in range(1, 6):
-            ledger.append("epoch", trial=0, epoch=epoch, metrics={"val_mae": 1.0})
-        assert len(held.store.list("first/ledger")) == 3, "the first part, suggested, one epoch"
-        timers[0].put()
-        assert len(held.store.list("first/ledger")) == 4
-        ledger.append("epoch", trial=0, epoch=6, metrics={"val_mae": 1.0})
-        ledger.append("epoch", trial=0, epoch=7, metrics={"val_mae": 1.0})
-    seen = read_ledger(find_sweep(machines.new(), "first").ledger_file)
-    assert sorted(seen.trials[0].history) == [1, 2, 3, 4, 5, 6, 7]
-
-
-class Waiting:
-    """A timer that waits for the test."""
-
-    def __init__(self, timers: list[Any], put: Any) -> None:
-        self.put = put
-        timers.append(self)
-
-    def start(self) -> None:
-        pass
-
-    def cancel(self) -> None:
-        pass
-
-
-def test_many_parts_are_put_together(
-    mirror: tuple[Mirror, SweepFolder], machines: Machines, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held, folder = mirror
-    monkeypatch.setattr(ledger_segments, "MOST_PARTS", 4)
-    reader = machines.new()
-    with folder.driver_lock(), writable_ledger(folder) as ledger:
-        for number in range(20):
-            ledger.append("suggested", trial=number, settings={"x": number}, seed=number)
-            assert len(held.store.list("first/ledger")) <= 4
-            seen = read_ledger(find_sweep(reader, "first").ledger_file)
-            assert len(seen.trials) == number + 1
-
-
 def test_a_worker_brings_and_puts_the_states_of_its_trial(machines: Machines) -> None:
     begin(machines.new())
     at = SweepFolder(machines.new() / "first").address
@@ -367,46 +197,6 @@ def test_a_folder_stays_a_folder(tmp_path: Path) -> None:
     assert mirror_of(tmp_path) is None
     assert SweepFolder(tmp_path / "a#b").address == str(tmp_path / "a#b")
     assert open_sweep(str(tmp_path / "a#b")) == SweepFolder(tmp_path / "a#b")
-
-
-def test_looking_from_the_drivers_machine_leaves_its_ledger_alone(machines: Machines) -> None:
-    storage = machines.new()
-    folder = begin(storage)
-    with folder.driver_lock(), writable_ledger(folder) as ledger:
-        ledger.append("suggested", trial=0, settings={}, seed=1)
-        assert len(read_ledger(find_sweep(storage, "first").ledger_file).trials) == 1
-        assert [sweep.name for sweep in all_sweeps(storage)] == ["first"]
-        ledger.append("suggested", trial=1, settings={}, seed=1)
-        assert len(read_ledger(folder.ledger_file).trials) == 2
-    assert len(read_ledger(find_sweep(machines.new(), "first").ledger_file).trials) == 2
-
-
-def test_what_a_killed_driver_had_not_put_yet_is_not_lost_on_its_machine(
-    s3: S3Server, machines: Machines
-) -> None:
-    storage = machines.new()
-    folder = begin(storage)
-    told: list[int] = []
-
-    def puts(environ: Environ) -> bool:
-        return bool(told) and environ["REQUEST_METHOD"] == "PUT"
-
-    denied = ("403 Forbidden", "AccessDenied")
-    with s3.failing(puts, denied), pytest.raises(ObjectStoreError):
-        append_until_it_fails(folder, told)
-    elsewhere = machines.new()
-    assert read_ledger(find_sweep(elsewhere, "first").ledger_file).trials[0].history == {}
-    with find_sweep(storage, "first").driver_lock(), writable_ledger(folder) as ledger:
-        assert ledger.state.trials[0].history == {1: {"val_mae": 1.0}}
-    found = read_ledger(find_sweep(elsewhere, "first").ledger_file)
-    assert found.trials[0].history == {1: {"val_mae": 1.0}}
-
-
-def append_until_it_fails(folder: SweepFolder, told: list[int]) -> None:
-    with folder.driver_lock(), writable_ledger(folder) as ledger:
-        ledger.append("suggested", trial=0, settings={}, seed=1)
-        told.append(0)
-        ledger.append("epoch", trial=0, epoch=1, metrics={"val_mae": 1.0})
 
 
 def test_a_confirmation_has_a_driver_and_files_of_its_own(machines: Machines) -> None:
