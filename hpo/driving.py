@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Protocol
 
-from core.checkpoint import CheckpointFolder
 from core.preprocessing.prepare import PreparedData
 from core.training import EpochReport
 from hpo.kept_students import StudentKeeper
@@ -20,6 +19,7 @@ from hpo.ledger import Ledger, SweepState
 from hpo.planned_runs import PlannedRun
 from hpo.recording import Recorder
 from hpo.results import TrialRecord, read_records
+from hpo.sweep_files import clear_checkpoints, writable_ledger
 from hpo.sweep_store import SweepFolder, SweepPlan
 from hpo.trial_runs import build_targets
 from hpo.tuning import termination_as_interrupt, tune_trials
@@ -84,9 +84,9 @@ def drive(
     Raises:
         SweepInterruptedError: the user stopped it before the deadline.
     """
-    ledger = Ledger(folder.ledger_file, lambda state: observer.on_change(plan, state))
-    with closing(ledger), termination_as_interrupt(), _interrupts_named(folder):
-        _adopt_records(folder, ledger)
+    ledgers = writable_ledger(folder, lambda state: observer.on_change(plan, state))
+    with termination_as_interrupt(), _interrupts_named(folder), ledgers as ledger:
+        adopt_records(folder, ledger)
         StudentKeeper(folder, plan.config).tidy(ledger.state)
         unfinished = ledger.state.num_ended < plan.config.trials
         # So that no trial waits for them. Those of a cluster run on other machines, which build
@@ -111,7 +111,7 @@ def _interrupts_named(folder: SweepFolder) -> Iterator[None]:
         raise SweepInterruptedError(folder.name) from error
 
 
-def _adopt_records(folder: SweepFolder, ledger: Ledger) -> None:
+def adopt_records(folder: SweepFolder, ledger: Ledger) -> None:
     """Note as ended what was recorded just before a crash kept the ledger from noting it."""
     running = {trial.number for trial in ledger.state.with_status("running")}
     for record in read_records(folder.results):
@@ -124,4 +124,4 @@ def _adopt_records(folder: SweepFolder, ledger: Ledger) -> None:
                 metrics=record.metrics,
                 sizes=record.costs,
             )
-            CheckpointFolder(folder.checkpoints(record.trial)).clear()
+            clear_checkpoints(folder, record.trial)

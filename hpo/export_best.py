@@ -28,9 +28,11 @@ from core.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
 from core.teachers import open_teacher, teacher_folder
 from hpo.confirmation import Confirmed, confirmed
+from hpo.mirrored_sweeps import bring_exports, publish_export
 from hpo.planning import open_planned_data
 from hpo.results import TrialRecord, read_records
 from hpo.selection import ranked_records, records_of
+from hpo.sweep_files import bring_student, has_student
 from hpo.sweep_store import SweepFolder, SweepPlan, find_sweep
 
 
@@ -186,14 +188,19 @@ class _ExportedSweep:
             return known
         path = writable_folder(self.folder.exports) / f"{winner.rank}-{winner.name}"
         self._write(path, winner)
+        if (mirror := self.folder.mirror) is not None:
+            publish_export(mirror, path)
         return path
 
     def check_students(self, winners: Sequence[_Winner]) -> None:
         """Raise ``ExportError`` where a student is gone, before any is exported."""
+        if (mirror := self.folder.mirror) is not None:
+            bring_exports(mirror, self.folder.path)
         missing = [
             winner
             for winner in winners
-            if not self._student(winner).is_file() and self._exported(winner) is None
+            if not has_student(self._home(winner), winner.record.trial)
+            and self._exported(winner) is None
         ]
         if not missing:
             return
@@ -216,11 +223,14 @@ class _ExportedSweep:
         return None
 
     def _student(self, winner: _Winner) -> Path:
-        folder = self.folder if winner.confirmed is None else self.folder.confirmation
-        return folder.student(winner.record.trial)
+        return self._home(winner).student(winner.record.trial)
+
+    def _home(self, winner: _Winner) -> SweepFolder:
+        return self.folder if winner.confirmed is None else self.folder.confirmation
 
     def _write(self, path: Path, winner: _Winner) -> None:
         record = winner.record
+        bring_student(self._home(winner), record.trial)
         model, _ = load_model(self._student(winner), self.data.graph_kernel)
         settings = {"method": record.method, **record.configuration}
         dataset = load_dataset(Path(self.plan.data_folder), record.dataset)

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.errors import ConfigError
-from hpo.ledger import Ledger, SweepState
+from hpo.ledger import SweepState
 from hpo.search_space import SearchSpace
+from hpo.sweep_files import writable_ledger
 from hpo.sweep_store import SweepFolder, SweepPlan, extended_plan
 
 
@@ -33,9 +34,8 @@ def extend(folder: SweepFolder, trials: int, state: SweepState) -> None:
             f"got {trials}"
         )
     if trials > present:
-        ledger = Ledger(folder.ledger_file)
-        ledger.append("extended", trials=trials)
-        ledger.close()
+        with writable_ledger(folder) as ledger:
+            ledger.append("extended", trials=trials)
 
 
 def check_comparable(

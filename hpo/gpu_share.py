@@ -9,7 +9,6 @@ share is 0, as by default.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -22,6 +21,7 @@ from hpo.ledger import Ledger
 from hpo.parameters import STUDENT_WIDTHS
 from hpo.search_space import SearchSpace
 from hpo.space_fitting import corners
+from hpo.sweep_files import bring_for_worker, open_sweep
 from hpo.sweep_store import SweepFolder, SweepPlan
 from hpo.trial_runs import build_targets, open_plan, train_trial
 
@@ -33,7 +33,7 @@ MOST_SHARING = 8
 Memory = dict[str, int]
 """Bytes: ``peak`` of the probe, ``total`` of its GPU."""
 Measure = Callable[[str, dict[str, Any]], Memory]
-"""Takes a sweep's folder and a trial's settings."""
+"""Takes a sweep's address and a trial's settings."""
 
 
 def share_of(memory: Memory) -> float:
@@ -87,7 +87,8 @@ def measure_memory(folder: str, settings: dict[str, Any]) -> Memory:
     Validation is part of an epoch: it takes memory too. What the teacher says of the training days
     is built first, which only the first trial of a machine does, and does not count.
     """
-    sweep = SweepFolder(Path(folder))
+    sweep = open_sweep(folder)
+    bring_for_worker(sweep)
     build_targets(sweep, *open_plan(sweep))
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -115,7 +116,7 @@ def _train_one_epoch(folder: SweepFolder, settings: dict[str, Any]) -> None:
 def _probe(folder: SweepFolder, plan: SweepPlan, measure: Measure) -> Memory:
     task = ray.remote(num_cpus=plan.config.cpus_per_trial, num_gpus=1)(measure)
     try:
-        memory: Memory = ray.get(task.remote(str(folder.path), largest_settings(plan.space)))
+        memory: Memory = ray.get(task.remote(folder.address, largest_settings(plan.space)))
     except RayError as error:
         reason = str(error.cause if hasattr(error, "cause") else error).splitlines()[0]
         raise ConfigError(

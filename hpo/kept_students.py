@@ -13,6 +13,7 @@ import re
 from hpo.ledger import ENDED_STATUSES, SweepState, read_ledger
 from hpo.objectives import pareto_front
 from hpo.sweep_config import SweepConfig
+from hpo.sweep_files import delete_student, names_of_exports
 from hpo.sweep_store import SweepFolder
 
 _EXPORT = re.compile(r"\d+-trial-(\d+)(-run-\d+)?")
@@ -39,11 +40,12 @@ class StudentKeeper:
         best = best_trials(state, self._config.objectives)[:most]
         ended = {trial.number for trial in state.with_status(*ENDED_STATUSES)}
         for number in ended - self._gone - {*best} - self._referred_to(state):
-            self._folder.student(number).unlink(missing_ok=True)
+            delete_student(self._folder, number)
             self._gone.add(number)
 
     def _referred_to(self, state: SweepState) -> set[int]:
-        names = [path.name for path in self._folder.exports.glob("*-trial-*")]
+        self._folder.refresh()  # others may have confirmed or exported meanwhile
+        names = names_of_exports(self._folder)
         exported = {int(found[1]) for name in names if (found := _EXPORT.fullmatch(name))}
         confirmation = read_ledger(self._folder.confirmation.ledger_file)
         confirmed = [trial.settings for trial in confirmation.trials.values()]

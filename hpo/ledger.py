@@ -174,6 +174,8 @@ class Ledger:
             on_change: told the state after every event.
         """
         self._on_change = on_change
+        self.on_written: Callable[[str, bytes], None] = lambda *_: None
+        """Told the kind and the line of every event, once it is on the disk."""
         self.state, whole_bytes = _replay(path)
         # No buffer: what could not be written must not be tried again when the file is closed.
         self._stream = path.open("ab", buffering=0)
@@ -186,10 +188,12 @@ class Ledger:
         Raises:
             StorageError: it contradicts the events before; nothing is written.
             OSError: the disk did not take it; nothing is written.
+            Exception: ``on_written`` did not take it; it stands on the disk.
         """
         line = json.dumps({"event": event, **fields, "time": now()}, allow_nan=False)
         self.state.apply(json.loads(line))
         self._write(line.encode() + b"\n")
+        self.on_written(event, line.encode() + b"\n")
         self._on_change(self.state)
 
     def _write(self, line: bytes) -> None:

@@ -29,6 +29,7 @@ from core.teachers import (
 from hpo.schedulers import make_scheduler
 from hpo.search_space import SearchSpace, built_in_search_space
 from hpo.space_fitting import check_objectives, fit_space, largest_costs
+from hpo.stored_teachers import bring_teachers
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import RESERVED_NAMES, SweepFolder, SweepPlan
 from hpo.trial_settings import StudentSizes
@@ -44,7 +45,7 @@ class Places:
     data: Path = Path("data")
     """Folder of datasets."""
     storage: Path = Path("runs")
-    """Folder of sweeps and teachers."""
+    """Folder of sweeps and teachers; of ``s3://…`` what ``hpo.mirror.open_storage`` returns."""
     address: str = "local"
     """Of a Ray cluster; ``local`` starts one on this machine."""
 
@@ -110,6 +111,7 @@ def needs_teacher(config: SweepConfig) -> bool:
 
 def find_networks(config: SweepConfig, storage: Path, data: PreparedData) -> Networks:
     """Return what is trained already of the networks that a sweep needs."""
+    bring_teachers(storage)
     teacher = base = None
     if needs_teacher(config):
         teacher = find_teacher(storage, data, config.teacher)
@@ -140,10 +142,12 @@ def _sizes(config: SweepConfig, data: PreparedData, base: Teacher | None) -> Stu
 
 def check_is_new(folder: SweepFolder) -> None:
     """Raise ``StorageError`` if the sweep has begun before."""
+    folder.refresh()
     if folder.plan_file.exists():
         raise StorageError(
-            f"a new sweep needs a new name, but {folder.name!r} exists in {folder.storage}; "
-            f"go on with it by `hpo resume {folder.name}` or choose another --name"
+            f"a new sweep needs a new name, but {folder.name!r} exists in "
+            f"{folder.storage_address}; go on with it by `hpo resume {folder.name}` or choose "
+            "another --name"
         )
 
 

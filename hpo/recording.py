@@ -9,13 +9,13 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from core.checkpoint import CheckpointFolder
 from core.errors import UserError
 from core.preprocessing.prepare import PreparedData
 from hpo.ledger import Trial, now
 from hpo.objectives import LATENCY
 from hpo.planning import planned_sizes
 from hpo.results import TrialRecord, write_record
+from hpo.sweep_files import clear_checkpoints, has_student
 from hpo.sweep_store import SweepFolder, SweepPlan
 
 _PACKAGES = ("stgcn-student-search", "torch", "ray", "optuna", "numpy")
@@ -43,7 +43,7 @@ class Recorder:
         """
         plan, student = self.plan, self.folder.student(trial.number)
         size = facts if "parameters" in facts else self._size(trial)
-        has_student = status == "finished" and student.is_file()
+        kept = status == "finished" and has_student(self.folder, trial.number)
         record = TrialRecord(
             sweep=self.folder.name,
             trial=trial.number,
@@ -64,16 +64,16 @@ class Recorder:
             dataset_fingerprint=plan.dataset_fingerprint,
             teacher_fingerprint=plan.teacher_fingerprint,
             space_fingerprint=plan.space.fingerprint,
-            student=str(student.relative_to(self.folder.storage)) if has_student else None,
+            student=str(student.relative_to(self.folder.storage)) if kept else None,
             versions=self.versions,
             machine=facts.get("machine", platform.node()),
             loss=plan.config.loss_name if plan.config.base_name else None,
             base=plan.config.base_name,
             latency_ms=facts.get(LATENCY),
         )
-        write_record(self.folder.results, record)
+        self.folder.publish(write_record(self.folder.results, record))
         # Only now does nobody need them: a crash before this line resumes the trial.
-        CheckpointFolder(self.folder.checkpoints(trial.number)).clear()
+        clear_checkpoints(self.folder, trial.number)
 
     def _size(self, trial: Trial) -> dict[str, int]:
         try:

@@ -15,6 +15,7 @@ from core.experiments import OnEpoch, TrainedStudent
 from core.training import EpochReport
 from hpo.ledger import Trial, read_ledger
 from hpo.results import TrialRecord, read_records
+from hpo.sweep_files import TrialFiles, has_student
 from hpo.sweep_store import SweepFolder
 from hpo.trial_runs import open_plan, save_student, train_trial, use_threads
 
@@ -101,9 +102,10 @@ def rerun_trial(folder: SweepFolder, number: int, on_epoch: OnEpoch) -> Rerun:
         for difference in _compare(f"epoch {epoch}", metrics, heard.get(epoch, {}))
     ]
     differences += _compare("end", _end_of(record), ended)
-    gone = student is not None and not folder.student(number).is_file()
+    gone = student is not None and not has_student(folder, number)
     if student is not None and gone and not differences:
         save_student(folder, number, student)
+        TrialFiles(folder, number).publish_student()
     return Rerun(len(trial.history), differences, restored=gone and not differences)
 
 

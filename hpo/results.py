@@ -80,8 +80,8 @@ class TrialRecord:
         return {"parameters": self.parameters, "flops": self.flops, **latency}
 
 
-def write_record(folder: Path, record: TrialRecord) -> None:
-    """Write ``folder/0007.parquet``."""
+def write_record(folder: Path, record: TrialRecord) -> Path:
+    """Write ``folder/0007.parquet`` and return it."""
     values = asdict(record)
     settings, metrics = values.pop("settings"), values.pop("metrics")
     if record.latency_ms is None:
@@ -93,7 +93,9 @@ def write_record(folder: Path, record: TrialRecord) -> None:
     sink = pa.BufferOutputStream()
     # Checksums: a flipped bit would otherwise read as another number.
     pq.write_table(pa.table(columns), sink, write_page_checksum=True)
-    write_bytes(folder / f"{record.trial:04d}.parquet", sink.getvalue().to_pybytes())
+    path = folder / f"{record.trial:04d}.parquet"
+    write_bytes(path, sink.getvalue().to_pybytes())
+    return path
 
 
 def read_records(folder: Path) -> list[TrialRecord]:

@@ -57,7 +57,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             config: the sweep's settings.
             space: what to search.
             ledger: open for writing, replayed.
-            sweep_path: handed to every trial.
+            sweep_path: the sweep's address, handed to every trial.
             max_concurrent: trials at once.
             record: writes the record of an ended trial.
             costs: tells what students will cost; None: nobody asks.

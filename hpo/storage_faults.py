@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or gone: the machine's fault, never a trial's.
+"""Disks that are full, read-only or gone, stores out of reach: never a trial's fault.
 
 Errors of the operating system in, ``StorageError`` with what to do about it out. A sweep that
 meets one stops and can be resumed; what it was about to write was not acted on.
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.errors import StorageError
+from hpo.object_store import ObjectStoreError
 from hpo.sweep_store import SweepFolder
 
 STOPPED = "stopped"
@@ -24,20 +25,26 @@ def storage_fault(error: OSError, folder: SweepFolder) -> StorageError | None:
     if error.errno not in _FULL | _BROKEN:
         return None
     advice = "make room" if error.errno in _FULL else "mend it"
-    again = f"`hpo resume {folder.name}`" if folder.plan_file.exists() else "the same command"
     return StorageError(
         f"{error.filename or folder.path} must take what the sweep writes, but {error.strerror}; "
-        f"{advice}, then go on with {again}"
+        f"{advice}, then go on with {_again(folder)}"
     )
 
 
 @contextmanager
 def storage_faults_told(folder: SweepFolder) -> Iterator[None]:
-    """Raise ``StorageError`` where the block fails because of a disk."""
+    """Raise ``StorageError`` where the block fails because of a disk or an object store."""
     try:
         yield
+    except ObjectStoreError as error:
+        advice = f"mend that, then go on with {_again(folder)}"
+        raise StorageError(f"{error.problem}; {advice}") from error
     except OSError as error:
         fault = storage_fault(error, folder)
         if fault is None:
             raise
         raise fault from error
+
+
+def _again(folder: SweepFolder) -> str:
+    return f"`hpo resume {folder.name}`" if folder.plan_file.exists() else "the same command"

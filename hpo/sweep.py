@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 from core.devices import choose_device
-from core.experiments import train_teacher
 from core.files import writable_folder
 from core.preprocessing.prepare import PreparedData
 from core.teachers import Teacher, TeacherConfig
@@ -33,6 +32,7 @@ from hpo.planning import (
 from hpo.results import TrialRecord
 from hpo.search_space import SearchSpace
 from hpo.storage_faults import storage_faults_told
+from hpo.stored_teachers import publish_teacher, train_stored_teacher
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder, SweepPlan, extended_plan, find_sweep
 from hpo.tuning import cluster, termination_as_interrupt, trial_resources
@@ -138,10 +138,14 @@ def _train_missing(
 
     def train(missing: TeacherConfig) -> Teacher:
         on_epoch, on_step = observer.on_teacher_epoch, observer.on_teacher_step
-        return train_teacher(data.to(choose_device()), missing, storage, on_epoch, on_step)
+        return train_stored_teacher(data.to(choose_device()), missing, storage, on_epoch, on_step)
 
     if needs_teacher(config) and find_networks(config, storage, data).teacher is None:
         train(TeacherConfig())
     if config.base_name == "table1":
         train(PRUNING_BASE)
-    return find_networks(config, storage, data)
+    found = find_networks(config, storage, data)
+    for network in (found.teacher, found.base):
+        if network is not None:
+            publish_teacher(network)
+    return found

@@ -9,6 +9,8 @@
                                        configurations, trained again (``hpo.confirming``)
 
 Runs nothing. Only the process that holds the driver's lock may write the ledger and the records.
+Where the storage is a mirror (``hpo.mirror``), what is written here is put into its store as well,
+and ``find_sweep`` and ``all_sweeps`` bring what others have put there first.
 """
 
 from __future__ import annotations
@@ -16,21 +18,23 @@ from __future__ import annotations
 import fcntl
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from core.errors import StorageError, UnknownNameError
 from core.files import check_name, write_json
+from hpo import driver_lease, mirrored_sweeps
 from hpo.ledger import SweepState
+from hpo.mirror import Mirror, mirror_of
 from hpo.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 
 PLAN_VERSION = 1
 TEACHERS = "teachers"
 """The one folder of a storage that is no sweep."""
-CONFIRMATION = "confirmation"
+CONFIRMATION = mirrored_sweeps.CONFIRMATION
 RESERVED_NAMES = (TEACHERS, CONFIRMATION)
 """What no sweep may be called."""
 
@@ -85,9 +89,31 @@ class SweepFolder:
         return self._sweep.parent
 
     @property
+    def mirror(self) -> Mirror | None:
+        """What mirrors the storage from an object store; None: the folder is the storage."""
+        return mirror_of(self.storage)
+
+    @property
+    def address(self) -> str:
+        """What ``hpo.sweep_files.open_sweep`` finds it by, also on another machine."""
+        mirror = self.mirror
+        return str(self.path) if mirror is None else f"{mirror.store.address}#{self.key}"
+
+    @property
+    def storage_address(self) -> str:
+        """Its storage as the user names it."""
+        mirror = self.mirror
+        return str(self.storage) if mirror is None else mirror.store.address
+
+    @property
     def plan_file(self) -> Path:
         """The sweep's plan; there is a sweep where this is."""
         return self._sweep / "sweep.json"
+
+    @property
+    def key(self) -> str:
+        """Its name below the storage, ``night`` or ``night/confirmation``."""
+        return self.path.relative_to(self.storage).as_posix()
 
     @property
     def _sweep(self) -> Path:
@@ -124,6 +150,11 @@ class SweepFolder:
         """Write the plan; from here on the sweep exists."""
         fields = {**vars(plan), "config": plan.config.to_json(), "space": plan.space.to_json()}
         write_json(self.plan_file, {"version": PLAN_VERSION, **fields})
+        try:
+            self.publish(self.plan_file)
+        except BaseException:
+            self.plan_file.unlink()  # nobody else sees a sweep
+            raise
 
     def read_plan(self) -> SweepPlan:
         """Read the plan.
@@ -146,6 +177,19 @@ class SweepFolder:
                 f"{self.plan_file} must be a sweep's plan: {error}; start the sweep anew"
             ) from error
 
+    def publish(self, path: Path) -> None:
+        """Put a file that the driver has written where others find it."""
+        mirror = self.mirror
+        if mirror is not None:
+            driver_lease.lease_on(self.path).check()
+            mirror.publish(path)
+
+    def refresh(self) -> None:
+        """Bring what others have put of this sweep, unless it is driven from this machine."""
+        mirror = self.mirror
+        if mirror is not None:
+            mirrored_sweeps.bring_sweep(mirror, self._sweep, _is_driven_here)
+
     @contextmanager
     def driver_lock(self) -> Iterator[None]:
         """Be the one driver while the block runs; the lock ends with the process, however it ends.
@@ -153,6 +197,20 @@ class SweepFolder:
         Raises:
             StorageError: another process drives this sweep.
         """
+        mirror = self.mirror
+        if mirror is None:
+            with self._file_lock():
+                yield
+            return
+        with ExitStack() as held:
+            with mirror.lock(self.name):  # nobody brings what this process will write
+                held.enter_context(self._file_lock())
+            held.enter_context(driver_lease.held_lease(mirror.store, self.key, self.path))
+            mirrored_sweeps.bring_driven(mirror, self.path)
+            yield
+
+    @contextmanager
+    def _file_lock(self) -> Iterator[None]:
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "driver.lock").open("a") as stream:
             try:
@@ -166,6 +224,13 @@ class SweepFolder:
 
     def is_driven(self) -> bool:
         """Whether some process drives this sweep now."""
+        mirror = self.mirror
+        return self.is_driven_here() or (
+            mirror is not None and driver_lease.is_driven(mirror.store, self.key)
+        )
+
+    def is_driven_here(self) -> bool:
+        """Whether a process that shares this folder drives."""
         try:
             with (self.path / "driver.lock").open() as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -176,9 +241,14 @@ class SweepFolder:
         return False
 
 
+def _is_driven_here(part: Path) -> bool:
+    return SweepFolder(part).is_driven_here()
+
+
 def find_sweep(storage: Path, name: str) -> SweepFolder:
     """Return the sweep called ``name``, or raise with the nearest known name."""
     folder = SweepFolder(storage / check_name("sweep", name))
+    folder.refresh()
     if not folder.plan_file.is_file():
         raise UnknownNameError("sweep", name, [sweep.name for sweep in all_sweeps(storage)])
     return folder
@@ -186,4 +256,7 @@ def find_sweep(storage: Path, name: str) -> SweepFolder:
 
 def all_sweeps(storage: Path) -> list[SweepFolder]:
     """Return every sweep below ``storage``, by name."""
+    mirror = mirror_of(storage)
+    if mirror is not None:
+        mirrored_sweeps.bring_all_sweeps(mirror, _is_driven_here)
     return [SweepFolder(path.parent) for path in sorted(storage.glob("[!.]*/sweep.json"))]

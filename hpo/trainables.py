@@ -2,7 +2,8 @@
 
 A thin adapter around ``core.experiments``. Workers read the sweep's plan from its folder, write
 the student and their own checkpoints there, and leave ledger, records and the deletion of
-checkpoints to the driver.
+checkpoints to the driver. Where that folder mirrors an object store, they bring and put these
+files, before they tell anybody.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from core.experiments import TrainedStudent
 from core.profiling import count_flops, count_parameters
 from core.training import EpochReport, last_epochs
 from hpo.storage_faults import STOPPED, storage_faults_told
+from hpo.sweep_files import TrialFiles, open_sweep
 from hpo.sweep_store import SweepFolder
 from hpo.trial_runs import save_student, train_trial, use_threads
 
@@ -36,7 +38,7 @@ def run_trial(config: dict[str, Any]) -> None:
     ``stopped``.
 
     Args:
-        config: ``sweep`` (its folder), ``trial`` (its number), ``seed`` and ``settings``.
+        config: ``sweep`` (its address), ``trial`` (its number), ``seed`` and ``settings``.
     """
     use_threads(1)
     trial = int(config["trial"])
@@ -44,7 +46,7 @@ def run_trial(config: dict[str, Any]) -> None:
     def tell(epoch: int, metrics: dict[str, float]) -> None:
         tune.report({"trial": trial, "epoch": epoch, **metrics})
 
-    folder = SweepFolder(Path(config["sweep"]))
+    folder = open_sweep(config["sweep"])
     try:
         with storage_faults_told(folder):
             final = _train(folder, trial, config, tell)
@@ -68,16 +70,19 @@ def _train(
     config: dict[str, Any],
     tell: Callable[[int, dict[str, float]], None],
 ) -> dict[str, Any]:
-    checkpoints = CheckpointFolder(folder.checkpoints(trial))
+    checkpoints, files = CheckpointFolder(folder.checkpoints(trial)), TrialFiles(folder, trial)
+    files.bring()
     # Of two epochs nobody may have heard: one was on its way, the next had just been saved.
     for epoch, metrics in last_epochs(checkpoints):
         tell(epoch, metrics)
 
     def on_epoch(report: EpochReport) -> None:
+        files.publish_states()
         tell(report.epoch, report.metrics)
 
     student = train_trial(folder, config["settings"], config["seed"], checkpoints, on_epoch)
     save_student(folder, trial, student)
+    files.publish_student()
     return _facts(student)
 
 

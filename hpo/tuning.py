@@ -103,7 +103,7 @@ def tune_trials(
             share = find_share(folder, plan, ledger, available)
             config = replace(config, gpus_per_trial=share)
         per_trial, concurrent = trial_resources(config, available, address)
-        asked = (config, plan.space, ledger, str(folder.path), concurrent, recorder.write)
+        asked = (config, plan.space, ledger, folder.address, concurrent, recorder.write)
         keeper = StudentKeeper(folder, config)
         searcher = StoppingSearcher(
             LedgerSearcher(*asked, _costs(plan, recorder.sizes, ledger))

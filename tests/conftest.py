@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from core.datasets.dataset import Dataset
 from core.datasets.synthetic import build_synthetic
 
 if TYPE_CHECKING:
+    from tests.object_stores import S3Server
     from tests.small_exports import Exported
 
 if not torch.cuda.is_available():
@@ -47,3 +49,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     from tests.small_exports import make_export
 
     return make_export(tmp_path_factory.mktemp("exports"))
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A server with an empty bucket; every test takes a prefix of its own."""
+    from tests.object_stores import serving
+
+    with serving() as server:
+        yield server

@@ -12,8 +12,28 @@ from hpo.cli.output import Format
 DataFolder = Annotated[
     Path, typer.Option("--data", envvar="HPO_DATA", help="Folder of the datasets.")
 ]
+
+
+def _open_storage(text: str) -> Path:
+    """Return the folder that stands for a storage; raises what ``open_storage`` raises."""
+    if "://" not in text:
+        return Path(text)
+    from hpo.mirror import open_storage
+
+    return open_storage(text)
+
+
 Storage = Annotated[
-    Path, typer.Option("--storage", envvar="HPO_STORAGE", help="Folder of sweeps and teachers.")
+    Path,
+    typer.Option(
+        "--storage",
+        envvar="HPO_STORAGE",
+        metavar="FOLDER|s3://BUCKET/PREFIX",
+        help="Of sweeps and teachers.",
+        # A text until it is opened: as a path it would lose a slash.
+        parser=str,
+        callback=_open_storage,
+    ),
 ]
 AnswerFormat = Annotated[
     Format, typer.Option("--format", help="A table for people or JSON for programs.")

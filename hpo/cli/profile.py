@@ -77,7 +77,9 @@ def _check(threads: int) -> None:
 
 def _find_teacher(storage: Path, manifest: Manifest) -> Teacher | None:
     from core.teachers import open_teacher
+    from hpo.stored_teachers import bring_teachers
 
+    bring_teachers(storage)
     files = sorted((storage / "teachers").glob("*/teacher.safetensors"))
     teachers = [open_teacher(path.parent) for path in files]
     wanted = manifest["lineage"].get("teacher_fingerprint")

@@ -30,13 +30,13 @@ def teacher(
 
     from core.datasets.loading import load_dataset
     from core.devices import choose_device
-    from core.experiments import train_teacher
     from core.files import writable_folder
     from core.forecasting import repeat_last
     from core.preprocessing.prepare import prepare
     from core.teachers import TeacherConfig
     from hpo.cli.output import print_json
     from hpo.cli.teacher_display import TeacherDisplay, show_teacher
+    from hpo.stored_teachers import train_stored_teacher
 
     config = TeacherConfig()
     config = replace(
@@ -44,7 +44,7 @@ def teacher(
     )
     prepared = prepare(load_dataset(data, dataset))
     with TeacherDisplay() as display:
-        found = train_teacher(
+        found = train_stored_teacher(
             prepared.to(choose_device(device)),
             config,
             writable_folder(storage),

@@ -6,6 +6,7 @@ Turns options into calls of ``hpo.rerun`` and what they return into tables or JS
 from __future__ import annotations
 
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -64,6 +65,7 @@ def _facts(folder: SweepFolder, number: int, confirmation: bool) -> dict[str, An
     trial, record = find_trial(folder, number)
     plan = folder.read_plan()
     option = " --confirmation" if confirmation else ""
+    storage = quote(folder.storage_address)
     return {
         "sweep": folder.name,
         **vars(trial),
@@ -74,7 +76,7 @@ def _facts(folder: SweepFolder, number: int, confirmation: bool) -> dict[str, An
         "base_fingerprint": plan.base_fingerprint,
         "space_fingerprint": plan.space.fingerprint,
         "sweep_command": plan.command,
-        "command": f"hpo trial {folder.name} {number}{option} --rerun --storage {folder.storage}",
+        "command": f"hpo trial {folder.name} {number}{option} --rerun --storage {storage}",
     }
 
 

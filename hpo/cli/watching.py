@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from hpo.sweep_store import SweepFolder
 
 SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_IN_STORE = 5.0
+"""Between looks into an object store, which take several requests each."""
 
 
 def watch(folder: SweepFolder) -> None:
@@ -25,6 +27,7 @@ def watch(folder: SweepFolder) -> None:
         while True:
             # Asked first: what a driver wrote last is read after it has gone.
             driven = folder.is_driven()
+            folder.refresh()
             size = folder.ledger_file.stat().st_size if folder.ledger_file.exists() else 0
             if size != seen:
                 seen, state = size, read_ledger(folder.ledger_file)
@@ -33,6 +36,6 @@ def watch(folder: SweepFolder) -> None:
             if not driven or state.num_ended >= plan.config.trials:
                 return
             try:
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+                time.sleep(SECONDS_BETWEEN_LOOKS if folder.mirror is None else SECONDS_IN_STORE)
             except KeyboardInterrupt:  # ends the watching, not the sweep
                 return

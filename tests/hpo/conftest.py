@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import optuna
 import pytest
@@ -11,6 +12,10 @@ import pytest
 from core.datasets.dataset import open_dataset
 from core.datasets.synthetic import build_synthetic
 from core.preprocessing.prepare import PreparedData, prepare
+
+if TYPE_CHECKING:
+    from tests.hpo.mirrored_sweeps import Machines
+    from tests.object_stores import S3Server
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +38,12 @@ def quiet_optuna() -> Iterator[None]:
     level = optuna.logging.get_verbosity()
     yield
     optuna.logging.set_verbosity(level)
+
+
+@pytest.fixture
+def machines(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
+    """Machines on one storage; no request is tried again."""
+    from tests.hpo.mirrored_sweeps import Machines
+
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # what is tried again is tested elsewhere
+    return Machines(s3.address(f"mirrors/{tmp_path.name}"), tmp_path, monkeypatch)
