@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from hypothesis import settings
 
 from core.datasets.dataset import Dataset
 from core.datasets.synthetic import build_synthetic
@@ -23,6 +24,10 @@ if not torch.cuda.is_available():
 
 # Before any console is made: tests say themselves how wide it is.
 os.environ.pop("COLUMNS", None)
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("any-machine", deadline=None)
+settings.load_profile("any-machine")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
