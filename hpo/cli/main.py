@@ -17,6 +17,7 @@ from hpo.cli.data import app as data_app
 from hpo.cli.evaluate import evaluate
 from hpo.cli.export import export
 from hpo.cli.profile import profile
+from hpo.cli.report import report
 from hpo.cli.resume import resume
 from hpo.cli.status import status
 from hpo.cli.study import study
@@ -43,6 +44,7 @@ app.command()(confirm)
 app.command()(export)
 app.command()(evaluate)
 app.command()(profile)
+app.command()(report)
 
 
 INTERRUPTED = 130
