@@ -5,8 +5,9 @@ Each figure is an ordinary Plotly figure in the light colours of ``palette``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import plotly.graph_objects as go
 
@@ -14,6 +15,9 @@ from hpo.report import palette
 from hpo.report.facts import LookedAt, ReportFacts
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+T = TypeVar("T")
+MOST_LINES = 200
+"""Of one kind in a figure."""
 HEIGHT = 400
 """Pixels of a figure with a legend."""
 _METRIC_NAMES = {"mae": "MAE", "mape": "MAPE", "rmse": "RMSE"}
@@ -98,6 +102,12 @@ def settings_lines(settings: Mapping[str, Any]) -> str:
 def setting_text(value: Any) -> str:
     """Return a setting as people write it."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def thinned(things: Sequence[T]) -> list[T]:
+    """Return at most ``MOST_LINES`` of them, evenly chosen from the first on: pages stay small."""
+    step = max(1, math.ceil(len(things) / MOST_LINES))
+    return list(things[::step])
 
 
 def baseline(figure: go.Figure, facts: ReportFacts, name: str) -> None:

@@ -12,12 +12,14 @@ def again(facts: ReportFacts) -> Section:
     blocks: list[Commands | Table] = []
     for sweep in facts.sweeps:
         blocks.append(Commands(tuple(_lines(sweep)), title=sweep.name if facts.several else ""))
-    rows = tuple(_row(sweep) for sweep in facts.sweeps if sweep.best is not None)
-    if rows:
-        headings = ("sweep", "trial", "seed", "settings", "data", "teacher", "made with")
+    found = [sweep for sweep in facts.sweeps if sweep.best is not None]
+    if found:
+        facts_of = [_fixing(sweep) for sweep in found]
+        rows = tuple((name, *(one[name] for one in facts_of)) for name in facts_of[0])
+        headings = ("", *(sweep.name for sweep in found))
         blocks.append(Table(headings, rows, title="What fixes the best trial"))
     seen = "The same seed on the same machine gives the same numbers; these commands show it."
-    if not rows:
+    if not found:
         seen = "There is no best trial yet; this is how the search was started."
     return Section("Run the best again", seen, tuple(blocks))
 
@@ -35,18 +37,15 @@ def _lines(sweep: ReportedSweep) -> list[str]:
     return lines
 
 
-def _row(sweep: ReportedSweep) -> tuple[str, ...]:
+def _fixing(sweep: ReportedSweep) -> dict[str, str]:
     best = sweep.ranked[0]
-    settings = {**best.configuration}
-    del settings["seed"]
-    words = ", ".join(f"{name} {setting_text(value)}" for name, value in settings.items())
+    settings = {name: value for name, value in best.configuration.items() if name != "seed"}
     versions = ", ".join(f"{name} {version}" for name, version in best.versions.items())
-    return (
-        sweep.name,
-        str(best.trial),
-        str(best.seed),
-        words,
-        best.dataset_fingerprint,
-        best.teacher_fingerprint or "none",
-        f"{versions}; on {best.machine}",
-    )
+    return {
+        "trial": str(best.trial),
+        "seed": str(best.seed),
+        "settings": ", ".join(f"{name} {setting_text(value)}" for name, value in settings.items()),
+        "data": best.dataset_fingerprint,
+        "teacher": best.teacher_fingerprint or "none",
+        "made with": f"{versions}; on {best.machine}",
+    }

@@ -115,7 +115,12 @@ def _sentence(look: Look, order: list[int]) -> str:
     errors = look.students[0].judged.errors.mae("sensor")
     ids, unit = look.data.card.sensor_ids, look.data.card.unit
     return (
-        f"One day as it was and as it was forecast: the student's mean error goes from "
+        f"One day as it was and as it was forecast: the mean error of {_whose(look)} goes from "
         f"{errors[order[0]]:.2f} {unit} at sensor {ids[order[0]]} to {errors[order[-1]]:.2f} "
         f"{unit} at sensor {ids[order[-1]]}."
     )
+
+
+def _whose(look: Look) -> str:
+    label = look.students[0].label
+    return "the student" if label == "student" else f"the student of {label}"

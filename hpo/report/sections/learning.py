@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from hpo.ledger import Trial
 from hpo.report import palette
-from hpo.report.charts import baseline, metric_name, new_figure
+from hpo.report.charts import baseline, metric_name, new_figure, thinned
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
 
@@ -54,7 +54,9 @@ def _panel(facts: ReportFacts, sweep: ReportedSweep, at: int) -> Panel:
     )
     best = sweep.best.trial if sweep.best is not None else None
     others = [trial for trial in trials if trial.number != best]
-    _add_curves(figure, facts, others, "other trials", {"color": palette.FAINT, "width": 1.2})
+    drawn = thinned(others)
+    words = "other trials" if len(drawn) == len(others) else f"{len(drawn)} of {len(others)} others"
+    _add_curves(figure, facts, drawn, words, {"color": palette.FAINT, "width": 1.2})
     chosen = [trial for trial in trials if trial.number == best]
     _add_curves(figure, facts, chosen, f"best, trial {best}", {"color": color, "width": 2.6})
     for status, (words, symbol) in _MARKS.items():

@@ -13,7 +13,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from hpo.report import palette
-from hpo.report.charts import metric_name, new_figure, setting_text
+from hpo.report.charts import metric_name, new_figure, setting_text, thinned
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
 from hpo.results import TrialRecord
@@ -45,6 +45,7 @@ def _panel(facts: ReportFacts, sweep: ReportedSweep) -> Panel:
         side="top",
         tickfont={"color": palette.INK, "size": 12},
     )
+    figure.update_xaxes(title=None)
     figure.update_yaxes(visible=False, range=[-0.1, 1.1])
     _add_scales(figure, columns)
     _add_trials(figure, facts, sweep, columns)
@@ -102,11 +103,11 @@ def _labelled(places: Mapping[Any, float]) -> list[tuple[Any, float]]:
 def _add_trials(
     figure: go.Figure, facts: ReportFacts, sweep: ReportedSweep, columns: Sequence[Column]
 ) -> None:
-    groups = len(palette.ERRORS)
+    groups, ranked = len(palette.ERRORS), thinned(sweep.ranked)
     # The worst first, so that the best lie on top.
     for rank, color in reversed(list(enumerate(palette.ERRORS))):
-        count = len(sweep.ranked)
-        some = sweep.ranked[rank * count // groups : (rank + 1) * count // groups]
+        count = len(ranked)
+        some = ranked[rank * count // groups : (rank + 1) * count // groups]
         if some:
             _add_lines(figure, facts, some, columns, {"color": color, "width": 2.6 - 0.35 * rank})
 
