@@ -13,7 +13,7 @@ from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCNConfig
 from hpo.ledger import Ledger
 from hpo.results import TrialRecord, read_records, write_record
-from hpo.search_space import built_in_search_space
+from hpo.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder, SweepPlan
 from tests.small_students import make_dataset, make_student
@@ -22,6 +22,7 @@ from tests.small_sweeps import make_students, record
 TEACHER = "a" * 16
 REASON = "loss is </script><b>not finite</b>"
 """What a careless page would run."""
+WIDTHS = built_in_search_space("widths")
 BASELINES = {"repeat_last": 6.0, "teacher": 2.0}
 
 
@@ -55,22 +56,23 @@ class Storage:
         folder.write_plan(SweepPlan(**fields))
         ledger = Ledger(folder.ledger_file)
         for trial, error in enumerate(errors):
-            self._add(folder, ledger, method, trial, error)
+            self._add(folder, ledger, settings_of(fields["space"], trial), error)
         ledger.close()
         return folder
 
     def _add(
-        self, folder: SweepFolder, ledger: Ledger, method: str, trial: int, error: float | str
+        self, folder: SweepFolder, ledger: Ledger, settings: dict[str, Any], error: float | str
     ) -> None:
+        trial = len(ledger.state.trials)
         status = "finished" if isinstance(error, float) else error
         value = error if isinstance(error, float) else 9.0
-        settings = settings_of(method, trial)
         ledger.append("suggested", trial=trial, settings=settings, seed=100 + trial)
-        for epoch, more in enumerate((1.5, 0.5, 0.0), start=1):
+        epochs = () if status == "infeasible" else (1.5, 0.5, 0.0)
+        for epoch, more in enumerate(epochs, start=1):
             ledger.append("epoch", trial=trial, epoch=epoch, metrics=_errors(value + more))
         if status == "running":
             return
-        reason = REASON if status == "failed" else None
+        reason = {"failed": REASON, "infeasible": "too large"}.get(status)
         metrics = _errors(value) if status == "finished" else {}
         sizes = {"parameters": 1000 + 100 * trial, "flops": 5000 + 100 * trial}
         told = {"status": status, "metrics": metrics, "reason": reason}
@@ -79,7 +81,7 @@ class Storage:
             **told,
             **sizes,
             "sweep": folder.name,
-            "method": method,
+            "method": folder.read_plan().config.method,
             "settings": settings,
             "dataset_fingerprint": self.data.fingerprint,
             "student": f"{folder.name}/trials/{trial:04d}/student.safetensors",
@@ -116,6 +118,8 @@ def make_every_sweep(storage: Storage) -> None:
     make_students(pruned, storage.data, [0, 1])
     for trial in (0, 1):
         write_json(pruned.trajectory(trial), _trajectory(trial))
+    wide = storage.sweep("wide", "stcd", [4.0, "infeasible", 3.6], space=WIDTHS)
+    make_students(wide, storage.data, [2])
     reference = {"val_mae": 6.0, "parameters": 2000.0}
     weighed = {"objective": "val_mae,parameters", "reference": reference}
     make_students(storage.sweep("weighed", "none", [4.0, 3.5, 3.4], **weighed), storage.data, [2])
@@ -124,19 +128,19 @@ def make_every_sweep(storage: Storage) -> None:
 def confirm(storage: Storage, sweep: str, trial: int, errors: list[float]) -> None:
     """Leave runs of a trial's configuration on fresh seeds, with students."""
     folder = SweepFolder(storage.path / sweep).confirmation
-    method = SweepFolder(storage.path / sweep).read_plan().config.method
+    plan = SweepFolder(storage.path / sweep).read_plan()
     for run, error in enumerate(errors):
         place = f"{sweep}/confirmation/trials/{run:04d}/student.safetensors"
-        settings = settings_of(method, trial)
-        own = {"sweep": sweep, "method": method, "settings": settings, "student": place}
+        settings = settings_of(plan.space, trial)
+        own = {"sweep": sweep, "settings": settings, "student": place}
         write_record(folder.results, record(run, error, **own))
         save_model(folder.student(run), make_student(storage.data, seed=50 + run), {})
 
 
-def settings_of(method: str, trial: int) -> dict[str, Any]:
-    """The first settings of the method's space, with a learning rate for every trial."""
-    space = built_in_search_space(method)
-    return {**space.points()[0], "learning_rate": 0.001 * (trial + 1)}
+def settings_of(space: SearchSpace, trial: int) -> dict[str, Any]:
+    """The first settings of a space, with a learning rate, and a width if searched, per trial."""
+    width = {"block1_out": 4 + trial} if "block1_out" in space.parameters else {}
+    return {**space.points()[0], "learning_rate": 0.001 * (trial + 1), **width}
 
 
 def shown_record(folder: SweepFolder, trial: int) -> TrialRecord:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import plotly.graph_objects as go
 
 from hpo.report import palette
-from hpo.report.facts import LookedAt, ReportFacts
+from hpo.report.facts import ROLE_NAMES, LookedAt, ReportFacts
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 T = TypeVar("T")
@@ -116,7 +116,6 @@ def baseline(figure: go.Figure, facts: ReportFacts, name: str) -> None:
     if level is None:
         return
     color = {"teacher": palette.TEACHER, "repeat_last": palette.REPEAT_LAST}[name]
-    words = {"teacher": "teacher", "repeat_last": "repeating the last reading"}[name]
     figure.add_hline(y=level, line={"color": color, "width": 1.5, "dash": "dot"})
     # A line of the layout has neither legend nor tooltip.
     figure.add_trace(
@@ -124,7 +123,7 @@ def baseline(figure: go.Figure, facts: ReportFacts, name: str) -> None:
             x=[None],
             y=[None],
             mode="lines",
-            name=f"{words}, {level:.2f}",
+            name=f"{ROLE_NAMES[name]}, {level:.2f}",
             line={"color": color, "width": 1.5, "dash": "dot"},
         )
     )

@@ -25,7 +25,8 @@ from hpo.results import TrialRecord
 from hpo.sweep_store import SweepFolder, SweepPlan
 
 Role = Literal["student", "teacher", "repeat_last"]
-ROLE_NAMES = {"teacher": "teacher", "repeat_last": "repeating the last reading"}
+ROLE_NAMES = {"repeat_last": "repeating the last reading", "teacher": "teacher"}
+"""Of what every student is held against."""
 
 
 @dataclass(frozen=True)

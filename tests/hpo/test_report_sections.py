@@ -25,6 +25,7 @@ CASES = {
     "still running": ["running"],
     "pruned": ["pruned"],
     "several objectives": ["weighed"],
+    "widths searched": ["wide"],
     "side by side": ["good", "plain", "pruned", "broken", "running", "weighed"],
 }
 ALWAYS = {"result", "failures", "again"}
@@ -90,6 +91,7 @@ def test_sections_appear_where_there_is_something_to_show(drawn: Drawn) -> None:
     assert set(drawn["only failures"]) == {*ALWAYS, "learning"}
     assert set(drawn["still running"]) == WITH_A_STUDENT
     assert set(drawn["pruned"]) == {*WITH_A_STUDENT, "parallel", "pruning"}
+    assert set(drawn["widths searched"]) == {*WITH_A_STUDENT, "parallel"}
     assert set(drawn["side by side"]) == set(SECTIONS)
 
 
@@ -106,10 +108,13 @@ def test_the_result_names_best_teacher_and_standing(drawn: Drawn) -> None:
 
 def test_failures_are_told_with_their_reasons(drawn: Drawn) -> None:
     section = drawn["one"]["failures"]
-    assert section.seen == f"Of 11 trials 1 failed; most often: {REASON}."
+    assert section.seen == f"Without a student: 1 failed of 11 trials; most often: {REASON}."
     table = section.blocks[0]
     assert isinstance(table, Table)
     assert table.rows[0][:3] == ("4", "failed", REASON)
+    assert drawn["widths searched"]["failures"].seen == (
+        "Without a student: 1 infeasible of 3 trials; most often: too large."
+    )
     assert drawn["pruned"]["failures"].seen == "None of 2 trials failed."
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from core.preprocessing.prepare import HORIZON_MINUTES, steps_of
 from hpo.report import palette
 from hpo.report.charts import line_of, new_figure, with_unit
-from hpo.report.facts import Look, LookedAt, ReportedSweep, ReportFacts
+from hpo.report.facts import Look, LookedAt, ReportFacts
 from hpo.report.section import Panel, Section
 
 
@@ -22,30 +22,26 @@ def errors(facts: ReportFacts) -> Section | None:
         _by_step(look, "mae"),
         _by_step(look, "rmse"),
         _by_hour(look),
-        _by_sensor(look, facts),
+        _by_sensor(look),
     )
     return Section("Where the errors are", _sentence(look), panels, note=days_note(facts, look))
 
 
 def days_note(facts: ReportFacts, look: Look) -> str:
     """Say which students were looked into, and on which days."""
-    shown = [_student_words(sweep, facts) for sweep in facts.sweeps if sweep.shown is not None]
+    shown = [
+        f"trial {sweep.shown.trial} of {sweep.name}{', exported' if sweep.shown.export else ''}"
+        for sweep in facts.sweeps
+        if sweep.shown is not None
+    ]
     if look.part == "test":
         which = "These students were exported, so the test days had been looked at already."
     else:
         which = (
             "Not every student here was exported, so the test days stay unseen, and the search "
-            "has seen these days: errors on new days are higher."
+            "has seen these days: errors on new days may be higher."
         )
     return f"On {look.days}: {'; '.join(shown)}. {which}"
-
-
-def _student_words(sweep: ReportedSweep, facts: ReportFacts) -> str:
-    shown = sweep.shown
-    if shown is None:
-        return ""
-    where = f"trial {shown.trial} of {sweep.name}"
-    return f"{where}{', exported' if shown.export is not None else ''}"
 
 
 def horizon_slices(look: Look) -> dict[str, slice]:
@@ -63,8 +59,8 @@ def _by_step(look: Look, metric: str) -> Panel:
     figure.update_xaxes(tickvals=list(HORIZON_MINUTES), range=[0, 1.04 * minutes[-1]])
     figure.update_yaxes(rangemode="tozero")
     for network in look.networks:
-        by_step = network.judged.errors.mae("step") if metric == "mae" else None
-        values = by_step if by_step is not None else network.judged.errors.rmse("step")
+        errors = network.judged.errors
+        values = errors.mae("step") if metric == "mae" else errors.rmse("step")
         figure.add_scatter(
             x=minutes,
             y=values.numpy(),
@@ -103,7 +99,7 @@ def _by_hour(look: Look) -> Panel:
     )
 
 
-def _by_sensor(look: Look, facts: ReportFacts) -> Panel:
+def _by_sensor(look: Look) -> Panel:
     """Draw each sensor as a point: the reference's error across, the student's up."""
     unit, reference = look.data.card.unit, _reference(look)
     figure = new_figure(

@@ -10,12 +10,12 @@ from hpo.report.section import Section, Table
 from hpo.results import TrialRecord
 
 MOST_ROWS = 50
-_WORDS = {"failed": "failed", "infeasible": "too large or impossible"}
+_LOST = ("failed", "infeasible")
 
 
 def failures(facts: ReportFacts) -> Section:
     """List failed trials, and those whose settings allowed no student; say so if there are none."""
-    lost = [record for sweep in facts.sweeps for record in sweep.with_status(*_WORDS)]
+    lost = [record for sweep in facts.sweeps for record in sweep.with_status(*_LOST)]
     if not lost:
         ended = sum(len(sweep.records) for sweep in facts.sweeps)
         return Section("Failures", f"None of {ended} trials failed.")
@@ -30,13 +30,13 @@ def failures(facts: ReportFacts) -> Section:
 def _row(facts: ReportFacts, record: TrialRecord) -> tuple[str, ...]:
     settings = ", ".join(f"{name} {setting_text(value)}" for name, value in record.settings.items())
     sweep = (record.sweep,) if facts.several else ()
-    return (*sweep, str(record.trial), _WORDS[record.status], record.reason or "", settings)
+    return (*sweep, str(record.trial), record.status, record.reason or "", settings)
 
 
 def _sentence(facts: ReportFacts, lost: list[TrialRecord]) -> str:
     ended = sum(len(sweep.records) for sweep in facts.sweeps)
-    counts = Counter(_WORDS[record.status] for record in lost)
-    parts = [f"{count} {words}" for words, count in counts.items()]
+    counts = Counter(record.status for record in lost)
+    parts = [f"{count} {status}" for status, count in counts.items()]
     reasons = Counter(record.reason for record in lost if record.reason)
     common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
-    return f"Of {ended} trials {' and '.join(parts)}{common}".rstrip(".") + "."
+    return f"Without a student: {' and '.join(parts)} of {ended} trials{common}".rstrip(".") + "."

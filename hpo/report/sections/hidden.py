@@ -8,6 +8,7 @@ from scipy.spatial import procrustes
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 from sklearn.manifold import TSNE
+from torch import Tensor
 
 from hpo.report import palette
 from hpo.report.charts import new_figure
@@ -24,33 +25,30 @@ def hidden(facts: ReportFacts) -> Section | None:
     look = facts.look
     if look is None or len(look.hidden_rows) < FEWEST_POINTS:
         return None
-    networks = [network for network in look.networks if network.hidden is not None]
+    seen = [(one, _centred(one.hidden)) for one in look.networks if one.hidden is not None]
     # The teacher's first: the others are turned to it.
-    networks.sort(key=lambda network: network.role != "teacher")
-    maps = _aligned([_map(network) for network in networks])
-    panels = [_panel(look, *pair) for pair in zip(networks, maps, strict=True)]
+    seen.sort(key=lambda pair: pair[0].role != "teacher")
+    maps = _aligned([_map(features) for _, features in seen])
+    panels = [_panel(look, one, points) for (one, _), points in zip(seen, maps, strict=True)]
     note = (
         f"Each point is one of {len(look.hidden_rows)} windows spread over {look.days}; windows "
         "that a network sees alike lie close together. All channels and sensors of the last hidden "
         "block at its newest time step; t-SNE, then turned, mirrored and scaled to fit the first "
         "map. Axes have no unit."
     )
-    return Section("Hidden representations", _sentence(networks), tuple(panels), note=note)
+    return Section("Hidden representations", _sentence(seen), tuple(panels), note=note)
 
 
-def _map(network: LookedAt) -> Map:
-    values = _features(network)
-    perplexity = min(12.0, (len(values) - 1) / 3)
+def _map(features: Map) -> Map:
+    perplexity = min(12.0, (len(features) - 1) / 3)
     tsne = TSNE(perplexity=perplexity, init="pca", random_state=0)
-    # In float64: in float32 the start by principal components differs between processors.
-    points: Map = tsne.fit_transform(values).astype(np.float64)
+    points: Map = tsne.fit_transform(features).astype(np.float64)
     return points
 
 
-def _features(network: LookedAt) -> Map:
-    if network.hidden is None:
-        raise ValueError("only networks have hidden layers")
-    values: Map = network.hidden.double().numpy()
+def _centred(hidden: Tensor) -> Map:
+    # In float64: in float32 the start by principal components differs between processors.
+    values: Map = hidden.double().numpy()
     centred: Map = values - values.mean(axis=0)
     return centred
 
@@ -96,13 +94,13 @@ def _times(look: Look) -> tuple[list[float], list[str]]:
     return [minute / 60 for minute in minutes], words
 
 
-def _sentence(networks: list[LookedAt]) -> str:
-    first, *others = networks
+def _sentence(seen: list[tuple[LookedAt, Map]]) -> str:
+    (first, reference), *others = seen
     if first.role != "teacher" or not others:
         return "Without a teacher, the students' maps stand alone."
     parts = []
-    for other in others:
-        agreement = spearmanr(pdist(_features(first)), pdist(_features(other))).statistic
+    for other, features in others:
+        agreement = spearmanr(pdist(reference), pdist(features)).statistic
         who = "the student" if other.label == "student" else f"the student of {other.label}"
         parts.append(f"{who} {agreement:.2f}")
     return (

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.preprocessing.prepare import HORIZON_MINUTES
+from hpo.confirmation import Confirmed
 from hpo.parameters import Parameter
 from hpo.report.charts import metric_name, setting_text, with_unit
-from hpo.report.facts import ReportedSweep, ReportFacts
+from hpo.report.facts import ROLE_NAMES, ReportedSweep, ReportFacts
 from hpo.report.section import Block, Numbers, Section, Table
-
-_BARS = {"repeat_last": "repeating the last reading", "teacher": "the teacher"}
-"""What every student is held against."""
 
 
 def result(facts: ReportFacts) -> Section:
@@ -52,13 +50,12 @@ def _percent(change: float) -> str:
 
 
 def _standing(sweep: ReportedSweep, unit: str) -> str:
-    if not sweep.confirmed or not sweep.confirmed[0].finished:
+    best = _best_confirmed(sweep)
+    if best is None:
         return "it is one seed, not confirmed"
-    best = sweep.confirmed[0]
-    spread = "" if best.spread is None else f" ± {best.spread:.3f}"
     return (
         f"on {len(best.finished)} fresh seeds the best configuration (trial {best.trial.trial}) "
-        f"came to {best.mean:.3f}{spread} {unit}".rstrip()
+        f"came to {_mean(best)} {unit}".rstrip()
     )
 
 
@@ -80,14 +77,13 @@ def _sweeps(facts: ReportFacts) -> Table:
     rows = [_sweep_row(facts, sweep) for sweep in facts.sweeps]
     rows += [
         (name, "", "", f"{level:.3f}", *_horizons(facts, key), "", "")
-        for key, name in _BARS.items()
+        for key, name in ROLE_NAMES.items()
         if (level := facts.baselines.get(key)) is not None
     ]
-    unit = "%" if "mape" in facts.metric else facts.unit
     return Table(
         ("sweep", "finished", "best trial", "error", *errors, "parameters", "fresh seeds"),
         tuple(rows),
-        title=f"Searches, by {metric_name(facts.metric, unit)}",
+        title=f"Searches, by {metric_name(facts.metric, facts.unit)}",
         numeric=(2, 3, 4, 5, 6, 7),
     )
 
@@ -115,12 +111,19 @@ def _sweep_row(facts: ReportFacts, sweep: ReportedSweep) -> tuple[str, ...]:
 
 
 def _confirmed(sweep: ReportedSweep) -> str:
-    found = [one for one in sweep.confirmed if one.finished]
-    if not found:
+    best = _best_confirmed(sweep)
+    if best is None:
         return "not confirmed"
-    best = found[0]
-    spread = "" if best.spread is None else f" ± {best.spread:.3f}"
-    return f"{best.mean:.3f}{spread} ({len(best.finished)} seeds, trial {best.trial.trial})"
+    return f"{_mean(best)} ({len(best.finished)} seeds, trial {best.trial.trial})"
+
+
+def _best_confirmed(sweep: ReportedSweep) -> Confirmed | None:
+    return next((one for one in sweep.confirmed if one.finished), None)
+
+
+def _mean(confirmed: Confirmed) -> str:
+    spread = "" if confirmed.spread is None else f" ± {confirmed.spread:.3f}"
+    return f"{confirmed.mean:.3f}{spread}"
 
 
 def _horizons(facts: ReportFacts, name: str) -> list[str]:
@@ -150,7 +153,7 @@ def _test(facts: ReportFacts) -> list[Table]:
         if shown is not None and shown.test is not None:
             rows.append((f"{sweep.name}, trial {shown.trial}", *_test_cells(shown.test["student"])))
             others = {**shown.test, **others}
-    rows += [(name, *_test_cells(others[key])) for key, name in _BARS.items() if key in others]
+    rows += [(name, *_test_cells(others[key])) for key, name in ROLE_NAMES.items() if key in others]
     if not rows:
         return []
     headings = [
