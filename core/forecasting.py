@@ -8,6 +8,8 @@ result equals rolling out every window by itself. Nothing here trains.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -59,25 +61,40 @@ def evaluate(model: STGCN, data: PreparedData, part: Part) -> dict[str, float]:
 
 def add_stretch(errors: ForecastErrors, model: STGCN, data: PreparedData, stretch: Stretch) -> None:
     """Add the forecasts of all windows of ``stretch`` to ``errors``."""
+    for start, forecast in forecasts_of(model, data, stretch):
+        errors.add(forecast, truth_after(data, start, len(forecast)))
+
+
+def forecasts_of(
+    model: STGCN, data: PreparedData, stretch: Stretch
+) -> Iterator[tuple[int, Float[Tensor, "W H N"]]]:
+    """Yield the first row of a run of windows and their forecasts, in the readings' unit.
+
+    All windows of ``stretch`` come in order, a bounded number at a time.
+    """
     last_window = stretch.stop - data.window_steps
     most = WINDOWS_PER_PASS[data.readings.device.type]
     for start in range(stretch.start, last_window + 1, most):
         count = min(most, last_window + 1 - start)
         seen = data.readings[start : start + count + data.history_steps - 1]
-        forecast = data.scaler.unscale(roll_out(model, seen, data.horizon_steps))
-        errors.add(forecast, _truth_after(data, start, count))
+        yield start, data.scaler.unscale(roll_out(model, seen, data.horizon_steps))
 
 
 def repeat_last(data: PreparedData, part: Part) -> dict[str, float]:
     """Return the errors of forecasting that nothing changes: the bar every student must pass."""
     errors = new_errors(data)
     for stretch in data.stretches(part):
-        count = max(0, stretch.stop - stretch.start - data.window_steps + 1)
-        last_seen = stretch.start + data.history_steps - 1
-        last = data.scaler.unscale(data.readings[last_seen : last_seen + count])
-        forecast = last[:, None].expand(-1, data.horizon_steps, -1)
-        errors.add(forecast, _truth_after(data, stretch.start, count))
+        forecast = repeated_readings(data, stretch)
+        errors.add(forecast, truth_after(data, stretch.start, len(forecast)))
     return errors.summary()
+
+
+def repeated_readings(data: PreparedData, stretch: Stretch) -> Float[Tensor, "W H N"]:
+    """Return, as the forecast after every window of ``stretch``, the last reading it has seen."""
+    count = max(0, stretch.stop - stretch.start - data.window_steps + 1)
+    last_seen = stretch.start + data.history_steps - 1
+    last = data.scaler.unscale(data.readings[last_seen : last_seen + count])
+    return last[:, None].expand(-1, data.horizon_steps, -1)
 
 
 def new_errors(data: PreparedData) -> ForecastErrors:
@@ -86,7 +103,8 @@ def new_errors(data: PreparedData) -> ForecastErrors:
     return ForecastErrors(HORIZON_MINUTES, [steps_of(at, interval) for at in HORIZON_MINUTES])
 
 
-def _truth_after(data: PreparedData, start: int, count: int) -> Float[Tensor, "W H N"]:
+def truth_after(data: PreparedData, start: int, count: int) -> Float[Tensor, "W H N"]:
+    """Return what was measured after ``count`` windows from row ``start`` on, NaN where nothing."""
     first = start + data.history_steps
     ahead = data.truth[first : first + count + data.horizon_steps - 1]
     return ahead.unfold(0, data.horizon_steps, 1).transpose(1, 2)

@@ -16,6 +16,7 @@ REGISTRIES = {
     "LOSSES": "core/distillation/losses.py",
     "SAMPLERS": "hpo/samplers.py",
     "SCHEDULERS": "hpo/schedulers.py",
+    "SECTIONS": "hpo/report/sections/__init__.py",
 }
 FORBIDDEN_IN_CORE = ("hpo", "optuna", "ray")
 PICKLING_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}

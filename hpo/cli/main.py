@@ -18,6 +18,7 @@ from hpo.cli.evaluate import evaluate
 from hpo.cli.export import export
 from hpo.cli.forecast import forecast
 from hpo.cli.profile import profile
+from hpo.cli.report import report
 from hpo.cli.resume import resume
 from hpo.cli.status import status
 from hpo.cli.study import study
@@ -45,6 +46,7 @@ app.command()(export)
 app.command()(evaluate)
 app.command()(forecast)
 app.command()(profile)
+app.command()(report)
 
 
 INTERRUPTED = 130

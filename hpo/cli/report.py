@@ -1,0 +1,90 @@
+"""``hpo report NAME …``: one self-contained HTML page about a sweep, or several side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpo.cli.options import STORAGE, AnswerFormat, Storage
+from hpo.cli.output import Format, console, error_console, print_json
+
+if TYPE_CHECKING:
+    from hpo.report.building import WrittenReport
+
+
+def report(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Sweeps of one dataset, side by side.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The page.",
+            show_default="report.html in the sweep's folder; of several sweeps comparison.html",
+        ),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write every figure as PNG and SVG too; needs Chromium or Chrome."
+        ),
+    ] = None,
+    storage: Storage = STORAGE,
+    output: AnswerFormat = Format.table,
+) -> None:
+    """Write a page that shows what sweeps found, to be opened in any browser.
+
+    hpo report ord-first none-first --out comparison.html
+    """
+    _check_packages()
+    from hpo.report.building import write_report
+
+    with error_console.status("reading records") as status:
+        written = write_report(
+            names,
+            storage.resolve(),
+            out,
+            figures,
+            lambda network: status.update(f"forecasting with {network}"),
+        )
+    _tell(written, output)
+
+
+def _check_packages() -> None:
+    from importlib.util import find_spec
+
+    from core.errors import ConfigError
+
+    needed = {"plotly": "plotly", "kaleido": "kaleido", "sklearn": "scikit-learn"}
+    missing = [package for module, package in needed.items() if find_spec(module) is None]
+    if missing:
+        raise ConfigError(
+            f"hpo report needs {' and '.join(missing)}, which this environment lacks; install this "
+            "project with its extra [report]"
+        )
+
+
+def _tell(written: WrittenReport, output: Format) -> None:
+    size = written.page.stat().st_size
+    if output is Format.json:
+        files = [str(path) for path in written.figures]
+        print_json(
+            {
+                "page": str(written.page),
+                "bytes": size,
+                "sections": written.sections,
+                "figures": files,
+            }
+        )
+        return
+    console.print(str(written.page), highlight=False, soft_wrap=True, markup=False)
+    if written.figures:
+        folder = written.figures[0].parent
+        console.print(
+            f"{len(written.figures)} files in {folder}",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )

@@ -1,0 +1,92 @@
+"""Names of sweeps in, the report's page and figures out: the way through this package.
+
+Writes the page; figures only where a folder is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import optuna
+
+from core.files import writable_folder, write_bytes
+from hpo.report.facts import ReportFacts
+from hpo.report.figure_files import check_browser, write_figures
+from hpo.report.gathering import gather
+from hpo.report.networks import look_into
+from hpo.report.page import page
+from hpo.report.paper import PAPER
+from hpo.report.section import Section
+from hpo.report.sections import SECTIONS
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """What was written."""
+
+    page: Path
+    sections: list[str]
+    figures: list[Path]
+
+
+def write_report(
+    names: Sequence[str],
+    storage: Path,
+    out: Path | None = None,
+    figures: Path | None = None,
+    on_network: Callable[[str], None] = lambda _: None,
+) -> WrittenReport:
+    """Make the page of some sweeps.
+
+    Args:
+        names: of the sweeps; several stand side by side.
+        storage: folder of the sweeps.
+        out: the page; None: ``report.html`` in the sweep's folder, of several sweeps
+            ``comparison.html`` in the first one's.
+        figures: a folder for all figures as files.
+        on_network: see ``look_into``.
+
+    Raises:
+        UserError: see ``gather``; ``figures`` are asked for where no browser is; or the page
+            cannot be written. Nothing is written then.
+    """
+    if figures is not None:
+        check_browser()
+    facts = gather(names, storage)
+    path = out or _default_path(facts)
+    for folder in (path.parent, *([] if figures is None else [figures])):
+        writable_folder(folder)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sections = draw(look_into(facts, on_network))
+    paper = PAPER if facts.paper else ""
+    write_bytes(path, page(_title(names), _made(facts), sections, paper).encode())
+    panels = [panel for section in sections.values() for panel in section.panels]
+    files = [] if figures is None else write_figures(panels, figures)
+    return WrittenReport(path, list(sections), files)
+
+
+def draw(facts: ReportFacts) -> dict[str, Section]:
+    """Return the sections that these facts have something for, in the order of the page."""
+    drawn = {anchor: section(facts) for anchor, section in SECTIONS.items()}
+    return {anchor: section for anchor, section in drawn.items() if section is not None}
+
+
+def _default_path(facts: ReportFacts) -> Path:
+    name = "comparison.html" if facts.several else "report.html"
+    return facts.sweeps[0].folder.path / name
+
+
+def _title(names: Sequence[str]) -> str:
+    return f"{'Sweep' if len(names) == 1 else 'Sweeps'} {', '.join(names)}"
+
+
+def _made(facts: ReportFacts) -> str:
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    running = [sweep.name for sweep in facts.sweeps if sweep.standing != "complete"]
+    unfinished = f"; not complete yet: {', '.join(running)}" if running else ""
+    release = version("stgcn-student-search")
+    return f"Made {now} by stgcn-student-search {release}{unfinished}"

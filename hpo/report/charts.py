@@ -1,0 +1,142 @@
+"""What all figures of a report share: their look, axis titles with units, the words for errors.
+
+Each figure is an ordinary Plotly figure in the light colours of ``palette``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import plotly.graph_objects as go
+
+from hpo.report import palette
+from hpo.report.facts import ROLE_NAMES, LookedAt, ReportFacts
+
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+T = TypeVar("T")
+MOST_LINES = 200
+"""Of one kind in a figure."""
+HEIGHT = 400
+"""Pixels of a figure with a legend."""
+_METRIC_NAMES = {"mae": "MAE", "mape": "MAPE", "rmse": "RMSE"}
+_AXIS: dict[str, Any] = {
+    "gridcolor": palette.GRID,
+    "zeroline": False,
+    "linecolor": palette.FAINT,
+    "ticks": "outside",
+    "ticklen": 4,
+    "tickcolor": palette.FAINT,
+    "tickfont": {"color": palette.MUTED, "size": 12},
+    "title": {"font": {"color": palette.MUTED, "size": 13}, "standoff": 10},
+    "automargin": True,
+}
+
+
+def new_figure(x: str, y: str, height: int = HEIGHT, **layout: Any) -> go.Figure:
+    """Return an empty figure in the common look.
+
+    Args:
+        x: title of the horizontal axis, with its unit.
+        y: of the vertical one.
+        height: in pixels; the width follows the page.
+        layout: further entries of Plotly's layout.
+    """
+    figure = go.Figure()
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 8, "r": 12, "t": 8, "b": 8},
+        paper_bgcolor=palette.CARD,
+        plot_bgcolor=palette.CARD,
+        font={"family": FONT, "size": 13, "color": palette.INK},
+        hovermode="closest",
+        hoverlabel={
+            "bgcolor": palette.CARD,
+            "bordercolor": palette.FAINT,
+            "font": {"family": FONT, "size": 13, "color": palette.INK},
+            "align": "left",
+            "namelength": -1,
+        },
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "font": {"size": 12.5, "color": palette.INK},
+            "itemsizing": "constant",
+            "bgcolor": "rgba(0,0,0,0)",
+        },
+        dragmode=False,
+        showlegend=True,
+    )
+    figure.update_xaxes(_AXIS)
+    figure.update_yaxes(_AXIS)
+    figure.update_xaxes(title_text=x, showgrid=False)
+    figure.update_yaxes(title_text=y)
+    figure.update_layout(**layout)
+    return figure
+
+
+def metric_name(metric: str, unit: str) -> str:
+    """Return ``validation MAE at 15 min, mph`` for ``val_mae_15``."""
+    part, _, rest = metric.partition("_")
+    name, _, minutes = rest.partition("_")
+    words = "validation " if part == "val" else ""
+    at = f" at {minutes} min" if minutes else ""
+    return with_unit(f"{words}{_METRIC_NAMES[name]}{at}", "%" if name == "mape" else unit)
+
+
+def with_unit(text: str, unit: str) -> str:
+    """Return ``MAE, mph``; without a unit nothing is added."""
+    return f"{text}, {unit}" if unit else text
+
+
+def settings_lines(settings: Mapping[str, Any]) -> str:
+    """Return settings one a line, for a tooltip."""
+    return "<br>".join(f"{name} {setting_text(value)}" for name, value in settings.items())
+
+
+def setting_text(value: Any) -> str:
+    """Return a setting as people write it."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def thinned(things: Sequence[T]) -> list[T]:
+    """Return at most ``MOST_LINES`` of them, evenly chosen from the first on: pages stay small."""
+    step = max(1, math.ceil(len(things) / MOST_LINES))
+    return list(things[::step])
+
+
+def baseline(figure: go.Figure, facts: ReportFacts, name: str) -> None:
+    """Draw a level of ``facts.baselines`` across the figure, if it is known."""
+    level = facts.baselines.get(name)
+    if level is None:
+        return
+    color = {"teacher": palette.TEACHER, "repeat_last": palette.REPEAT_LAST}[name]
+    figure.add_hline(y=level, line={"color": color, "width": 1.5, "dash": "dot"})
+    # A line of the layout has neither legend nor tooltip.
+    figure.add_trace(
+        go.Scatter(
+            x=[None],
+            y=[None],
+            mode="lines",
+            name=f"{ROLE_NAMES[name]}, {level:.2f}",
+            line={"color": color, "width": 1.5, "dash": "dot"},
+        )
+    )
+
+
+def line_of(network: LookedAt) -> dict[str, Any]:
+    """Return the line that a network has in every figure."""
+    if network.sweep is not None:
+        return {
+            "color": palette.sweep_color(network.sweep),
+            "dash": palette.sweep_dash(network.sweep),
+            "width": 2.2,
+        }
+    if network.role == "teacher":
+        return {"color": palette.TEACHER, "dash": "solid", "width": 1.6}
+    return {"color": palette.REPEAT_LAST, "dash": "dot", "width": 1.6}

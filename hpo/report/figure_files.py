@@ -1,0 +1,47 @@
+"""The figures of a report in, PNG and SVG files out.
+
+Through Kaleido, Plotly's own way: files look like the page, and no figure is drawn twice, by two
+libraries. It needs a Chromium or Chrome on this machine, which is found out before all else.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import plotly.io
+from choreographer.browsers import Chromium
+
+from core.errors import ConfigError
+from core.files import write_bytes
+from hpo.report.section import Panel
+
+FORMATS = ("png", "svg")
+WIDTH = 900
+"""Pixels; a PNG has twice as many."""
+
+
+def check_browser() -> None:
+    """Raise ``ConfigError`` where no browser can draw."""
+    if Chromium.find_browser(skip_local=False) is None:
+        raise ConfigError(
+            "--figures needs Chromium or Chrome to draw, but none is on this machine; install one "
+            "(Debian: apt-get install chromium), or save figures from the page with its camera"
+        )
+
+
+def write_figures(panels: Sequence[Panel], folder: Path) -> list[Path]:
+    """Write every panel as ``FOLDER/NAME.png`` and ``.svg``; other files there stay as they are.
+
+    Returns:
+        The files, in the order of the panels.
+    """
+    names = [f"{panel.name}.{ending}" for panel in panels for ending in FORMATS]
+    figures = [panel.figure for panel in panels for _ in FORMATS]
+    with tempfile.TemporaryDirectory() as aside:
+        drawn = [Path(aside) / name for name in names]
+        plotly.io.write_images(figures, drawn, width=WIDTH, scale=2)
+        for path in drawn:
+            write_bytes(folder / path.name, path.read_bytes())
+    return [folder / name for name in names]

@@ -1,0 +1,173 @@
+"""Names of sweeps in, everything their files tell of them out.
+
+Reads plans, ledgers, records, confirmations, exports and teachers; runs no network and writes
+nothing. Sweeps side by side must be of the same data, or their errors could not be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from core.errors import ConfigError, UserError
+from core.manifest import read_manifest
+from core.preprocessing.prepare import PreparedData
+from core.profiling import count_flops, count_parameters
+from core.stgcn import STUDENT_CHANNELS, STGCNConfig
+from core.teachers import Teacher, find_teacher, open_teacher, teacher_folder
+from hpo.confirmation import Confirmed, confirmed
+from hpo.ledger import read_ledger
+from hpo.mirrored_sweeps import bring_exports
+from hpo.parameters import PRUNE
+from hpo.planning import open_planned_data
+from hpo.report.facts import ReportedSweep, ReportFacts, ShownStudent
+from hpo.report.paper import paper_results
+from hpo.results import TrialRecord, read_records
+from hpo.selection import ranked_records, records_of
+from hpo.sweep_store import SweepFolder, SweepPlan, extended_plan, find_sweep
+
+
+def gather(names: Sequence[str], storage: Path) -> ReportFacts:
+    """Read all that is known of some sweeps.
+
+    Args:
+        names: of the sweeps, each once.
+        storage: folder of the sweeps.
+
+    Raises:
+        UserError: no such sweep, none of its trials has ended, or the sweeps are of several data.
+    """
+    if len(set(names)) < len(names):
+        raise ConfigError(f"a report needs every sweep once, got {' '.join(names)}")
+    folders = [find_sweep(storage, name) for name in names]
+    plans = [folder.read_plan() for folder in folders]
+    _check_data(plans)
+    metric = plans[0].config.metric
+    sweeps = [_sweep(*pair, metric) for pair in zip(folders, plans, strict=True)]
+    data, missing = _data(plans[0])
+    teacher = _teacher(storage, plans, data)
+    return ReportFacts(
+        sweeps=sweeps,
+        metric=metric,
+        data=data,
+        missing=missing,
+        teacher=teacher,
+        teacher_sizes=_sizes(teacher, data),
+        fixed_student=_fixed_student(storage, plans[0], metric, data),
+        paper=paper_results(data.card.num_sensors, data.card.unit) if data is not None else [],
+        look=None,
+    )
+
+
+def _check_data(plans: Sequence[SweepPlan]) -> None:
+    first = plans[0]
+    for plan in plans[1:]:
+        if plan.dataset_fingerprint != first.dataset_fingerprint:
+            raise ConfigError(
+                "sweeps side by side must be of the same data, but "
+                f"{first.config.name!r} searched {first.config.dataset} and {plan.config.name!r} "
+                f"{plan.config.dataset}"
+                + (" of another import" if plan.config.dataset == first.config.dataset else "")
+                + "; report on them one by one"
+            )
+
+
+def _sweep(folder: SweepFolder, plan: SweepPlan, metric: str) -> ReportedSweep:
+    state, records = read_ledger(folder.ledger_file), read_records(folder.results)
+    if not records:
+        raise ConfigError(
+            f"a report needs a trial that has ended, but {folder.name!r} has none yet; "
+            f"see `hpo status {folder.name}`"
+        )
+    ranked = ranked_records(records, metric)
+    known = confirmed(folder, ranked, metric)
+    return ReportedSweep(
+        folder=folder,
+        plan=extended_plan(plan, state),
+        state=state,
+        records=records,
+        ranked=ranked,
+        confirmed=known,
+        shown=_exported(folder) or _best_student(folder, ranked, known),
+        driven=folder.is_driven(),
+    )
+
+
+def _exported(folder: SweepFolder) -> ShownStudent | None:
+    found: list[tuple[int, bool, str, Path, dict[str, Any]]] = []
+    if (mirror := folder.mirror) is not None:
+        bring_exports(mirror, folder.path)
+    for path in folder.exports.glob("[0-9]*-trial-*"):
+        manifest = read_manifest(path)
+        is_single_run = "confirmed" not in manifest["lineage"]
+        found.append((int(path.name.split("-")[0]), is_single_run, path.name, path, manifest))
+    if not found:
+        return None
+    *_, path, manifest = min(found, key=lambda one: one[:3])
+    return ShownStudent(
+        trial=manifest["lineage"]["trial"],
+        file=path / "model.safetensors",
+        parameters=manifest["parameters"],
+        export=path,
+        test=manifest["metrics"]["test"],
+    )
+
+
+def _best_student(
+    folder: SweepFolder, ranked: Sequence[TrialRecord], known: Sequence[Confirmed]
+) -> ShownStudent | None:
+    """Return the best run of the best confirmed configuration, or the best trial that is left."""
+    candidates = [(one.trial.trial, run) for one in known for run in one.finished[:1]]
+    candidates += [(record.trial, record) for record in ranked]
+    for trial, record in candidates:
+        if record.student is None:
+            continue
+        file = folder.storage / record.student
+        if (mirror := folder.mirror) is not None:
+            mirror.bring([mirror.key(file)])
+        if file.is_file():
+            return ShownStudent(trial, file, record.parameters, export=None, test=None)
+    return None
+
+
+def _data(plan: SweepPlan) -> tuple[PreparedData | None, str]:
+    try:
+        return open_planned_data(plan), ""
+    except UserError as error:
+        return None, str(error)
+
+
+def _teacher(
+    storage: Path, plans: Sequence[SweepPlan], data: PreparedData | None
+) -> Teacher | None:
+    """Return the first sweep's teacher that is still there, or the best of the same data."""
+    wanted = [plan.teacher_fingerprint for plan in plans if plan.teacher_fingerprint is not None]
+    folders = [teacher_folder(storage, one) for one in wanted]
+    there = [folder for folder in folders if (folder / "teacher.safetensors").is_file()]
+    if there:
+        return open_teacher(there[0])
+    return None if data is None else find_teacher(storage, data, None)
+
+
+def _sizes(teacher: Teacher | None, data: PreparedData | None) -> dict[str, int]:
+    if teacher is None or data is None:
+        return {}
+    network = teacher.load(data)
+    return {"parameters": count_parameters(network), "flops": count_flops(network)}
+
+
+def _fixed_student(
+    storage: Path, plan: SweepPlan, metric: str, data: PreparedData | None
+) -> TrialRecord | None:
+    if data is None:
+        return None
+    config = STGCNConfig(data.card.num_sensors, STUDENT_CHANNELS, data.history_steps)
+    records = [
+        record
+        for record in records_of(plan.config.dataset, storage)
+        if record.dataset_fingerprint == plan.dataset_fingerprint
+        and record.method != PRUNE
+        and record.parameters == config.parameters
+    ]
+    return next(iter(ranked_records(records, metric)), None)

@@ -1,0 +1,60 @@
+"""Sections in, one self-contained HTML page out: nothing is loaded over a network.
+
+Plotly's script is copied into the page once, as its Python package brings it: the whole bundle of
+4.8 MB, the only one there. Draws nothing itself; the look is in ``page.css`` and ``palette``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from hpo.report import palette
+from hpo.report.section import Panel, Section
+
+
+def page(title: str, made: str, sections: Mapping[str, Section], paper: str = "") -> str:
+    """Return the page.
+
+    Args:
+        title: its heading.
+        made: a line on what it was made of.
+        sections: anchor -> section, in order.
+        paper: whose results are marked in figures; empty if none are.
+    """
+    environment = Environment(
+        loader=PackageLoader("hpo", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        made=made,
+        paper=paper,
+        sections=[{"anchor": anchor, "content": content} for anchor, content in sections.items()],
+        css=Markup(_own("page.css")),
+        script=Markup(_own("page.js")),
+        plotly=Markup(get_plotlyjs()),
+        dark=_in_script(json.dumps(palette.DARK)),
+        kind=lambda block: type(block).__name__,
+        figure_json=_figure_json,
+    )
+
+
+def _figure_json(panel: Panel) -> Markup:
+    return _in_script(panel.figure.to_json())
+
+
+def _in_script(text: str) -> Markup:
+    """Return JSON that cannot end the script element it stands in, whatever a name holds."""
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def _own(name: str) -> str:
+    return files("hpo.report").joinpath(name).read_text(encoding="utf-8")

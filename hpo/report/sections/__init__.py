@@ -1,0 +1,43 @@
+"""The sections of a report in the order of the page: facts in, one section out, or None.
+
+A new section is a file here with one function, and a line in ``SECTIONS``. None says that there is
+nothing of the kind in these sweeps, such as trajectories where nothing was pruned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from hpo.report.facts import ReportFacts
+from hpo.report.section import Section
+from hpo.report.sections.again import again
+from hpo.report.sections.errors import errors
+from hpo.report.sections.failures import failures
+from hpo.report.sections.forecasts import forecasts
+from hpo.report.sections.hidden import hidden
+from hpo.report.sections.history import history
+from hpo.report.sections.importances import importances
+from hpo.report.sections.learning import learning
+from hpo.report.sections.parallel import parallel
+from hpo.report.sections.pareto import pareto
+from hpo.report.sections.pruning import pruning
+from hpo.report.sections.result import result
+
+Draw = Callable[[ReportFacts], Section | None]
+
+SECTIONS: Final[dict[str, Draw]] = {
+    "result": result,
+    "history": history,
+    "pareto": pareto,
+    "importances": importances,
+    "parallel": parallel,
+    "learning": learning,
+    "errors": errors,
+    "forecasts": forecasts,
+    "hidden": hidden,
+    "pruning": pruning,
+    "failures": failures,
+    "again": again,
+}
+"""Their anchors on the page -> what draws them."""

@@ -1,0 +1,178 @@
+"""Error against size: what no other student beats in both, and where teacher and paper lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from hpo.objectives import pareto_front
+from hpo.report import palette
+from hpo.report.charts import metric_name, new_figure
+from hpo.report.facts import ReportedSweep, ReportFacts
+from hpo.report.section import Panel, Section
+from hpo.results import TrialRecord
+
+_SIZES = {"parameters": "parameters", "flops": "FLOPs of one pass over one window"}
+
+
+def pareto(facts: ReportFacts) -> Section | None:
+    """Draw all finished students by size and error, the front among them, and the landmarks."""
+    records = [record for sweep in facts.sweeps for record in sweep.ranked]
+    if not records:
+        return None
+    panels = tuple(_panel(facts, records, size) for size in _SIZES)
+    note = "No sweep records a latency: trials that run side by side would measure each other. "
+    if facts.paper:
+        note += (
+            "The paper's errors are of its own test days and ours of validation days, so only the "
+            "order of magnitude compares; its FLOPs are of an unknown batch and are not shown. "
+        )
+    return Section("Error against size", _sentence(facts, records), panels, note=note.strip())
+
+
+def _panel(facts: ReportFacts, records: Sequence[TrialRecord], size: str) -> Panel:
+    figure = new_figure(_SIZES[size], metric_name(facts.metric, facts.unit), height=440)
+    figure.update_xaxes(type="log", dtick="D2", tickformat="~s")
+    figure.update_xaxes(showgrid=True)
+    for at, sweep in enumerate(facts.sweeps):
+        _add_sweep(figure, facts, sweep, at, size)
+    _add_front(figure, facts, records, size)
+    _add_fixed_student(figure, facts, size)
+    _add_teacher(figure, facts, size)
+    if size == "parameters":
+        _add_paper(figure, facts)
+    title = {"parameters": "Parameters", "flops": "Arithmetic"}[size]
+    summary = f"Scatter of {metric_name(facts.metric, facts.unit)} by {_SIZES[size]}."
+    return Panel(
+        f"pareto-{size}",
+        title,
+        figure,
+        f"{summary} {_sentence(facts, records)}",
+    )
+
+
+def _add_sweep(
+    figure: go.Figure, facts: ReportFacts, sweep: ReportedSweep, at: int, size: str
+) -> None:
+    color = palette.sweep_color(at)
+    figure.add_scatter(
+        x=[getattr(record, size) for record in sweep.ranked],
+        y=[record.metrics[facts.metric] for record in sweep.ranked],
+        customdata=[record.trial for record in sweep.ranked],
+        mode="markers",
+        name=sweep.name,
+        marker={"color": color, "size": 8, "opacity": 0.5, "symbol": palette.sweep_symbol(at)},
+        hovertemplate=f"<b>{sweep.name}, trial %{{customdata}}</b><br>{_words(size)}"
+        "<extra></extra>",
+    )
+    confirmed = [one for one in sweep.confirmed if one.finished]
+    if confirmed:
+        figure.add_scatter(
+            x=[getattr(one.finished[0], size) for one in confirmed],
+            y=[one.mean for one in confirmed],
+            customdata=[[one.trial.trial, len(one.finished)] for one in confirmed],
+            error_y={"array": [one.spread or 0.0 for one in confirmed], "thickness": 1.5},
+            mode="markers",
+            name=f"{sweep.name}, mean of fresh seeds",
+            marker={"color": color, "size": 11, "symbol": "diamond"},
+            hovertemplate=f"<b>{sweep.name}, trial %{{customdata[0]}}</b>, mean of "
+            f"%{{customdata[1]}} fresh seeds<br>{_words(size)}<extra></extra>",
+        )
+
+
+def _words(size: str) -> str:
+    return f"%{{y:.3f}} at %{{x:,}} {'parameters' if size == 'parameters' else 'FLOPs'}"
+
+
+def _add_front(
+    figure: go.Figure, facts: ReportFacts, records: Sequence[TrialRecord], size: str
+) -> None:
+    points = [(float(getattr(one, size)), one.metrics[facts.metric]) for one in records]
+    front = [points[index] for index in pareto_front(points)]
+    sizes, errors = zip(*front, strict=True)
+    figure.add_scatter(
+        x=sizes,
+        y=errors,
+        mode="lines+markers",
+        name="front",
+        line={"color": palette.INK, "width": 1.4, "shape": "hv"},
+        marker={"symbol": "circle-open", "size": 14, "line": {"width": 1.6}},
+        hovertemplate="<b>on the front</b>: " + _words(size) + "<extra></extra>",
+    )
+
+
+def _add_fixed_student(figure: go.Figure, facts: ReportFacts, size: str) -> None:
+    fixed = facts.fixed_student
+    if fixed is not None:
+        figure.add_scatter(
+            x=[getattr(fixed, size)],
+            y=[fixed.metrics[facts.metric]],
+            mode="markers",
+            name="best fixed student (Table 1's widths)",
+            marker={
+                "color": palette.INK,
+                "size": 12,
+                "symbol": "square-open",
+                "line": {"width": 2},
+            },
+            hovertemplate=f"<b>best fixed student</b>, trial {fixed.trial} of {fixed.sweep}<br>"
+            f"{_words(size)}<extra></extra>",
+        )
+
+
+def _add_teacher(figure: go.Figure, facts: ReportFacts, size: str) -> None:
+    error = facts.baselines.get("teacher")
+    if error is not None and facts.teacher_sizes:
+        figure.add_scatter(
+            x=[facts.teacher_sizes[size]],
+            y=[error],
+            mode="markers",
+            name="teacher",
+            marker={"color": palette.TEACHER, "size": 15, "symbol": "star"},
+            hovertemplate=f"<b>teacher</b><br>{_words(size)}<extra></extra>",
+        )
+
+
+def _add_paper(figure: go.Figure, facts: ReportFacts) -> None:
+    # The legend shows the first point's symbol: a student's.
+    paper = sorted(facts.paper, key=lambda one: one.kind == "teacher")
+    if paper:
+        figure.add_scatter(
+            x=[one.parameters for one in paper],
+            y=[one.error(facts.metric) for one in paper],
+            text=[one.label for one in paper],
+            mode="markers",
+            name="paper, other days",
+            marker={
+                "color": palette.PAPER,
+                "size": [13 if one.kind == "teacher" else 9 for one in paper],
+                "symbol": [
+                    "star-open" if one.kind == "teacher" else "diamond-open" for one in paper
+                ],
+                "line": {"width": 1.6},
+            },
+            hovertemplate=f"<b>paper: %{{text}}</b><br>{_words('parameters')}<extra></extra>",
+        )
+
+
+def _sentence(facts: ReportFacts, records: Sequence[TrialRecord]) -> str:
+    points = [(float(one.parameters), one.metrics[facts.metric]) for one in records]
+    front = {points[index] for index in pareto_front(points)}
+    if len(front) == 1:
+        size, error = next(iter(front))
+        if len({one.parameters for one in records}) > 1:
+            return f"The best student, {error:.3f}, is also the smallest: {size:,.0f} parameters."
+        times = _times(facts, size)
+        return f"All students have {size:,.0f} parameters, so only their error differs{times}."
+    smallest, largest = min(front), max(front)
+    return (
+        f"{len(front)} sizes are on the front: from {smallest[1]:.3f} at {smallest[0]:,.0f} to "
+        f"{largest[1]:.3f} at {largest[0]:,.0f} parameters."
+    )
+
+
+def _times(facts: ReportFacts, size: float) -> str:
+    if not facts.teacher_sizes:
+        return ""
+    return f"; the teacher has {facts.teacher_sizes['parameters'] / size:.0f} times as many"

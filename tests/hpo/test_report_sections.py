@@ -1,0 +1,204 @@
+"""The contract of every section, over sweeps of every kind, and what some of them say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from core.files import write_json
+from hpo.report import palette
+from hpo.report.building import draw
+from hpo.report.facts import ReportFacts
+from hpo.report.gathering import gather
+from hpo.report.networks import look_into
+from hpo.report.paper import paper_results
+from hpo.report.section import Commands, Section, Table
+from hpo.report.sections import SECTIONS
+from tests.report_sweeps import REASON, confirm, make_every_sweep, make_storage
+
+CASES = {
+    "one": ["good"],
+    "no teacher": ["plain"],
+    "only failures": ["broken"],
+    "still running": ["running"],
+    "pruned": ["pruned"],
+    "several objectives": ["weighed"],
+    "widths searched": ["wide"],
+    "side by side": ["good", "plain", "pruned", "broken", "running", "weighed"],
+}
+ALWAYS = {"result", "failures", "again"}
+WITH_A_STUDENT = {*ALWAYS, "history", "pareto", "learning", "errors", "forecasts", "hidden"}
+Drawn = dict[str, dict[str, Section]]
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ReportFacts]:
+    storage = make_storage(tmp_path_factory.mktemp("report"))
+    make_every_sweep(storage)
+    confirm(storage, "plain", trial=0, errors=[3.9, 3.7])
+    (storage.path / "teachers").rename(storage.path / "kept")
+    without = look_into(gather(["plain"], storage.path))
+    (storage.path / "kept").rename(storage.path / "teachers")
+    looked = {case: look_into(gather(names, storage.path)) for case, names in CASES.items()}
+    return {**looked, "no teacher": without}
+
+
+@pytest.fixture(scope="module")
+def drawn(facts: dict[str, ReportFacts]) -> Drawn:
+    return {case: draw(own) for case, own in facts.items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_section_holds_its_contract(drawn: Drawn, case: str) -> None:
+    names: list[str] = []
+    for anchor, section in drawn[case].items():
+        assert anchor in SECTIONS
+        assert section.title
+        assert re.search(r"[.]$", section.seen), section.seen
+        assert "nan" not in section.seen
+        for block in section.blocks:
+            if isinstance(block, Table):
+                assert {len(row) for row in block.rows} == {len(block.headings)}
+        for panel in section.panels:
+            names.append(panel.name)
+            assert panel.title
+            assert len(panel.summary) > 20
+            assert panel.figure.data
+            points = [trace.x for trace in panel.figure.data if trace.x is not None]
+            assert any(len(one) > 1 or one[0] is not None for one in points)
+            views = {trace.meta for trace in panel.figure.data if trace.meta}
+            assert views == set(panel.choices)
+            if panel.choices:
+                shown = {one.meta for one in panel.figure.data if one.meta and one.visible}
+                assert shown == {panel.choices[-1]}
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_color_has_a_dark_counterpart(drawn: Drawn, case: str) -> None:
+    for section in drawn[case].values():
+        for panel in section.panels:
+            text = panel.figure.to_json()
+            used = set(re.findall(r"#[0-9a-f]{6}\b|rgba\([\d.,]+\)", text))
+            assert used <= {*palette.DARK, "rgba(0,0,0,0)"}
+            assert not re.search(r"#[0-9A-F]*[A-F]", text), "the page looks for lower case"
+
+
+def test_sections_appear_where_there_is_something_to_show(drawn: Drawn) -> None:
+    assert set(drawn["one"]) == {*WITH_A_STUDENT, "importances", "parallel"}
+    assert set(drawn["only failures"]) == {*ALWAYS, "learning"}
+    assert set(drawn["still running"]) == WITH_A_STUDENT
+    assert set(drawn["pruned"]) == {*WITH_A_STUDENT, "parallel", "pruning"}
+    assert set(drawn["widths searched"]) == {*WITH_A_STUDENT, "parallel"}
+    assert set(drawn["side by side"]) == set(SECTIONS)
+
+
+def test_the_result_names_best_teacher_and_standing(drawn: Drawn) -> None:
+    assert drawn["one"]["result"].seen == (
+        "The best student, trial 7 of good, has a validation MAE of 3.000 mph, 50.0\u00a0% higher "
+        "than its teacher's 2.000 and 50.0\u00a0% lower than repeating the last reading; it is one "
+        "seed, not confirmed."
+    )
+    confirmed = drawn["no teacher"]["result"].seen
+    assert "on 2 fresh seeds the best configuration (trial 0) came to 3.800 ± 0.141" in confirmed
+    assert "No trial has finished" in drawn["only failures"]["result"].seen
+
+
+def test_failures_are_told_with_their_reasons(drawn: Drawn) -> None:
+    section = drawn["one"]["failures"]
+    assert section.seen == f"Without a student: 1 failed of 11 trials; most often: {REASON}."
+    table = section.blocks[0]
+    assert isinstance(table, Table)
+    assert table.rows[0][:3] == ("4", "failed", REASON)
+    assert drawn["widths searched"]["failures"].seen == (
+        "Without a student: 1 infeasible of 3 trials; most often: too large."
+    )
+    assert drawn["pruned"]["failures"].seen == "None of 2 trials failed."
+
+
+def test_early_stops_are_marked(drawn: Drawn) -> None:
+    section = drawn["one"]["learning"]
+    assert section.seen == "1 of 11 trials were stopped early, where the crosses are."
+    marks = [trace for trace in section.panels[0].figure.data if trace.mode == "markers"]
+    stopped = next(trace for trace in marks if trace.name == "stopped early (1)")
+    assert (list(stopped.x), list(stopped.y), list(stopped.customdata)) == ([3], [9.0], [2])
+    assert [trace.name for trace in marks] == ["stopped early (1)", "failed (1)"]
+
+
+def test_the_front_holds_what_nothing_beats(drawn: Drawn) -> None:
+    section = drawn["several objectives"]["pareto"]
+    front = next(trace for trace in section.panels[0].figure.data if trace.name == "front")
+    assert list(zip(front.x, front.y, strict=True)) == [(1000.0, 4.0), (1100.0, 3.5), (1200.0, 3.4)]
+    assert section.seen == (
+        "3 sizes are on the front: from 4.000 at 1,000 to 3.400 at 1,200 parameters."
+    )
+    assert any(
+        panel.name == "hypervolume" for panel in drawn["several objectives"]["history"].panels
+    )
+
+
+def test_the_shares_of_importances_add_up(drawn: Drawn) -> None:
+    bars = drawn["one"]["importances"].panels[0].figure.data[0]
+    assert sum(bars.x) == pytest.approx(1.0)
+    # Nothing but the learning rate varies in these trials.
+    assert dict(zip(bars.y, bars.x, strict=True))["learning_rate"] == pytest.approx(1.0)
+
+
+def test_the_best_again_is_a_command(drawn: Drawn) -> None:
+    block = drawn["one"]["again"].blocks[0]
+    assert isinstance(block, Commands)
+    assert block.lines[:2] == (
+        "hpo sweep ord --dataset small --name good",
+        "hpo trial good 7 --rerun",
+    )
+    resumed = drawn["still running"]["again"].blocks[0]
+    assert isinstance(resumed, Commands)
+    assert "hpo resume running" in resumed.lines
+
+
+def test_which_days_is_said(drawn: Drawn) -> None:
+    note = drawn["one"]["errors"].note
+    assert note.startswith("On the validation day: trial 7 of good.")
+    assert "test days stay unseen" in note
+
+
+def test_forecasts_stand_where_the_readings_do(drawn: Drawn, facts: dict[str, ReportFacts]) -> None:
+    look = facts["one"].look
+    assert look is not None
+    panel = drawn["one"]["forecasts"].panels[0]
+    sensor = look.data.card.sensor_ids.index(re.findall(r"Sensor (\w+)", panel.title)[0])
+    day = int(re.findall(r"day (\d+)", panel.title)[0])
+    traces = [trace for trace in panel.figure.data if trace.meta == "30 min"]
+    student = traces[0]
+    step, judged = 1, look.students[0].judged
+    for hour, value in list(zip(student.x, student.y, strict=True))[::20]:
+        row = day * 96 + round(hour * 4) - 12 - step
+        window = judged.rows.tolist().index(row)
+        assert value == pytest.approx(judged.forecasts[window, step, sensor].item())
+    assert len(student.x) == 96 - 14
+
+
+def test_trajectories_are_those_of_the_files(drawn: Drawn) -> None:
+    sizes, errors = (panel.figure.data for panel in drawn["pruned"]["pruning"].panels)
+    best = next(trace for trace in sizes if trace.name == "best, trial 1")
+    assert list(best.y)[::2] == [4000, 3000, 1999, None]
+    told = next(trace for trace in errors if trace.name == "best, trial 1")
+    assert list(told.y) == [5.0, 4.0, 3.0, None]
+
+
+def test_the_papers_results_are_those_of_its_tables() -> None:
+    rows = {row.label: row for row in paper_results(228, "mph")}
+    assert rows["ORD"].error("val_mae_30") == 4.091
+    assert rows["ORD"].error("val_mae") == pytest.approx((2.762 + 4.091 + 5.221) / 3)
+    assert (rows["teacher"].parameters, rows["ORD"].parameters) == (333604, 10144)
+    assert paper_results(228, "km/h") == []
+    assert [row.parameters for row in paper_results(170, "mph")][:2] == [296426, 7766]
+
+
+def test_a_trajectory_of_another_trial_is_left_alone(tmp_path: Path) -> None:
+    storage = make_storage(tmp_path)
+    folder = storage.sweep("pruned", "prune", [4.0])
+    write_json(folder.trajectory(9), [])
+    assert "pruning" not in draw(gather(["pruned"], storage.path))
