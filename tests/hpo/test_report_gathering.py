@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import core.export
 from core.errors import ConfigError, ExportError, UnknownNameError
 from core.files import write_json
-from core.onnx_forecaster import Parity
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
 from hpo.export_best import export_best
 from hpo.report.facts import ReportFacts
@@ -26,6 +24,7 @@ from tests.report_sweeps import (
     make_storage,
     shown_record,
 )
+from tests.small_students import stand_in_forecasters
 from tests.small_sweeps import make_students
 
 
@@ -39,8 +38,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
 @pytest.fixture
 def own_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
     """A storage that a test may change, whose exports need no ONNX."""
-    monkeypatch.setattr(core.export, "to_onnx", lambda *_: b"forecaster")
-    monkeypatch.setattr(core.export, "measure_parity", lambda *_: Parity(0.0, 0.0, 0.0, 82))
+    stand_in_forecasters(monkeypatch)
     return make_storage(tmp_path)
 
 
@@ -173,7 +171,7 @@ def test_the_fixed_student_is_the_best_of_table_1s_widths_in_the_storage(
 def test_a_damaged_export_is_told(own_storage: Storage) -> None:
     folder = own_storage.sweep("first", "none", [3.0])
     write_json(folder.path / "exports" / "1-trial-0000" / "manifest.json", {"version": 99})
-    with pytest.raises(ExportError, match="must be of version 1, got version 99"):
+    with pytest.raises(ExportError, match="must be of version 2, got version 99"):
         gather(["first"], own_storage.path)
 
 
