@@ -75,6 +75,8 @@ class Storage:
         reason = {"failed": REASON, "infeasible": "too large"}.get(status)
         metrics = _errors(value) if status == "finished" else {}
         sizes = {"parameters": 1000 + 100 * trial, "flops": 5000 + 100 * trial}
+        if "latency_ms" in folder.read_plan().config.objectives:
+            sizes["latency_ms"] = 3.0 + trial / 2
         told = {"status": status, "metrics": metrics, "reason": reason}
         ledger.append("ended", trial=trial, sizes=sizes, **told)
         own = {
@@ -120,8 +122,8 @@ def make_every_sweep(storage: Storage) -> None:
         write_json(pruned.trajectory(trial), _trajectory(trial))
     wide = storage.sweep("wide", "stcd", [4.0, "infeasible", 3.6], space=WIDTHS)
     make_students(wide, storage.data, [2])
-    reference = {"val_mae": 6.0, "parameters": 2000.0}
-    weighed = {"objective": "val_mae,parameters", "reference": reference}
+    reference = {"val_mae": 6.0, "parameters": 2000.0, "latency_ms": 6.0}
+    weighed = {"objective": "val_mae,parameters,latency_ms", "reference": reference}
     make_students(storage.sweep("weighed", "none", [4.0, 3.5, 3.4], **weighed), storage.data, [2])
 
 

@@ -143,8 +143,9 @@ class ReportFacts:
     """None if the dataset is gone or has changed; ``missing`` says which."""
     missing: str
     teacher: Teacher | None
-    teacher_sizes: Mapping[str, int]
-    """``parameters`` and ``flops``; empty where they are not known."""
+    teacher_sizes: Mapping[str, float]
+    """``parameters`` and ``flops``, and ``latency_ms`` where a trial has one; empty where they are
+    not known."""
     fixed_student: TrialRecord | None
     """The best trial of the storage with the student of Table 1, on the same data."""
     paper: list[PaperResult]

@@ -1,7 +1,8 @@
 """Names of sweeps in, everything their files tell of them out.
 
-Reads plans, ledgers, records, confirmations, exports and teachers; runs no network and writes
-nothing. Sweeps side by side must be of the same data, or their errors could not be compared.
+Reads plans, ledgers, records, confirmations, exports and teachers; runs no network, but to time
+the teacher beside students that were timed, and writes nothing. Sweeps side by side must be of the
+same data, or their errors could not be compared.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Any
 from core.errors import ConfigError, UserError
 from core.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
-from core.profiling import count_flops, count_parameters
+from core.profiling import count_flops, count_parameters, forecast_latency
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
 from core.teachers import Teacher, find_teacher, open_teacher, teacher_folder
 from hpo.confirmation import Confirmed, confirmed
 from hpo.ledger import read_ledger
 from hpo.mirrored_sweeps import bring_exports
+from hpo.objectives import LATENCY
 from hpo.parameters import PRUNE
 from hpo.planning import open_planned_data
 from hpo.report.facts import ReportedSweep, ReportFacts, ShownStudent
@@ -53,7 +55,7 @@ def gather(names: Sequence[str], storage: Path) -> ReportFacts:
         data=data,
         missing=missing,
         teacher=teacher,
-        teacher_sizes=_sizes(teacher, data),
+        teacher_sizes=_sizes(teacher, data, any(is_timed(sweep.ranked) for sweep in sweeps)),
         fixed_student=_fixed_student(storage, plans[0], metric, data),
         paper=paper_results(data.card.num_sensors, data.card.unit) if data is not None else [],
         look=None,
@@ -150,11 +152,17 @@ def _teacher(
     return None if data is None else find_teacher(storage, data, None)
 
 
-def _sizes(teacher: Teacher | None, data: PreparedData | None) -> dict[str, int]:
+def is_timed(records: Sequence[TrialRecord]) -> bool:
+    """Whether any of these trials has a latency."""
+    return any(record.latency_ms is not None for record in records)
+
+
+def _sizes(teacher: Teacher | None, data: PreparedData | None, timed: bool) -> dict[str, float]:
     if teacher is None or data is None:
         return {}
     network = teacher.load(data)
-    return {"parameters": count_parameters(network), "flops": count_flops(network)}
+    latency = {LATENCY: forecast_latency(network, data.horizon_steps)} if timed else {}
+    return {"parameters": count_parameters(network), "flops": count_flops(network), **latency}
 
 
 def _fixed_student(

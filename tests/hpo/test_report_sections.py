@@ -139,6 +139,19 @@ def test_the_front_holds_what_nothing_beats(drawn: Drawn) -> None:
     )
 
 
+def test_latency_is_drawn_where_a_sweep_asked_for_it(drawn: Drawn) -> None:
+    timed = drawn["several objectives"]["pareto"].panels[-1]
+    assert timed.name == "pareto-latency_ms"
+    traces = {trace.name: list(trace.x) for trace in timed.figure.data}
+    assert traces["weighed"] == [4.0, 3.5, 3.0]
+    assert traces["teacher"][0] > 0
+    names = [panel.name for panel in drawn["side by side"]["pareto"].panels]
+    assert names == ["pareto-parameters", "pareto-flops", "pareto-latency_ms"]
+    untimed = drawn["one"]["pareto"]
+    assert [panel.name for panel in untimed.panels] == names[:2]
+    assert "No sweep here asked for latency" in (untimed.note or "")
+
+
 def test_the_shares_of_importances_add_up(drawn: Drawn) -> None:
     bars = drawn["one"]["importances"].panels[0].figure.data[0]
     assert sum(bars.x) == pytest.approx(1.0)

@@ -6,14 +6,19 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from hpo.objectives import pareto_front
+from hpo.objectives import LATENCY, pareto_front
 from hpo.report import palette
 from hpo.report.charts import metric_name, new_figure
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
 from hpo.results import TrialRecord
 
-_SIZES = {"parameters": "parameters", "flops": "FLOPs of one pass over one window"}
+_SIZES = {
+    "parameters": ("Parameters", "parameters", "parameters"),
+    "flops": ("Arithmetic", "FLOPs of one pass over one window", "FLOPs"),
+    LATENCY: ("Time", "milliseconds of one forecast of one window, one thread", "ms"),
+}
+"""Title, axis and unit."""
 
 
 def pareto(facts: ReportFacts) -> Section | None:
@@ -21,8 +26,13 @@ def pareto(facts: ReportFacts) -> Section | None:
     records = [record for sweep in facts.sweeps for record in sweep.ranked]
     if not records:
         return None
-    panels = tuple(_panel(facts, records, size) for size in _SIZES)
-    note = "No sweep records a latency: trials that run side by side would measure each other. "
+    known = [size for size in _SIZES if any(getattr(one, size) is not None for one in records)]
+    panels = tuple(_panel(facts, records, size) for size in known)
+    note = (
+        "The machine that searched timed the students, the one that made this page the teacher. "
+        if LATENCY in known
+        else "No sweep here asked for latency (`--objective val_mae,latency_ms`). "
+    )
     if facts.paper:
         note += (
             "The paper's errors are of its own test days and ours of validation days, so only the "
@@ -32,7 +42,9 @@ def pareto(facts: ReportFacts) -> Section | None:
 
 
 def _panel(facts: ReportFacts, records: Sequence[TrialRecord], size: str) -> Panel:
-    figure = new_figure(_SIZES[size], metric_name(facts.metric, facts.unit), height=440)
+    title, axis, _ = _SIZES[size]
+    records = _that_know(records, size)
+    figure = new_figure(axis, metric_name(facts.metric, facts.unit), height=440)
     figure.update_xaxes(type="log", dtick="D2", tickformat="~s")
     figure.update_xaxes(showgrid=True)
     for at, sweep in enumerate(facts.sweeps):
@@ -42,8 +54,7 @@ def _panel(facts: ReportFacts, records: Sequence[TrialRecord], size: str) -> Pan
     _add_teacher(figure, facts, size)
     if size == "parameters":
         _add_paper(figure, facts)
-    title = {"parameters": "Parameters", "flops": "Arithmetic"}[size]
-    summary = f"Scatter of {metric_name(facts.metric, facts.unit)} by {_SIZES[size]}."
+    summary = f"Scatter of {metric_name(facts.metric, facts.unit)} by {axis}."
     return Panel(
         f"pareto-{size}",
         title,
@@ -55,21 +66,24 @@ def _panel(facts: ReportFacts, records: Sequence[TrialRecord], size: str) -> Pan
 def _add_sweep(
     figure: go.Figure, facts: ReportFacts, sweep: ReportedSweep, at: int, size: str
 ) -> None:
-    color = palette.sweep_color(at)
+    color, records = palette.sweep_color(at), _that_know(sweep.ranked, size)
+    if not records:
+        return
     figure.add_scatter(
-        x=[getattr(record, size) for record in sweep.ranked],
-        y=[record.metrics[facts.metric] for record in sweep.ranked],
-        customdata=[record.trial for record in sweep.ranked],
+        x=[getattr(record, size) for record in records],
+        y=[record.metrics[facts.metric] for record in records],
+        customdata=[record.trial for record in records],
         mode="markers",
         name=sweep.name,
         marker={"color": color, "size": 8, "opacity": 0.5, "symbol": palette.sweep_symbol(at)},
         hovertemplate=f"<b>{sweep.name}, trial %{{customdata}}</b><br>{_words(size)}"
         "<extra></extra>",
     )
-    confirmed = [one for one in sweep.confirmed if one.finished]
+    confirmed = [one for one in sweep.confirmed if one.finished and one.trial in records]
     if confirmed:
         figure.add_scatter(
-            x=[getattr(one.finished[0], size) for one in confirmed],
+            # Runs on fresh seeds are of a shape that was timed in the sweep.
+            x=[getattr(one.finished[0], size) or getattr(one.trial, size) for one in confirmed],
             y=[one.mean for one in confirmed],
             customdata=[[one.trial.trial, len(one.finished)] for one in confirmed],
             error_y={"array": [one.spread or 0.0 for one in confirmed], "thickness": 1.5},
@@ -82,7 +96,11 @@ def _add_sweep(
 
 
 def _words(size: str) -> str:
-    return f"%{{y:.3f}} at %{{x:,}} {'parameters' if size == 'parameters' else 'FLOPs'}"
+    return f"%{{y:.3f}} at %{{x:{'.3f' if size == LATENCY else ','}}} {_SIZES[size][2]}"
+
+
+def _that_know(records: Sequence[TrialRecord], size: str) -> list[TrialRecord]:
+    return [record for record in records if getattr(record, size) is not None]
 
 
 def _add_front(
@@ -104,7 +122,7 @@ def _add_front(
 
 def _add_fixed_student(figure: go.Figure, facts: ReportFacts, size: str) -> None:
     fixed = facts.fixed_student
-    if fixed is not None:
+    if fixed is not None and _that_know([fixed], size):
         figure.add_scatter(
             x=[getattr(fixed, size)],
             y=[fixed.metrics[facts.metric]],
@@ -123,7 +141,7 @@ def _add_fixed_student(figure: go.Figure, facts: ReportFacts, size: str) -> None
 
 def _add_teacher(figure: go.Figure, facts: ReportFacts, size: str) -> None:
     error = facts.baselines.get("teacher")
-    if error is not None and facts.teacher_sizes:
+    if error is not None and size in facts.teacher_sizes:
         figure.add_scatter(
             x=[facts.teacher_sizes[size]],
             y=[error],
