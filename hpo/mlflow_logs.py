@@ -195,4 +195,5 @@ def _key(trial: Trial) -> tuple[str, str]:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    """Return the first sentence; MLflow's errors go on with pages of advice."""
+    return " ".join(str(error).split()).split(". ")[0][:200]
