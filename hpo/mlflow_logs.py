@@ -28,8 +28,15 @@ if TYPE_CHECKING:
 
 STATUSES = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 """How a trial ended -> what MLflow calls it; a tag says it in our words."""
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""Of the driver with a server, in attempts and seconds, unless the environment says otherwise."""
+ENVIRONMENT = {
+    # The driver waits for the server: attempts and seconds.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    # Standard output is for answers.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""How MLflow is to behave, unless the user's environment says otherwise."""
 _RUNS_AT_ONCE = 1000
 
 
@@ -52,7 +59,7 @@ class MlflowLogs(RelayingObserver):
             ConfigError: the package mlflow is missing, or ``uri`` is none that it can use.
         """
         super().__init__(observer)
-        for name, value in {**PATIENCE, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
+        for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         try:
             import mlflow  # noqa: PLC0415 - optional

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,7 +15,7 @@ from core.errors import ConfigError
 from hpo.cli.main import run
 from hpo.driving import SilentObserver
 from hpo.ledger import Ledger, SweepState, read_ledger
-from hpo.mlflow_logs import MlflowLogs
+from hpo.mlflow_logs import ENVIRONMENT, MlflowLogs
 from hpo.sweep_store import SweepFolder
 from tests.hpo.test_views import SETTINGS, note
 from tests.small_sweeps import make_sweep, record
@@ -106,6 +107,8 @@ class Page(list[Any]):
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
+    for name in ENVIRONMENT:  # set while a test runs, and what it was afterwards
+        monkeypatch.setenv(name, "of the user's")
     store, mlflow, entities = Store(), ModuleType("mlflow"), ModuleType("mlflow.entities")
     mlflow.MlflowException, mlflow.MlflowClient = MlflowError, store.client  # type: ignore[attr-defined]
     entities.Metric = lambda key, value, stamp, step: SimpleNamespace(  # type: ignore[attr-defined]
@@ -207,6 +210,15 @@ def test_a_store_that_stops_answering_is_told_of_once_and_made_up_for(
     assert len(points(store.runs[0])) == 7
 
 
+def test_mlflow_keeps_quiet_unless_the_user_says_otherwise(
+    sweep: SweepFolder, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT")
+    log(sweep)
+    assert os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] == "true"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "of the user's"
+
+
 def test_an_empty_state_makes_no_run(sweep: SweepFolder, store: Store) -> None:
     log(sweep).on_change(sweep.read_plan(), SweepState())
     assert store.runs == []
@@ -230,6 +242,7 @@ def test_a_store_that_cannot_be_gives_one_line_before_anything_runs(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.usefixtures("store")
 def test_without_mlflow_one_line_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(ConfigError, match=r"needs the package mlflow, .*\[mlflow\]"):
