@@ -7,12 +7,15 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from core.datasets.published import PUBLISHED
 from core.datasets.published.form import Download, PublishedDataset, PublishedFile
+from hpo.cli.evaluate import _source
 from hpo.cli.main import run
 from tests.core.file_server import FileServer, serving
 
@@ -86,6 +89,17 @@ def test_files_that_somebody_has_are_imported_without_options(
     assert run(["data", "import", "mine", "--form", "tiny", "--channel", "0", *given]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "mine"
     assert server.ranges == []
+
+
+def test_a_student_is_judged_on_times_filled_as_its_own_were() -> None:
+    card: Any = SimpleNamespace(
+        sources={"bay.h5": "", "graph.pkl": ""},
+        settings={"fill_times": True, "missing_value": 0.0, "channel": None},
+    )
+    options = dict.fromkeys(("channel", "array", "missing_value", "time_column", "header"))
+    same, other = (_source(Path(name), options, card) for name in ("new.h5", "new.csv"))
+    assert (same.fill_times, same.missing_value) == (True, 0.0)
+    assert (other.fill_times, other.missing_value) == (False, 0.0)
 
 
 @pytest.mark.parametrize(
