@@ -5,6 +5,7 @@
     ├── UnknownNameError           a name that is not registered; the nearest one is suggested
     ├── DatasetError               readings, distances or cards that break their rules
     ├── ShapeError                 arrays whose axes do not fit together
+    ├── DownloadError              a public file that cannot be fetched, or holds other bytes
     ├── CheckpointError            a checkpoint or model file that is damaged or of another kind
     ├── ExportError                an export folder that is incomplete or does not fit its readings
     └── StorageError               a folder that cannot be read, written or locked
@@ -45,6 +46,10 @@ class DatasetError(UserError):
 
 class ShapeError(UserError):
     """Arrays do not fit together."""
+
+
+class DownloadError(UserError):
+    """A public file cannot be fetched, or does not hold what was published."""
 
 
 class CheckpointError(UserError):

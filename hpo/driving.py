@@ -61,6 +61,30 @@ class SilentObserver:
         """Say nothing."""
 
 
+class RelayingObserver:
+    """Tells another observer everything; what logs a sweep says more on top of it."""
+
+    def __init__(self, observer: SweepObserver) -> None:
+        """Relay to ``observer``."""
+        self._observer = observer
+
+    def on_teacher_epoch(self, report: EpochReport) -> None:
+        """Pass it on."""
+        self._observer.on_teacher_epoch(report)
+
+    def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
+        """Pass it on."""
+        self._observer.on_teacher_step(epoch, step, steps)
+
+    def on_targets(self, done: int, windows: int) -> None:
+        """Pass it on."""
+        self._observer.on_targets(done, windows)
+
+    def on_change(self, plan: SweepPlan, state: SweepState) -> None:
+        """Pass it on."""
+        self._observer.on_change(plan, state)
+
+
 def drive(
     folder: SweepFolder,
     plan: SweepPlan,

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError
+from hpo.driving import RelayingObserver, SweepObserver
 from hpo.ledger import SweepState, Trial
 
 if TYPE_CHECKING:
-    from core.training import EpochReport
-    from hpo.driving import SweepObserver
     from hpo.sweep_store import SweepPlan
 
 
-class TensorBoardLogs:
+class TensorBoardLogs(RelayingObserver):
     """Watches a sweep (``hpo.driving.SweepObserver``) for another observer and logs what it sees.
 
     Trials that ended are closed, so that no more files are open than trials run.
@@ -39,23 +38,12 @@ class TensorBoardLogs:
                 "--tensorboard needs the package tensorboard, which is not installed; "
                 "install this project with its extra [tensorboard], or leave the option out"
             ) from error
-        self._new_writer, self._folder, self._observer = SummaryWriter, folder, observer
+        super().__init__(observer)
+        self._new_writer, self._folder = SummaryWriter, folder
         self._writers: dict[int, Any] = {}
         self._epochs: dict[int, int] = {}
         self._closed: set[int] = set()
         self._begun = False
-
-    def on_teacher_epoch(self, report: EpochReport) -> None:
-        """Pass it on."""
-        self._observer.on_teacher_epoch(report)
-
-    def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
-        """Pass it on."""
-        self._observer.on_teacher_step(epoch, step, steps)
-
-    def on_targets(self, done: int, windows: int) -> None:
-        """Pass it on."""
-        self._observer.on_targets(done, windows)
 
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
         """Log what is new and pass it on."""
@@ -65,7 +53,7 @@ class TensorBoardLogs:
         for trial in state.trials.values():
             if trial.number not in self._closed:
                 self._log(trial)
-        self._observer.on_change(plan, state)
+        super().on_change(plan, state)
 
     def _log(self, trial: Trial) -> None:
         if trial.status == "infeasible":

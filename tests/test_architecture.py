@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for package in ("core", "hpo") for path in (ROOT / package).rglob("*.py"))
 REGISTRIES = {
     "LOSSES": "core/distillation/losses.py",
+    "PUBLISHED": "core/datasets/published/__init__.py",
     "SAMPLERS": "hpo/samplers.py",
     "SCHEDULERS": "hpo/schedulers.py",
     "SECTIONS": "hpo/report/sections/__init__.py",

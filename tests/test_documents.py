@@ -16,7 +16,7 @@ from hpo.cli.main import app
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 COMMAND = re.compile(
-    r"(?:^(?:\$ )?|-- |')hpo ([a-z]+(?: (?:list|import|check))?)\b([^#\n`']*)", re.MULTILINE
+    r"(?:^(?:\$ )?|-- |')hpo ([a-z]+(?: (?:list|fetch|import|check))?)\b([^#\n`']*)", re.MULTILINE
 )
 RAY_COMMAND = re.compile(r"^ *(?:\$ )?ray ((?:job )?[a-z-]+)\b((?:(?! -- |#|`|').)*)", re.MULTILINE)
 

@@ -1,17 +1,20 @@
 """A user's road graph file in, the adjacency [N, N] out.
 
-One of a distance matrix, an edge list (from, to, cost) or a ready adjacency, all CSV. Distances
-become weights through the Gaussian kernel of ``core.graph``. Graphs are undirected.
+One of a distance matrix, an edge list (from, to, cost) or a ready adjacency, all CSV; the adjacency
+also as the pickle that METR-LA and PEMS-BAY come with (sensor ids, id -> position, weights).
+Distances become weights through the Gaussian kernel of ``core.graph``. Graphs are undirected.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.datasets.plain_pickles import PickledArray, read_plain_pickle
 from core.datasets.tables import Table, is_counting, read_csv
 from core.errors import ConfigError, DatasetError, ShapeError
 from core.graph import gaussian_adjacency
@@ -32,7 +35,7 @@ class GraphSource:
     edges: Path | None = None
     """Rows ``from,to,cost``: the distance between two sensors, by position from 0 or by id."""
     adjacency: Path | None = None
-    """A matrix [N, N] of weights, taken as it is; its diagonal is set to zero."""
+    """A matrix [N, N] of weights (``.csv``, ``.pkl``), taken as it is but for a zero diagonal."""
     distance_unit: str = "metres"
     """Of distances and costs: ``metres``, ``kilometres`` or ``miles``."""
     zero_distance: str = "colocated"
@@ -41,6 +44,8 @@ class GraphSource:
     """Width of the Gaussian kernel, square kilometres."""
     epsilon: float = 0.5
     """Weights below this become zero."""
+    asymmetric: str = "refused"
+    """Where two directions differ: ``refused``, or the ``nearer`` one (less far, more weight)."""
 
     def __post_init__(self) -> None:
         """Check that there is one graph, and that its settings are known."""
@@ -60,6 +65,11 @@ class GraphSource:
                 "a zero distance must mean colocated or unconnected, got "
                 f"{self.zero_distance!r}; choose one"
             )
+        if self.asymmetric not in {"refused", "nearer"}:
+            raise ConfigError(
+                "what differs by direction must be refused or become the nearer, got "
+                f"{self.asymmetric!r}; choose one"
+            )
         if not self.sigma_squared > 0 or not 0 <= self.epsilon <= 1:
             raise ConfigError(
                 "sigma-squared must be positive and epsilon between 0 and 1, got "
@@ -73,12 +83,13 @@ class GraphSource:
 
     def describe(self) -> str:
         """Return how the adjacency comes about."""
+        nearer = ", the nearer of two directions" if self.asymmetric == "nearer" else ""
         if self.adjacency is not None:
-            return "adjacency as given, diagonal set to zero"
+            return f"adjacency as given, diagonal set to zero{nearer}"
         kind = "distances" if self.distances is not None else "edges"
         return (
             f"{kind} in {self.distance_unit}, zero = {self.zero_distance}, "
-            f"sigma^2 = {self.sigma_squared:g} km^2, epsilon = {self.epsilon:g}"
+            f"sigma^2 = {self.sigma_squared:g} km^2, epsilon = {self.epsilon:g}{nearer}"
         )
 
 
@@ -95,22 +106,28 @@ def read_adjacency(
     """
     if source.adjacency is not None:
         weights = _square(source.adjacency, num_sensors, sensor_ids)
+        if source.asymmetric == "nearer":
+            weights = np.maximum(weights, weights.T)
         _check_symmetric(source.adjacency, "weights", weights)
         _check_range(source.adjacency, "weights", weights, highest=_HIGHEST)
         np.fill_diagonal(weights, 0.0)
         return weights.astype(np.float32)
     if source.distances is not None:
-        distances = _distance_matrix(source.distances, num_sensors, sensor_ids)
+        distances = _distance_matrix(source.distances, source, num_sensors, sensor_ids)
     else:
-        distances = _edge_distances(source.graph_path, num_sensors, sensor_ids)
+        distances = _edge_distances(source.graph_path, source, num_sensors, sensor_ids)
     if source.zero_distance == "unconnected":
         distances[distances == 0] = np.inf
     kilometres = distances * KILOMETRES[source.distance_unit]
     return gaussian_adjacency(kilometres, source.sigma_squared, source.epsilon).astype(np.float32)
 
 
-def _distance_matrix(path: Path, num_sensors: int, ids: tuple[str, ...] | None) -> Matrix:
+def _distance_matrix(
+    path: Path, source: GraphSource, num_sensors: int, ids: tuple[str, ...] | None
+) -> Matrix:
     distances = _square(path, num_sensors, ids)
+    if source.asymmetric == "nearer":
+        distances = np.minimum(distances, distances.T)
     _check_range(path, "distances", distances, highest=np.inf)
     _check_symmetric(path, "distances", distances)
     if np.diagonal(distances).any():
@@ -123,6 +140,32 @@ def _distance_matrix(path: Path, num_sensors: int, ids: tuple[str, ...] | None) 
 
 def _square(path: Path, num_sensors: int, ids: tuple[str, ...] | None) -> Matrix:
     """Return a matrix [N, N], its rows and columns in the order of the readings."""
+    matrix, labels = (_pickled if path.suffix == ".pkl" else _tabled)(path)
+    if matrix.shape != (num_sensors, num_sensors):
+        raise ShapeError(
+            f"the graph must join the {num_sensors} sensors of the readings, but {path} holds a "
+            f"matrix of shape {list(matrix.shape)}; give the graph of these sensors"
+        )
+    order = _order(path, labels, ids) if labels and ids else range(num_sensors)
+    return matrix[np.ix_(order, order)]
+
+
+def _pickled(path: Path) -> tuple[Matrix, Sequence[str] | None]:
+    """Return a pickled matrix of weights and, where they come with it, its sensors' ids."""
+    content = read_plain_pickle(path)
+    parts = content if isinstance(content, list | tuple) else [content]
+    arrays = [part.values for part in parts if isinstance(part, PickledArray)]
+    if len(arrays) != 1 or arrays[0] is None or arrays[0].ndim != 2:
+        raise DatasetError(
+            f"a pickled graph must be one matrix of weights, alone or after sensor ids and their "
+            f"positions, but {path} is not; give a CSV matrix"
+        )
+    ids = parts[0] if isinstance(parts[0], list | tuple) else None
+    return arrays[0].astype(np.float64), None if ids is None else [str(sensor) for sensor in ids]
+
+
+def _tabled(path: Path) -> tuple[Matrix, Sequence[str] | None]:
+    """Return a CSV matrix and the labels of its columns, if it opens with some."""
     table = read_csv(path, "no")
     # A matrix has a row more than columns when it opens with a header, and a corner without
     # content when each row opens with an id too.
@@ -133,25 +176,17 @@ def _square(path: Path, num_sensors: int, ids: tuple[str, ...] | None) -> Matrix
     if headed or cornered:
         table = read_csv(path, "yes")
     columns = range(int(cornered), table.cells.shape[1])
-    if len(table.cells) != num_sensors or len(columns) != num_sensors:
-        raise ShapeError(
-            f"the graph must join the {num_sensors} sensors of the readings, but {path} holds a "
-            f"matrix of shape [{len(table.cells)}, {len(columns)}]; give the graph of these sensors"
-        )
-    matrix = table.numbers(columns)
-    order = _order(table, columns, ids)
-    return matrix[np.ix_(order, order)]
-
-
-def _order(table: Table, columns: range, ids: tuple[str, ...] | None) -> list[int]:
     labels = [table.labels[column] for column in columns] if table.labels else None
-    if labels is None or ids is None or is_counting(labels):
-        return list(range(len(columns)))
+    # Numbers 0, 1, 2, … are positions, whatever the readings' sensors are called.
+    return table.numbers(columns), None if labels and is_counting(labels) else labels
+
+
+def _order(path: Path, labels: Sequence[str], ids: tuple[str, ...]) -> list[int]:
     strangers = sorted(set(labels) ^ set(ids))
     if strangers:
         raise DatasetError(
-            f"the header of {table.path} must name the sensors of the readings, but "
-            f"{strangers[0]!r} is in one of the two only; correct it or leave the header out"
+            f"{path} must name the sensors of the readings, but {strangers[0]!r} is in one of the "
+            "two only; correct it, or leave the names out"
         )
     return [labels.index(sensor) for sensor in ids]
 
@@ -173,11 +208,13 @@ def _check_symmetric(path: Path, what: str, matrix: Matrix) -> None:
         raise DatasetError(
             f"{what} must be the same both ways, but {path} has {matrix[row, column]:g} from "
             f"sensor {row} to {column} and {matrix[column, row]:g} back (from 0); "
-            "average the two, or keep the smaller"
+            "say --asymmetric nearer, or correct it"
         )
 
 
-def _edge_distances(path: Path, num_sensors: int, ids: tuple[str, ...] | None) -> Matrix:
+def _edge_distances(
+    path: Path, source: GraphSource, num_sensors: int, ids: tuple[str, ...] | None
+) -> Matrix:
     """Return distances [N, N], infinite between sensors that no edge joins."""
     table = read_csv(path, text_columns=2)
     if table.cells.shape[1] != 3:
@@ -198,10 +235,13 @@ def _edge_distances(path: Path, num_sensors: int, ids: tuple[str, ...] | None) -
                 "correct it"
             )
         pair = (min(start, stop), max(start, stop))
-        if seen.setdefault(pair, cost) != cost:
+        if source.asymmetric == "nearer":
+            cost = seen[pair] = min(cost, seen.get(pair, cost))
+        elif seen.setdefault(pair, cost) != cost:
             raise DatasetError(
                 f"two sensors must have one cost, but {path} row {row + table.first_row} gives "
-                f"{cost:g} where an earlier row has {seen[pair]:g}; keep one of them"
+                f"{cost:g} where an earlier row has {seen[pair]:g}; keep one, or say "
+                "--asymmetric nearer"
             )
         if start != stop:
             distances[start, stop] = distances[stop, start] = cost

@@ -72,6 +72,8 @@ class ImportRequest(ReadingsSource, GraphSource):
                 "array": self.array,
                 "channel": self.channel,
                 "missing_value": self.missing_value,
+                # Only where it says something: older cards lack it.
+                **({"fill_times": True} if self.fill_times else {}),
             },
         }
 

@@ -1,7 +1,8 @@
 """A user's readings file in, float32 readings [T, N] with NaN for gaps out.
 
-CSV (with or without a header of sensor ids), Parquet (a column per sensor) and NPZ (an array [T, N]
-or [T, N, C]). Checks single values; days, splits and graphs are the importer's.
+CSV (with or without a header of sensor ids), Parquet (a column per sensor), NPZ (an array [T, N] or
+[T, N, C]) and HDF5 as pandas writes it. Checks single values and fills in rows that timestamps
+skip; days, splits and graphs are the importer's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.datasets.pandas_hdf5 import read_frame
 from core.datasets.tables import Table, is_counting, read_csv, read_parquet, unreadable
 from core.errors import ConfigError, DatasetError, UnknownNameError
 
@@ -27,7 +29,7 @@ class ReadingsSource:
     """Where readings lie and how to read them."""
 
     readings: Path
-    """A ``.csv``, ``.parquet`` or ``.npz`` file."""
+    """A ``.csv``, ``.parquet``, ``.npz`` or ``.h5`` file."""
     header: str = "auto"
     """Whether a CSV file opens with a row of sensor ids: ``auto``, ``yes`` or ``no``."""
     time_column: str | None = None
@@ -38,6 +40,8 @@ class ReadingsSource:
     """Which channel of an array [T, N, C]: its position from 0, or its name among three."""
     missing_value: float | None = None
     """A number that stands for no reading, such as the 0 of METR-LA."""
+    fill_times: bool = False
+    """Whether rows that the timestamps skip, such as the hour in March, become gaps."""
 
     def __post_init__(self) -> None:
         """Refuse settings that this kind of file does not have."""
@@ -45,18 +49,22 @@ class ReadingsSource:
             raise ConfigError(f"header must be auto, yes or no, got {self.header!r}; choose one")
         if self.kind not in _READERS:
             raise ConfigError(
-                f"readings must be a .csv, .parquet or .npz file, got {self.readings}; convert it"
+                f"readings must be a .csv, .parquet, .npz or .h5 file, got {self.readings}; "
+                "convert it"
             )
         foreign = {
             ".csv": ("array", "channel"),
             ".parquet": ("array", "channel", "header"),
             ".npz": ("time_column", "header"),
+            ".h5": ("array", "channel", "time_column", "header"),
         }[self.kind]
         for option in foreign:
             if getattr(self, option) not in {None, "auto"}:
                 raise ConfigError(
                     f"--{option.replace('_', '-')} does not fit {self.kind} files; leave it out"
                 )
+        if self.fill_times and self.kind != ".h5" and self.time_column is None:
+            raise ConfigError("--fill-times needs timestamps; name them with --time-column")
 
     @property
     def kind(self) -> str:
@@ -73,7 +81,7 @@ class ReadingsTable:
     sensor_ids: tuple[str, ...] | None
     """One per column; None where the file names none."""
     times: pd.Series[pd.Timestamp] | None
-    """One per row, where a time column was named."""
+    """One per row, where a time column was named or the file brings them."""
 
 
 def read_readings(source: ReadingsSource) -> ReadingsTable:
@@ -84,6 +92,8 @@ def read_readings(source: ReadingsSource) -> ReadingsTable:
         UnknownNameError: no such array, channel or time column.
     """
     table: ReadingsTable = _READERS[source.kind](source)
+    if source.fill_times:
+        table = _with_skipped_rows(table, source.readings)
     if source.missing_value is not None:
         table.values[table.values == np.float32(source.missing_value)] = np.nan
     infinite = np.argwhere(np.isinf(table.values))
@@ -94,6 +104,27 @@ def read_readings(source: ReadingsSource) -> ReadingsTable:
             f"{row}, sensor {column} (from 0); correct it, or leave it empty"
         )
     return table
+
+
+def _with_skipped_rows(table: ReadingsTable, path: Path) -> ReadingsTable:
+    """Return the rows in even steps, those that the timestamps skip as gaps."""
+    if table.times is None:
+        raise ConfigError(f"--fill-times needs timestamps, but {path} has none; leave it out")
+    stamps = table.times.to_numpy(dtype="datetime64[s]").astype(np.int64)
+    steps = np.diff(stamps)
+    step = max(1, int(np.median(steps))) if len(steps) else 1
+    wrong = np.flatnonzero((steps <= 0) | (steps % step != 0))
+    rows = (stamps - stamps[0]) // step
+    if len(wrong) or rows[-1] >= 2 * len(stamps):
+        row = int(wrong[0]) if len(wrong) else int(np.argmax(steps))
+        raise DatasetError(
+            f"timestamps must go on in steps of {step / 60:g} minutes with few left out, but "
+            f"{path} has {table.times.iloc[row]} and then {table.times.iloc[row + 1]}; correct them"
+        )
+    values = np.full((rows[-1] + 1, table.values.shape[1]), np.nan, dtype=np.float32)
+    values[rows] = table.values
+    whole = stamps[0] + step * np.arange(len(values))
+    return ReadingsTable(values, table.sensor_ids, pd.Series(whole.astype("datetime64[s]")))
 
 
 def _read_csv(source: ReadingsSource) -> ReadingsTable:
@@ -118,12 +149,16 @@ def _from_table(table: Table, source: ReadingsSource) -> ReadingsTable:
 
 def _sensor_ids(table: Table, columns: list[int]) -> tuple[str, ...] | None:
     ids = tuple(table.labels[column] for column in columns) if table.labels else None
-    if ids is None or is_counting(ids):
+    return None if ids is None else _distinct(table.path, ids)
+
+
+def _distinct(path: Path, ids: tuple[str, ...]) -> tuple[str, ...] | None:
+    if is_counting(ids):
         return None
     if len(set(ids)) < len(ids):
         twice = next(sensor for sensor in ids if ids.count(sensor) > 1)
         raise DatasetError(
-            f"sensor ids must differ, but {table.path} has {twice!r} twice; rename one, or "
+            f"sensor ids must differ, but {path} has {twice!r} twice; rename one, or "
             "say --header no if its first row holds readings"
         )
     return ids
@@ -153,6 +188,12 @@ def _timestamps(table: Table, column: int) -> pd.Series[pd.Timestamp]:
             "name another column"
         )
     return times
+
+
+def _read_h5(source: ReadingsSource) -> ReadingsTable:
+    frame = read_frame(source.readings)
+    ids = _distinct(source.readings, frame.columns)
+    return ReadingsTable(_float32(frame.values), ids, frame.times)
 
 
 def _read_npz(source: ReadingsSource) -> ReadingsTable:
@@ -218,4 +259,4 @@ def _float32(values: NDArray[Any]) -> NDArray[np.float32]:
         return np.array(values, dtype=np.float32)
 
 
-_READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}
+_READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz, ".h5": _read_h5}

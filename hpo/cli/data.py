@@ -1,4 +1,4 @@
-"""``hpo data``: list, import and check datasets.
+"""``hpo data``: list, fetch, import and check datasets.
 
 Turns options into an ``ImportRequest`` and findings into tables or JSON; all work is done by
 ``core.datasets``. Errors pass through to the main command, which makes one line of them.
@@ -7,10 +7,18 @@ Turns options into an ``ImportRequest`` and findings into tables or JSON; all wo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from hpo.cli.dataset_tables import (
+    answer_import,
+    datasets_table,
+    published_facts,
+    published_table,
+    summary,
+)
+from hpo.cli.fetch import fetch
 from hpo.cli.options import (
     DATA,
     AnswerFormat,
@@ -23,40 +31,52 @@ from hpo.cli.options import (
 )
 from hpo.cli.output import Format, console, print_json
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from core.datasets.dataset import DatasetCard
-
-app = typer.Typer(help="List, import and check datasets.", no_args_is_help=True)
+app = typer.Typer(help="List, fetch, import and check datasets.", no_args_is_help=True)
+app.command()(fetch)
 
 _BUILT_IN = "built in, made on first use"
 
 
 @app.command("list")
 def list_datasets(data: DataFolder = DATA, output: AnswerFormat = Format.table) -> None:
-    """List the datasets that are there, and the built-in one."""
+    """List the datasets that are there, the built-in one, and published ones to fetch."""
     from core.datasets.dataset import dataset_names, read_card
+    from core.datasets.published import PUBLISHED
     from core.datasets.synthetic import SYNTHETIC
 
-    rows = [_summary(read_card(data / name)) for name in dataset_names(data)]
-    built_in = SYNTHETIC not in {row["name"] for row in rows}
+    rows = [summary(read_card(data / name)) for name in dataset_names(data)]
+    there = {row["name"] for row in rows}
+    published = [dataset for name, dataset in PUBLISHED.items() if name not in there]
+    built_in = SYNTHETIC not in there
     if output is Format.json:
-        print_json([*rows, {"name": SYNTHETIC, "note": _BUILT_IN}] if built_in else rows)
+        rows += [{"name": SYNTHETIC, "note": _BUILT_IN}] if built_in else []
+        print_json([*rows, *map(published_facts, published)])
         return
     if rows:
-        console.print(_table(rows))
+        console.print(datasets_table(rows))
     if built_in:
         console.print(f"{SYNTHETIC}: {_BUILT_IN}", highlight=False)
+    if published:
+        console.print(published_table(published))
 
 
 @app.command("import")
 def import_files(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="What to call the dataset.")],
     readings: Annotated[
-        Path,
-        typer.Option(help="CSV or Parquet (a column per sensor), or NPZ ([T, N] or [T, N, C])."),
-    ],
+        Path | None,
+        typer.Option(
+            help="CSV, Parquet or HDF5 (a column per sensor), or NPZ ([T, N] or [T, N, C])."
+        ),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder with the files of a published dataset, as they are."),
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option(help="With --from: which published one, by default NAME.")
+    ] = None,
     distances: Annotated[
         Path | None, typer.Option(help="CSV matrix of distances between sensors.")
     ] = None,
@@ -64,7 +84,7 @@ def import_files(
         Path | None, typer.Option(help="CSV of from,to,cost: positions from 0, or sensor ids.")
     ] = None,
     adjacency: Annotated[
-        Path | None, typer.Option(help="CSV matrix of weights, used as it is.")
+        Path | None, typer.Option(help="CSV or pickled matrix of weights, used as it is.")
     ] = None,
     interval: Annotated[int, typer.Option(help="Minutes between two rows.")] = 5,
     days: Annotated[
@@ -83,10 +103,20 @@ def import_files(
     unit: Annotated[str, typer.Option(help="Of the readings.")] = "mph",
     missing_value: MissingValue = None,
     time_column: TimeColumn = None,
+    fill_times: Annotated[
+        bool, typer.Option("--fill-times", help="Rows that timestamps skip become gaps.")
+    ] = False,
     zero_distance: Annotated[
         str,
         typer.Option(metavar="colocated|unconnected", help="What distance 0 between two means."),
     ] = "colocated",
+    asymmetric: Annotated[
+        str,
+        typer.Option(
+            metavar="refused|nearer",
+            help="Where two directions differ: refused, or the nearer counts.",
+        ),
+    ] = "refused",
     header: Header = None,
     sigma_squared: Annotated[
         float, typer.Option(help="Width of the Gaussian kernel, square kilometres.")
@@ -95,38 +125,44 @@ def import_files(
     data: DataFolder = DATA,
     output: AnswerFormat = Format.table,
 ) -> None:
-    """Make a dataset of your own readings and road graph.
+    """Make a dataset of your own readings and road graph, or of published files.
 
-    hpo data import pemsd7 --readings V_228.csv --distances W_228.csv --split 34/5/5
+    hpo data import mine --readings speeds.csv --distances metres.csv --split 34/5/5
+
+    hpo data import pemsd7-m --from FOLDER
     """
     from core.datasets.importing import ImportRequest, import_dataset
+    from core.datasets.published import find_published
 
-    request = ImportRequest(
-        name=name,
-        readings=readings,
-        distances=distances,
-        edges=edges,
-        adjacency=adjacency,
-        interval_minutes=interval,
-        day_kind=days,
-        split=_parse_split(split),
-        channel=channel,
-        array=array,
-        distance_unit=distance_unit,
-        unit=unit,
-        missing_value=missing_value,
-        time_column=time_column,
-        zero_distance=zero_distance,
-        header=header or "auto",
-        sigma_squared=sigma_squared,
-        epsilon=epsilon,
-    )
-    card = import_dataset(data, request).card
-    if output is Format.json:
-        print_json(_summary(card))
-        return
-    console.print(_table([_summary(card)]))
-    console.print(f"next: hpo data check {name}, or hpo teacher {name}", highlight=False)
+    if source is not None:
+        _refuse_settings(context)
+        request = find_published(form or name).request(source, name, channel)
+    elif readings is None or form is not None:
+        raise typer.BadParameter("give --readings FILE, or --from FOLDER for a published dataset")
+    else:
+        request = ImportRequest(
+            name=name,
+            readings=readings,
+            distances=distances,
+            edges=edges,
+            adjacency=adjacency,
+            interval_minutes=interval,
+            day_kind=days,
+            split=_parse_split(split),
+            channel=channel,
+            array=array,
+            distance_unit=distance_unit,
+            unit=unit,
+            missing_value=missing_value,
+            time_column=time_column,
+            fill_times=fill_times,
+            zero_distance=zero_distance,
+            asymmetric=asymmetric,
+            header=header or "auto",
+            sigma_squared=sigma_squared,
+            epsilon=epsilon,
+        )
+    answer_import(import_dataset(data, request).card, output)
 
 
 @app.command("check")
@@ -150,13 +186,25 @@ def check(
             {"card": asdict(dataset.card), "problems": [asdict(found) for found in problems]}
         )
         return
-    console.print(_table([_summary(dataset.card)]))
+    console.print(datasets_table([summary(dataset.card)]))
     console.print(f"Graph: {dataset.card.graph}", highlight=False)
     for found in problems:
         colour = "yellow" if found.severity == "warning" else "cyan"
         console.print(f"[{colour}]{found.severity}[/] {escape(found.text)}", highlight=False)
     if not problems:
         console.print("nothing looks odd")
+
+
+def _refuse_settings(context: typer.Context) -> None:
+    """Raise unless ``--from`` is given with nothing that the published form says itself."""
+    allowed = {"name", "source", "form", "channel", "data", "output"}
+    for option in set(context.params) - allowed:
+        given = context.get_parameter_source(option)
+        if given is not None and given.name == "COMMANDLINE":
+            raise typer.BadParameter(
+                f"--from knows the published form's settings, so --{option.replace('_', '-')} "
+                "cannot be given as well; leave it out, or name the files with --readings"
+            )
 
 
 def _parse_split(text: str) -> tuple[int, int, int]:
@@ -170,40 +218,3 @@ def _parse_split(text: str) -> tuple[int, int, int]:
             "give three whole numbers"
         ) from error
     return train, validation, test
-
-
-def _summary(card: DatasetCard) -> dict[str, Any]:
-    return {
-        "name": card.name,
-        "sensors": card.num_sensors,
-        "days": card.num_steps // card.steps_per_day,
-        "day_kind": card.day_kind,
-        "interval_minutes": card.interval_minutes,
-        "split": card.split_text,
-        "unit": card.unit,
-        "minimum": card.minimum,
-        "maximum": card.maximum,
-        "mean": card.mean,
-        "missing_share": card.missing_share,
-        "edges": card.edges,
-    }
-
-
-def _table(rows: list[dict[str, Any]]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in ("dataset", "sensors", "days", "split", "range", "missing", "edges"):
-        table.add_column(title, no_wrap=title not in {"dataset", "range"}, overflow="fold")
-    for row in rows:
-        table.add_row(
-            row["name"],
-            str(row["sensors"]),
-            f"{row['days']} {row['day_kind']}",
-            row["split"],
-            f"{row['minimum']:g}..{row['maximum']:g} {row['unit']}",
-            f"{row['missing_share']:.2%}",
-            str(row["edges"]),
-        )
-    return table

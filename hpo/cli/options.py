@@ -48,6 +48,10 @@ TimeBudget = Annotated[
 TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Log to STORAGE/NAME/tensorboard as well.")
 ]
+Mlflow = Annotated[
+    str | None,
+    typer.Option("--mlflow", metavar="URI", help="Log to MLflow as well: sqlite:///mlflow.db"),
+]
 Channel = Annotated[
     str | None,
     typer.Option(help="Channel of an NPZ array: a position, or flow, occupancy or speed."),

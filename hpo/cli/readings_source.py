@@ -29,7 +29,7 @@ def source_like(readings: Path, options: Mapping[str, Any], card: DatasetCard) -
     recorded = {
         name: value
         for name, value in card.settings.items()
-        if name in options and (same_kind or name == "missing_value")
+        if name == "missing_value" or (same_kind and name in {*options, "fill_times"})
     }
     given = {name: value for name, value in options.items() if value is not None}
     return ReadingsSource(readings=readings, **{**recorded, **given})

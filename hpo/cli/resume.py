@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage, TensorBoard, TimeBudget
+from hpo.cli.options import STORAGE, Address, AnswerFormat, Mlflow, Storage, TensorBoard, TimeBudget
 from hpo.cli.output import Format
 
 
@@ -23,6 +23,7 @@ def resume(
     space: Annotated[str | None, typer.Option(help="Must be what it began with.")] = None,
     time_budget: TimeBudget = None,
     tensorboard: TensorBoard = False,
+    mlflow: Mlflow = None,
     address: Address = "local",
     storage: Storage = STORAGE,
     output: AnswerFormat = Format.table,
@@ -45,7 +46,7 @@ def resume(
     seconds = read_duration("--time-budget", time_budget) or math.inf
     places = Places(storage=storage, address=address)
     with SweepDisplay() as display:
-        watching = observer_of(display, storage / name, tensorboard)
+        watching = observer_of(display, storage / name, tensorboard, mlflow)
         records = resume_sweep(name, places, watching, trials=trials, time_budget=seconds)
     answer(plan.config, records, display.plan, output)
     display.tell_what_is_left()

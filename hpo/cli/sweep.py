@@ -16,6 +16,7 @@ from hpo.cli.options import (
     Address,
     AnswerFormat,
     DataFolder,
+    Mlflow,
     Storage,
     TensorBoard,
     TimeBudget,
@@ -109,6 +110,7 @@ def sweep(
     ] = None,
     time_budget: TimeBudget = None,
     tensorboard: TensorBoard = False,
+    mlflow: Mlflow = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
     ] = False,
@@ -161,7 +163,7 @@ def sweep(
         _print_plan(config.to_json(), plan.space, plan.teacher_fingerprint)
         return
     with SweepDisplay() as display:
-        watching = observer_of(display, storage / config.name, tensorboard)
+        watching = observer_of(display, storage / config.name, tensorboard, mlflow)
         records = run_sweep(config, places, searched, watching, seconds or math.inf)
     answer(config, records, display.plan, output)
     display.tell_what_is_left()

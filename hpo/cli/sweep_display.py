@@ -174,13 +174,24 @@ def _stopped_sweep(error: BaseException | None) -> str | None:
     return str(error.args[0]) if isinstance(error, SweepInterruptedError) else None
 
 
-def observer_of(display: SweepDisplay, sweep: Path, tensorboard: bool) -> SweepObserver:
-    """Return what watches a sweep: the display, and logs for TensorBoard if wanted."""
-    if not tensorboard:
-        return display
-    from hpo.tensorboard_logs import TensorBoardLogs
+def observer_of(
+    display: SweepDisplay, sweep: Path, tensorboard: bool, mlflow: str | None
+) -> SweepObserver:
+    """Return what watches a sweep: the display, and logs for other tools if wanted."""
+    observer: SweepObserver = display
+    if tensorboard:
+        from hpo.tensorboard_logs import TensorBoardLogs
 
-    return TensorBoardLogs(sweep / "tensorboard", display)
+        observer = TensorBoardLogs(sweep / "tensorboard", observer)
+    if mlflow is not None:
+        from hpo.mlflow_logs import MlflowLogs
+
+        observer = MlflowLogs(mlflow, observer, _tell)
+    return observer
+
+
+def _tell(text: str) -> None:
+    error_console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def share_in_words(share: dict[str, float]) -> str:

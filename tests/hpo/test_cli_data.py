@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from core.datasets.published import PUBLISHED
 from core.errors import ConfigError, DatasetError, UnknownNameError
 from hpo.cli.data import app
 
@@ -40,7 +41,7 @@ def test_import_list_and_check_as_json(run, options):
     assert imported["split"] == "1/1/1"
     assert imported["edges"] == 4
     listed = json.loads(run("list", "--format", "json").stdout)
-    assert [row["name"] for row in listed] == ["mine", "synthetic"]
+    assert [row["name"] for row in listed] == ["mine", "synthetic", *PUBLISHED]
     assert listed[0] == imported
     checked = json.loads(run("check", "mine", "--format", "json").stdout)
     assert checked["card"]["unit"] == "km/h"
