@@ -15,8 +15,8 @@ import pytest
 
 from core.datasets.published import PUBLISHED
 from core.datasets.published.form import Download, PublishedDataset, PublishedFile
-from hpo.cli.evaluate import _source
 from hpo.cli.main import run
+from hpo.cli.readings_source import source_like
 from tests.core.file_server import FileServer, serving
 
 Output = pytest.CaptureFixture[str]
@@ -97,7 +97,7 @@ def test_a_student_is_judged_on_times_filled_as_its_own_were() -> None:
         settings={"fill_times": True, "missing_value": 0.0, "channel": None},
     )
     options = dict.fromkeys(("channel", "array", "missing_value", "time_column", "header"))
-    same, other = (_source(Path(name), options, card) for name in ("new.h5", "new.csv"))
+    same, other = (source_like(Path(name), options, card) for name in ("new.h5", "new.csv"))
     assert (same.fill_times, same.missing_value) == (True, 0.0)
     assert (other.fill_times, other.missing_value) == (False, 0.0)
 
