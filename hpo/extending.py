@@ -1,17 +1,20 @@
-"""More trials for a sweep that has begun: what may change, and a note in its ledger.
+"""A sweep that has begun in; more trials of it, or the settings of another like it, out.
 
 The plan stays what it was when the sweep began; the ledger says how many trials were asked for
-since. Old and new trials must stay comparable, so nothing else about them may change. Runs nothing.
+since. Old and new trials must stay comparable, so nothing else about them may change: whoever wants
+that clones the sweep. Runs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from core.errors import ConfigError
 from hpo.ledger import SweepState
 from hpo.search_space import SearchSpace
+from hpo.sweep_config import SweepConfig
 from hpo.sweep_files import writable_ledger
 from hpo.sweep_store import SweepFolder, SweepPlan, extended_plan
 
@@ -36,6 +39,22 @@ def extend(folder: SweepFolder, trials: int, state: SweepState) -> None:
     if trials > present:
         with writable_ledger(folder) as ledger:
             ledger.append("extended", trials=trials)
+
+
+def clone_of(plan: SweepPlan, name: str, changes: Mapping[str, Any]) -> SweepConfig:
+    """Return the settings of a new sweep like that of ``plan``.
+
+    Args:
+        plan: with all its trials (``extended_plan``).
+        name: of the new sweep.
+        changes: settings of ``SweepConfig``; None where it shall be like the other.
+    """
+    config = plan.config
+    said = {setting: value for setting, value in changes.items() if value is not None}
+    same_data = said.get("dataset", config.dataset) == config.dataset
+    # A teacher is one of its data; elsewhere the best there is.
+    teacher = plan.teacher_fingerprint if same_data else None
+    return replace(config, **{"teacher": teacher, **said, "name": name})
 
 
 def check_comparable(

@@ -12,6 +12,7 @@ import typer
 
 from core.errors import UserError
 from hpo.cli.best import best
+from hpo.cli.clone import clone
 from hpo.cli.confirm import confirm
 from hpo.cli.data import app as data_app
 from hpo.cli.evaluate import evaluate
@@ -37,6 +38,7 @@ app.add_typer(data_app, name="data")
 app.command()(teacher)
 app.command()(sweep)
 app.command()(resume)
+app.command()(clone)
 app.command()(status)
 app.command()(study)
 app.command()(trial)

@@ -24,7 +24,9 @@ from hpo.cli.options import (
 from hpo.cli.output import Format
 
 if TYPE_CHECKING:
+    from hpo.planning import Places
     from hpo.search_space import SearchSpace
+    from hpo.sweep_config import SweepConfig
 
 
 def sweep(
@@ -124,9 +126,7 @@ def sweep(
     Trains a teacher first if the method needs one and there is none. Stop it at any time;
     `hpo resume NAME` goes on.
     """
-    from hpo.cli.sweep_display import SweepDisplay, answer, observer_of
-    from hpo.planning import Places, plan_sweep
-    from hpo.sweep import run_sweep
+    from hpo.planning import Places
     from hpo.sweep_config import SweepConfig
     from hpo.sweep_store import find_sweep
     from hpo.warm_start import with_best_of
@@ -153,20 +153,45 @@ def sweep(
         keep_checkpoints=keep_checkpoints,
         pairs=pairs,
     )
-    places = Places(data, storage, address)
     seconds = read_duration("--time-budget", time_budget)
     searched = find_space(method, space, settings or [])
     if warm_start is not None:
         searched = with_best_of(searched, find_sweep(storage, warm_start))
+    places = Places(data, storage, address)
     if dry_run:
-        plan, _ = plan_sweep(config, places, searched)
-        _print_plan(config.to_json(), plan.space, plan.teacher_fingerprint)
-        return
+        print_plan(config, places, searched)
+    else:
+        search(config, places, searched, seconds, tensorboard, mlflow, output)
+
+
+def search(
+    config: SweepConfig,
+    places: Places,
+    space: SearchSpace,
+    seconds: float | None,
+    tensorboard: bool,
+    mlflow: str | None,
+    output: Format,
+) -> None:
+    """Run a sweep, show it and what came of it."""
+    from hpo.cli.sweep_display import SweepDisplay, answer, observer_of
+    from hpo.sweep import run_sweep
+
     with SweepDisplay() as display:
-        watching = observer_of(display, storage / config.name, tensorboard, mlflow)
-        records = run_sweep(config, places, searched, watching, seconds or math.inf)
+        watching = observer_of(display, places.storage / config.name, tensorboard, mlflow)
+        records = run_sweep(config, places, space, watching, seconds or math.inf)
     answer(config, records, display.plan, output)
     display.tell_what_is_left()
+
+
+def print_plan(config: SweepConfig, places: Places, space: SearchSpace) -> None:
+    """Check everything and print the plan."""
+    from hpo.cli.output import print_json
+    from hpo.planning import plan_sweep
+
+    plan, _ = plan_sweep(config, places, space)
+    fitted, teacher = plan.space.to_json(), plan.teacher_fingerprint
+    print_json({"sweep": config.to_json(), "space": fitted, "teacher": teacher})
 
 
 def _read_gpus(text: str | None) -> float | Literal["auto"] | None:
@@ -195,9 +220,3 @@ def find_space(method: str, name: str | None, settings: list[str]) -> SearchSpac
             raise ConfigError(f"--set takes KEY=VALUE, got {setting!r}")
         fixed[key] = value
     return space.with_fixed(fixed)
-
-
-def _print_plan(settings: dict[str, object], space: SearchSpace, teacher: str | None) -> None:
-    from hpo.cli.output import print_json
-
-    print_json({"sweep": settings, "space": space.to_json(), "teacher": teacher})

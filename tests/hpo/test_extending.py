@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.datasets.synthetic import build_synthetic
 from core.errors import ConfigError, StorageError
 from hpo.cli.durations import read_duration
 from hpo.cli.main import run
-from hpo.extending import check_comparable, extend
+from hpo.extending import check_comparable, clone_of, extend
 from hpo.ledger import Ledger, SweepState, read_ledger
+from hpo.planning import Places, plan_sweep
 from hpo.search_space import SearchSpace, built_in_search_space
+from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder, SweepPlan, extended_plan
 from hpo.warm_start import WARM_POINTS, with_best_of
 from tests.small_sweeps import make_sweep, record
@@ -186,3 +190,39 @@ def test_a_sweep_begins_with_the_best_of_another(
 def test_a_plan_without_an_extension_is_itself(folder: SweepFolder) -> None:
     plan: SweepPlan = folder.read_plan()
     assert extended_plan(plan, SweepState()) == plan
+
+
+def test_a_clone_differs_in_what_was_said_alone(folder: SweepFolder) -> None:
+    extend(folder, 30, read_ledger(folder.ledger_file))
+    plan = extended_plan(folder.read_plan(), read_ledger(folder.ledger_file))
+    plan = replace(plan, teacher_fingerprint="t" * 16)
+    changes = {"dataset": None, "trials": None, "epochs": 7, "seed": None}
+    config = clone_of(plan, "second", changes)
+    assert config == replace(plan.config, name="second", epochs=7, teacher="t" * 16)
+    assert config.trials == 30
+
+
+def test_a_clone_on_other_data_takes_a_teacher_of_those(folder: SweepFolder) -> None:
+    plan = replace(folder.read_plan(), teacher_fingerprint="t" * 16)
+    assert clone_of(plan, "second", {"dataset": "small"}).teacher == "t" * 16
+    config = clone_of(plan, "second", {"dataset": "large"})
+    assert (config.dataset, config.teacher) == ("large", None)
+
+
+def test_a_clone_is_planned_as_its_original_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, storage = tmp_path / "data", tmp_path / "runs"
+    build_synthetic(data / "small", seed=1, num_sensors=4, split=(2, 1, 1))
+    config = SweepConfig("first", "none", "small", trials=3, epochs=2, seed=5)
+    folder = SweepFolder(storage / "first")
+    folder.write_plan(plan_sweep(config, Places(data, storage))[0])
+    Ledger(folder.ledger_file).close()
+    command = ["clone", "first", "--name", "second", "--dry-run", "--storage", str(storage)]
+    assert run(command) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["sweep"] == {**config.to_json(), "name": "second"}
+    assert planned["space"] == folder.read_plan().space.to_json()
+    assert not (storage / "second").exists()
+    assert run([*command[:3], "first", *command[4:]]) == 2
+    assert "a new sweep needs a new name, but 'first' exists" in capsys.readouterr().err

@@ -1,0 +1,65 @@
+"""``hpo clone NAME --name NEW``: another sweep like one there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpo.cli.durations import read_duration
+from hpo.cli.options import (
+    STORAGE,
+    Address,
+    AnswerFormat,
+    Mlflow,
+    Storage,
+    TensorBoard,
+    TimeBudget,
+)
+from hpo.cli.output import Format
+from hpo.cli.sweep import print_plan, search
+
+
+def clone(
+    like: Annotated[
+        str, typer.Argument(metavar="NAME", help="The sweep to copy; it stays as it is.")
+    ],
+    name: Annotated[str, typer.Option(help="Of the new sweep.")],
+    dataset: Annotated[str | None, typer.Option(help="Another dataset.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Another number of trials.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Another number of epochs.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed.")] = None,
+    time_budget: TimeBudget = None,
+    tensorboard: TensorBoard = False,
+    mlflow: Mlflow = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
+    ] = False,
+    address: Address = "local",
+    data: Annotated[
+        Path | None,
+        typer.Option(envvar="HPO_DATA", help="Folder of datasets; by default the sweep's own."),
+    ] = None,
+    storage: Storage = STORAGE,
+    output: AnswerFormat = Format.table,
+) -> None:
+    """Search again as another sweep did: the same settings, space and teacher, from the start.
+
+    hpo clone ord-first --name ord-second --seed 1
+    """
+    from hpo.extending import clone_of
+    from hpo.ledger import read_ledger
+    from hpo.planning import Places
+    from hpo.sweep_store import extended_plan, find_sweep
+
+    folder = find_sweep(storage, like)
+    plan = extended_plan(folder.read_plan(), read_ledger(folder.ledger_file))
+    changes = {"dataset": dataset, "trials": trials, "epochs": epochs, "seed": seed}
+    config = clone_of(plan, name, changes)
+    seconds = read_duration("--time-budget", time_budget)
+    places = Places(data or Path(plan.data_folder), storage, address)
+    if dry_run:
+        print_plan(config, places, plan.space)
+    else:
+        search(config, places, plan.space, seconds, tensorboard, mlflow, output)
