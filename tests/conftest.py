@@ -32,6 +32,11 @@ settings.load_profile("any-machine")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no process waits for another at the end."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def real_data_folder() -> Path:
     """The folder with ``pemsd7-m``, ``pems08`` and ``metr-la``; skips where there is none."""
