@@ -38,8 +38,18 @@ def slow_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hpo.sweep, "cluster", no_cluster)
 
 
+@pytest.fixture(params=["at a terminal", "in the background"])
+def _ctrl_c(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a shell lets Ctrl-C do to a process; SIGTERM must work either way."""
+    ignored = request.param == "in the background"
+    wanted = signal.SIG_IGN if ignored else signal.default_int_handler
+    before = signal.signal(signal.SIGINT, wanted)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("command", ["sweep", "resume"])
-@pytest.mark.usefixtures("slow_targets")
+@pytest.mark.usefixtures("slow_targets", "_ctrl_c")
 def test_sigterm_while_targets_are_built_leaves_a_sweep_to_go_on_with(
     command: str, traffic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
