@@ -21,7 +21,7 @@ demo: $(INSTALLED)
 # All tests: style, types, import contracts, units, integration, and real data where it is present.
 # Two at a time, a file's tests in one process: many of them wait for Ray, not for a core.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # What every commit must pass.
 fast: $(INSTALLED)
