@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import pickletools
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,9 @@ def read_plain_pickle(path: Path) -> Any:
     except OSError as error:
         raise unreadable(path, "a pickle", error) from error
     try:
-        return _run(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # pickletools only warns of escapes that make no sense
+            return _run(content)
     except _RefusedError as error:
         raise DatasetError(
             f"a pickle must hold numbers, texts and arrays of numbers only, but {path} asks for "
@@ -79,7 +82,7 @@ def read_plain_pickle(path: Path) -> Any:
             "CSV matrix"
         ) from error
     # Whatever a damaged program may do to a stack of values.
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, Warning) as error:
         raise DatasetError(
             f"{path} must be a whole pickle, but it breaks off or makes no sense "
             f"({' '.join(str(error).split())[:80]}); get it again"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.datasets.plain_pickles import PickledArray, read_plain_pickle
@@ -146,6 +146,7 @@ def test_wherever_a_pickle_breaks_off(read) -> None:
 
 
 @given(place=st.integers(0, len(SMALL) - 1), byte=st.integers(0, 255))
+@example(place=41, byte=ord("\\"))  # an escape that makes no sense
 def test_no_byte_makes_it_fail_otherwise(tmp_path_factory, place: int, byte: int) -> None:
     path = tmp_path_factory.getbasetemp() / "changed.pkl"
     path.write_bytes(SMALL[:place] + bytes([byte]) + SMALL[place + 1 :])
