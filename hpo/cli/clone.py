@@ -12,6 +12,7 @@ from hpo.cli.options import (
     STORAGE,
     Address,
     AnswerFormat,
+    DryRun,
     Mlflow,
     Storage,
     TensorBoard,
@@ -33,9 +34,7 @@ def clone(
     time_budget: TimeBudget = None,
     tensorboard: TensorBoard = False,
     mlflow: Mlflow = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     address: Address = "local",
     data: Annotated[
         Path | None,

@@ -45,6 +45,9 @@ TimeBudget = Annotated[
     str | None,
     typer.Option(metavar="2h|90m|1h30m", help="End after this time; `hpo resume` goes on."),
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
+]
 TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Log to STORAGE/NAME/tensorboard as well.")
 ]

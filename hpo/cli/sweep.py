@@ -16,6 +16,7 @@ from hpo.cli.options import (
     Address,
     AnswerFormat,
     DataFolder,
+    DryRun,
     Mlflow,
     Storage,
     TensorBoard,
@@ -113,9 +114,7 @@ def sweep(
     time_budget: TimeBudget = None,
     tensorboard: TensorBoard = False,
     mlflow: Mlflow = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     address: Address = "local",
     data: DataFolder = DATA,
     storage: Storage = STORAGE,
