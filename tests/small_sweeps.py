@@ -7,11 +7,20 @@ from typing import Any
 
 from core.checkpoint import save_model
 from core.preprocessing.prepare import PreparedData
+from hpo.ledger import Ledger
 from hpo.results import TrialRecord, write_record
 from hpo.search_space import built_in_search_space
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder, SweepPlan
 from tests.small_students import make_student
+
+SETTINGS = {
+    "learning_rate": 0.01,
+    "batch_size": 50,
+    "optimizer": "adam",
+    "schedule": "step",
+    "windows_per_segment": 5,
+}
 
 
 def record(trial: int, val_mae: float, **changes: Any) -> TrialRecord:
@@ -64,6 +73,30 @@ def make_sweep(
     folder.write_plan(SweepPlan(**{**fields, **changes}))
     for one in records:
         write_record(folder.results, one)
+    return folder
+
+
+def note(ledger: Ledger, number: int, errors: list[float], status: str | None) -> None:
+    """A trial with these errors by epoch; ``status`` None: it still runs."""
+    ledger.append("suggested", trial=number, settings=SETTINGS, seed=70 + number)
+    for epoch, error in enumerate(errors, start=1):
+        metrics = {"val_mae": error, "train_loss": error / 2}
+        ledger.append("epoch", trial=number, epoch=epoch, metrics=metrics)
+    if status is not None:
+        metrics = {"val_mae": min(errors)} if status != "failed" else {}
+        reason = "too hot" if status == "failed" else None
+        ledger.append("ended", trial=number, status=status, metrics=metrics, reason=reason)
+
+
+def make_sweep_under_way(storage: Path) -> SweepFolder:
+    """Of 20 trials: 0 finished, 1 was stopped, 2 failed, 3 runs."""
+    folder = make_sweep(storage, [record(0, 1.0)])
+    ledger = Ledger(folder.ledger_file)
+    note(ledger, 0, [3.0, 2.0, 2.5], "finished")
+    note(ledger, 1, [9.0], "pruned")
+    note(ledger, 2, [4.0], "failed")
+    note(ledger, 3, [5.0], None)
+    ledger.close()
     return folder
 
 

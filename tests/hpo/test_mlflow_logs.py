@@ -17,8 +17,7 @@ from hpo.driving import SilentObserver
 from hpo.ledger import Ledger, SweepState, read_ledger
 from hpo.mlflow_logs import ENVIRONMENT, MlflowLogs
 from hpo.sweep_store import SweepFolder
-from tests.hpo.test_views import SETTINGS, note
-from tests.small_sweeps import make_sweep, record
+from tests.small_sweeps import SETTINGS, make_sweep_under_way
 
 
 class MlflowError(Exception):
@@ -123,15 +122,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> SweepFolder:
-    """Of 20 trials: 0 finished, 1 was stopped, 2 failed, 3 runs."""
-    folder = make_sweep(tmp_path / "runs", [record(0, 1.0)])
-    ledger = Ledger(folder.ledger_file)
-    note(ledger, 0, [3.0, 2.0, 2.5], "finished")
-    note(ledger, 1, [9.0], "pruned")
-    note(ledger, 2, [4.0], "failed")
-    note(ledger, 3, [5.0], None)
-    ledger.close()
-    return folder
+    return make_sweep_under_way(tmp_path / "runs")
 
 
 def log(sweep: SweepFolder, told: list[str] | None = None) -> MlflowLogs:

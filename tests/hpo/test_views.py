@@ -21,41 +21,14 @@ from hpo.ledger import Ledger, SweepState, read_ledger
 from hpo.study_export import export_study
 from hpo.sweep_store import SweepFolder
 from hpo.tensorboard_logs import TensorBoardLogs
-from tests.small_sweeps import make_sweep, record
+from tests.small_sweeps import SETTINGS, make_sweep, make_sweep_under_way, note, record
 
-SETTINGS = {
-    "learning_rate": 0.01,
-    "batch_size": 50,
-    "optimizer": "adam",
-    "schedule": "step",
-    "windows_per_segment": 5,
-}
 Output = pytest.CaptureFixture[str]
-
-
-def note(ledger: Ledger, number: int, errors: list[float], status: str | None) -> None:
-    """A trial with these errors by epoch; ``status`` None: it still runs."""
-    ledger.append("suggested", trial=number, settings=SETTINGS, seed=70 + number)
-    for epoch, error in enumerate(errors, start=1):
-        metrics = {"val_mae": error, "train_loss": error / 2}
-        ledger.append("epoch", trial=number, epoch=epoch, metrics=metrics)
-    if status is not None:
-        metrics = {"val_mae": min(errors)} if status != "failed" else {}
-        reason = "too hot" if status == "failed" else None
-        ledger.append("ended", trial=number, status=status, metrics=metrics, reason=reason)
 
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> SweepFolder:
-    """Of 20 trials: 0 finished, 1 was stopped, 2 failed, 3 runs."""
-    folder = make_sweep(tmp_path / "runs", [record(0, 1.0)])
-    ledger = Ledger(folder.ledger_file)
-    note(ledger, 0, [3.0, 2.0, 2.5], "finished")
-    note(ledger, 1, [9.0], "pruned")
-    note(ledger, 2, [4.0], "failed")
-    note(ledger, 3, [5.0], None)
-    ledger.close()
-    return folder
+    return make_sweep_under_way(tmp_path / "runs")
 
 
 def test_a_study_says_what_the_ledger_says(sweep: SweepFolder, tmp_path: Path) -> None:
