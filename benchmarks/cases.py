@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks import exported_students
+from benchmarks import exported_students, gpu_students
 from benchmarks.measuring import compared, timed
 from benchmarks.problem import (
     NUM_SENSORS,
@@ -44,6 +44,7 @@ class Case:
     measures: str
     reach: str
     run: Callable[[Path], dict[str, Any]]
+    needs_gpu: bool = False
 
 
 def stcd_epoch(folder: Path, windows_per_segment: int) -> dict[str, Any]:
@@ -178,5 +179,22 @@ CASES = (
         )
         for windows in (1, 1140)
         for threads in (1, 2)
+    ),
+    *(
+        Case(
+            f"gpu-stcd-epoch-{steps}",
+            f"STCD epochs / plain epochs on a GPU, steps {steps}",
+            "<= 1.5",
+            functools.partial(gpu_students.stcd_epochs, cuda_graphs=steps == "replayed"),
+            needs_gpu=True,
+        )
+        for steps in ("launched", "replayed")
+    ),
+    Case(
+        "gpu-stcd-trial",
+        "an STCD trial of 50 epochs on a GPU, steps replayed / launched",
+        "under 10 s on an H200",
+        gpu_students.stcd_trial,
+        needs_gpu=True,
     ),
 )

@@ -55,6 +55,7 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "cpu": _cpu_name(),
         "cpus": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

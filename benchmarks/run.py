@@ -31,6 +31,8 @@ def main(arguments: list[str]) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     chosen = [case for case in CASES if case.name in (options.case or {case.name})]
+    if not torch.cuda.is_available():
+        chosen = _without_gpu(chosen)
     where = machine()
     results = {case.name: _run(case) for case in chosen}
     out = options.out or Path(__file__).parent / "results" / f"{where['commit']}.json"
@@ -38,6 +40,13 @@ def main(arguments: list[str]) -> int:
     write_json(out, {"time": time, **where, "cases": results})
     sys.stdout.write(f"written to {out}\n")
     return 0
+
+
+def _without_gpu(chosen: list[Case]) -> list[Case]:
+    left_out = [case.name for case in chosen if case.needs_gpu]
+    if left_out:
+        sys.stdout.write(f"left out, for want of a GPU: {', '.join(left_out)}\n")
+    return [case for case in chosen if not case.needs_gpu]
 
 
 def _run(case: Case) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from core.pruning.config import PruningConfig
 from core.pruning.plan import plan_pruning
 from core.seeding import derived_seed
 from core.shapes import GraphKernel, Rows, WindowValues
+from core.step_replay import CudaGraphs, Recorder
 from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, Features, STGCNConfig
 from core.teachers import Teacher, TeacherConfig, open_teacher, teacher_folder
 from core.training import EpochReport, Trainer, TrainingConfig
@@ -208,6 +209,7 @@ def distill_student(
     checkpoints: CheckpointFolder | None,
     on_epoch: OnEpoch,
     storage: TargetStorage | None = None,
+    cuda_graphs: bool = False,
 ) -> TrainedStudent:
     """Train one student with one loss.
 
@@ -218,18 +220,21 @@ def distill_student(
         checkpoints: where this very run keeps its states, or None.
         on_epoch: called after every epoch.
         storage: of the teacher's targets; None: beside the teacher.
+        cuda_graphs: record a training step and replay it (``core.step_replay``).
 
     Raises:
+        ConfigError: the settings cannot be met.
         TrainingDivergedError: the numbers left the finite ones.
     """
     loss = make_loss(config.method, config.weights)
     _check_teacher(config.method, loss, teacher)
+    recorder = _recorder_for(data) if cuda_graphs else None
     targets = _load_targets(loss, teacher, data, storage)
     shape = STGCNConfig(data.card.num_sensors, config.channels, data.history_steps)
     model = new_network(shape, data.graph_kernel, config.training.seed)
     seed = derived_seed(config.training.seed, "pairs")
     objective = DistillationObjective(loss, targets, config.pairs, seed)
-    trainer = Trainer(model, data, objective, config.training, checkpoints)
+    trainer = Trainer(model, data, objective, config.training, checkpoints, recorder=recorder)
     metrics = trainer.run(on_epoch)
     state = trainer.state
     return TrainedStudent(model, metrics, state.best_epoch, state.epoch, state.seconds)
@@ -280,6 +285,13 @@ def prune_student(
 def _check_teacher(method: str, loss: Loss, teacher: Teacher | None) -> None:
     if loss.needs and teacher is None:
         raise ConfigError(f"method {method} needs a teacher; train one first")
+
+
+def _recorder_for(data: PreparedData) -> Recorder:
+    device = data.readings.device
+    if device.type != "cuda":
+        raise ConfigError(f"CUDA graphs need a GPU, got data on the {device}; train without them")
+    return CudaGraphs()
 
 
 def _load_targets(

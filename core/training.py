@@ -24,6 +24,7 @@ from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import segment_rows
 from core.seeding import derived_seed, generator
 from core.shapes import Rows
+from core.step_replay import Recorder, ReplayedStep, Step
 from core.stgcn import STGCN
 from core.training_config import (
     OPTIMIZERS,
@@ -76,6 +77,7 @@ class Trainer:
         config: TrainingConfig,
         checkpoints: CheckpointFolder | None = None,
         surgeon: Surgeon | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         """Take up the newest whole checkpoint, if there is one.
 
@@ -88,13 +90,18 @@ class Trainer:
             checkpoints: where to keep states of this very run, or None.
             surgeon: changes the network on the way, or None. The best epoch is then the best
                 since its last change.
+            recorder: of the model's device, where steps are to be replayed, or None. Not beside a
+                surgeon: a recorded step knows one network.
         """
         self.data, self.objective, self.config = data, objective, config
-        self.checkpoints, self.surgeon = checkpoints, surgeon
+        self.checkpoints, self.surgeon, self.recorder = checkpoints, surgeon, recorder
         self.state = _Run()
         self._check_batch()
         self._begin_with(model)
         self._resume()
+        self._take_step: Step = self._step
+        if recorder is not None:
+            self._take_step = ReplayedStep(self._step, _segments_per_step(config), recorder)
 
     def run(
         self,
@@ -128,20 +135,19 @@ class Trainer:
 
     def _begin_with(self, model: STGCN) -> None:
         self.model, self.parameters = model, list(model.parameters())
-        self.optimizer = OPTIMIZERS[self.config.optimizer](
-            self.parameters,
-            lr=self.config.learning_rate,  # type: ignore[call-arg]
-        )
+        settings: dict[str, Any] = {"lr": self.config.learning_rate}
+        if self.recorder is not None:
+            settings = self.recorder.optimizer_settings(self.config.learning_rate)
+        self.optimizer = OPTIMIZERS[self.config.optimizer](self.parameters, **settings)
         self.best = _copied(model.state_dict())
 
     def _train_epoch(self, on_step: Callable[[int, int, int], None] | None) -> dict[str, float]:
         factor = SCHEDULES[self.config.schedule](self.state.epoch, self.config.epochs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * factor
+        self._set_learning_rate(self.config.learning_rate * factor)
         batches = list(self._batches(self.state.epoch))
         sums: dict[str, Tensor] = {}
         for step, rows in enumerate(batches, start=1):
-            for name, value in self._step(rows).items():
+            for name, value in self._take_step(rows).items():
                 # Sums stay on the device: reading them every step would stall a GPU.
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
             if on_step is not None:
@@ -149,6 +155,13 @@ class Trainer:
         means = {f"train_{name}": float(value) / len(batches) for name, value in sums.items()}
         self._refuse_divergence("training loss", means["train_loss"])
         return means
+
+    def _set_learning_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)  # where a recorded step will read it
+            else:
+                group["lr"] = rate
 
     def _step(self, first_rows: Rows) -> dict[str, Tensor]:
         history, target, rows = cut_batch(

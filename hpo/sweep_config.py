@@ -70,6 +70,8 @@ class SweepConfig:
     """Of how many trials, the best, students are kept; None: of all."""
     pairs: int | None = None
     """Pairs of sensors that SCD compares per time step, a sample; None: all of them."""
+    cuda_graphs: bool = False
+    """Record a training step on the GPU and replay it (``core.step_replay``)."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
@@ -118,6 +120,10 @@ class SweepConfig:
                 raise ConfigError(
                     f"{option} is for method {PRUNE}, got method {self.method}; leave it out"
                 )
+        if self.cuda_graphs and self.method == PRUNE:
+            raise ConfigError(
+                f"--cuda-graphs replays steps of one network, which {PRUNE} changes; leave it out"
+            )
         if self.base is not None and self.base not in BASES:
             raise UnknownNameError("base", self.base, BASES)
 

@@ -93,7 +93,7 @@ def train_trial(
         return prune_student(data, base, teacher, pruning, checkpoints, on_epoch, storage)
     sweep = plan.config
     wanted = student_config(sweep.method, settings, sweep.epochs, seed, sweep.pairs)
-    return distill_student(data, teacher, wanted, checkpoints, on_epoch, storage)
+    return distill_student(data, teacher, wanted, checkpoints, on_epoch, storage, sweep.cuda_graphs)
 
 
 def save_student(folder: SweepFolder, trial: int, student: TrainedStudent) -> None:

@@ -236,6 +236,11 @@ def trial_resources(
             f"{available.get('CPU', 0.0):g} and {gpus_there:g}; lower --cpus-per-trial or "
             "--gpus-per-trial"
         )
+    if config.cuda_graphs and not gpus:
+        raise ConfigError(
+            "--cuda-graphs needs trials that have a GPU, but these have none; leave it out, or "
+            "give them one with --gpus-per-trial"
+        )
     room = int(available["CPU"] // per_trial["cpu"])
     if gpus:
         # Shares of one GPU; the small addend keeps 1 / 0.1 from being nine.

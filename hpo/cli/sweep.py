@@ -107,6 +107,10 @@ def sweep(
         int | None,
         typer.Option(help="Pairs of sensors SCD compares per time step; by default all."),
     ] = None,
+    cuda_graphs: Annotated[
+        bool,
+        typer.Option("--cuda-graphs", help="Replay recorded training steps: fewer GPU launches."),
+    ] = False,
     warm_start: Annotated[
         str | None,
         typer.Option(help="A sweep, also of another dataset, whose best to try first."),
@@ -151,6 +155,7 @@ def sweep(
         targets_gigabytes=targets_gigabytes,
         keep_checkpoints=keep_checkpoints,
         pairs=pairs,
+        cuda_graphs=cuda_graphs,
     )
     seconds = read_duration("--time-budget", time_budget)
     searched = find_space(method, space, settings or [])

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from ray.tune.search import Searcher
@@ -152,3 +152,14 @@ def test_only_a_cluster_may_be_asked_for_more_than_it_has_room_for(
     config = SweepConfig("night", "none", "small", gpus_per_trial=0.25, max_concurrent=most)
     available = {"CPU": 4.0, "GPU": 1.0}
     assert trial_resources(config, available, address) == ({"cpu": 1.0, "gpu": 0.25}, at_once)
+
+
+@pytest.mark.parametrize(("there", "asked"), [(0.0, None), (0.0, "auto"), (1.0, 0.0)])
+def test_cuda_graphs_need_trials_with_a_gpu(
+    there: float, asked: float | Literal["auto"] | None
+) -> None:
+    available = {"CPU": 4.0, "GPU": there}
+    trial_resources(SweepConfig("night", "none", "small", gpus_per_trial=asked), available)
+    config = SweepConfig("night", "none", "small", gpus_per_trial=asked, cuda_graphs=True)
+    with pytest.raises(ConfigError, match=r"--cuda-graphs needs .*give them one with --gpus"):
+        trial_resources(config, available)

@@ -30,6 +30,7 @@ configs = st.builds(
     gpus_per_trial=st.none() | st.just("auto") | st.floats(0, 1) | st.integers(2, 8).map(float),
     max_concurrent=st.none() | st.integers(1, 100),
     pairs=st.none() | st.integers(1, 10**6),
+    cuda_graphs=st.booleans(),
 )
 
 
@@ -70,6 +71,7 @@ def test_objectives_are_the_means_and_every_horizon() -> None:
         ({"name": "x" * 81}, r"at most 80 letters"),
         ({"objective": "val_mea"}, r"unknown objective 'val_mea'; did you mean 'val_mae'\?"),
         ({"objective": "test_mae"}, r"unknown objective 'test_mae'"),
+        ({"method": "prune", "cuda_graphs": True}, r"--cuda-graphs .* which prune changes; leave"),
     ],
 )
 def test_what_cannot_run_is_refused(wrong: dict[str, Any], message: str) -> None:

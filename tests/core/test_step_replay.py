@@ -1,0 +1,208 @@
+"""Recorded steps: the same training, on a CPU with a stand-in for CUDA's graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from core.checkpoint import CheckpointFolder
+from core.distillation import correlation
+from core.distillation.losses import LOSSES, make_loss
+from core.errors import ConfigError
+from core.experiments import (
+    DistillationObjective,
+    StudentConfig,
+    TargetStorage,
+    distill_student,
+    open_targets,
+    train_teacher,
+)
+from core.preprocessing.prepare import PreparedData, prepare
+from core.step_replay import WARM_UP_STEPS, ReplayedStep, Values
+from core.teachers import Teacher, TeacherConfig
+from core.training import Trainer, TrainingConfig
+from tests.core.training_runs import PlainObjective, network
+
+CONFIG = TrainingConfig(
+    epochs=3, batch_size=48, learning_rate=1e-2, schedule="cosine", windows_per_segment=4
+)
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.fixture(scope="module")
+def data(tiny_dataset) -> PreparedData:
+    return prepare(tiny_dataset)
+
+
+@dataclass
+class OnTheCpu:
+    """Records as CUDA does: nothing is done meanwhile, and results lie in the same tensors."""
+
+    warmed_up: int = 0
+    recorded: int = 0
+    replayed: int = 0
+
+    def optimizer_settings(self, learning_rate: float) -> dict[str, Any]:
+        return {"lr": torch.tensor(learning_rate)}
+
+    def warm_up(self, work: Callable[[], Values]) -> Values:
+        self.warmed_up += 1
+        return work()
+
+    def record(self, work: Callable[[], Values]) -> Callable[[], Values]:
+        self.recorded += 1
+        results: Values = {}
+
+        def replay() -> Values:
+            self.replayed += 1
+            for name, value in work().items():
+                results.setdefault(name, torch.empty_like(value)).copy_(value)
+            return results
+
+        return replay
+
+
+def seen_by(step_rows: list[list[int]], size: int, recorder: OnTheCpu) -> list[list[int]]:
+    """What a step was called with, taken through a recorder."""
+    seen: list[list[int]] = []
+
+    def step(rows: Tensor) -> Values:
+        seen.append(rows.tolist())
+        return {"sum": rows.sum()}
+
+    replayed = ReplayedStep(step, size, recorder)
+    for rows in step_rows:
+        assert int(replayed(torch.tensor(rows))["sum"]) == sum(rows)
+    return seen
+
+
+def test_every_step_sees_its_own_rows():
+    recorder = OnTheCpu()
+    rows = [[at, at + 100] for at in range(7)]
+    rows.insert(5, [7])
+    rows.append([8])
+    assert seen_by(rows, 2, recorder) == rows
+    assert (recorder.warmed_up, recorder.recorded) == (WARM_UP_STEPS, 1)
+    assert recorder.replayed == 7 - WARM_UP_STEPS
+
+
+def test_batches_of_another_size_alone_are_never_recorded():
+    recorder = OnTheCpu()
+    seen_by([[1]] * 9, 2, recorder)
+    assert recorder == OnTheCpu()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_a_network_learns_the_same(data, optimizer):
+    config, recorder = replace(CONFIG, optimizer=optimizer), OnTheCpu()
+    plain = Trainer(network(data), data, PlainObjective(), config)
+    recorded = Trainer(network(data), data, PlainObjective(), config, recorder=recorder)
+    wanted = plain.run(lambda report: None)
+    found = recorded.run(lambda report: None)
+    assert recorder.recorded == 1
+    assert recorder.replayed > 10
+    # A rate that is a tensor is rounded to float32, which is all that differs.
+    assert found == pytest.approx(wanted, rel=1e-4)
+    rates = [float(trainer.optimizer.param_groups[0]["lr"]) for trainer in (plain, recorded)]
+    assert rates[0] == pytest.approx(rates[1]) != CONFIG.learning_rate
+
+
+def test_a_killed_run_goes_on(data, tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def kill(report: object) -> None:
+        raise Killed
+
+    def trainer(folder: str) -> Trainer:
+        checkpoints = CheckpointFolder(tmp_path / folder)
+        return Trainer(
+            network(data), data, PlainObjective(), CONFIG, checkpoints, recorder=OnTheCpu()
+        )
+
+    with pytest.raises(Killed):
+        trainer("killed").run(kill)
+    again = trainer("killed").run(lambda report: None)
+    assert again == trainer("whole").run(lambda report: None)
+
+
+# What makes a step one that can be recorded
+
+READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2")
+"""Operations after which the host knows a value: a GPU would have to end all work first."""
+
+
+class NothingIsRead(TorchDispatchMode):
+    """Raises where a value is read, or chosen by a mask whose count must be known."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        masks = [index for index in args[1] if index is not None] if name == "index" else []
+        if name in READS or any(mask.dtype == torch.bool for mask in masks):
+            raise AssertionError(f"a training step waits for {func}")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "read", [lambda x: x.item(), lambda x: bool(x > 0), lambda x: x[x > 0], torch.nonzero]
+)
+def test_reads_are_noticed(read):
+    value = torch.ones(())
+    with pytest.raises(AssertionError, match="waits for"), NothingIsRead():
+        read(value)
+
+
+@pytest.fixture(scope="module")
+def teacher(data, tmp_path_factory) -> Teacher:
+    training = TrainingConfig(epochs=1, batch_size=120, windows_per_segment=4)
+    config = TeacherConfig(((1, 4, 6), (6, 4, 6)), training)
+    return train_teacher(data, config, tmp_path_factory.mktemp("runs"), lambda report: None)
+
+
+@pytest.mark.parametrize("pairs", [None, 5])
+@pytest.mark.parametrize("windows", [1, 4])
+@pytest.mark.parametrize("method", LOSSES)
+@pytest.mark.parametrize("memory_budget", [0, 10**9])
+def test_no_step_reads_a_value(
+    data, teacher, method, windows, pairs, memory_budget, tmp_path, monkeypatch
+):
+    # Compiled terms go past torch; on a GPU they launch one kernel.
+    monkeypatch.setattr(correlation, "compiled_terms", lambda student, backend: None)
+    loss = make_loss(method, {entry.name: 0.4 for entry in fields(LOSSES[method])})
+    storage = TargetStorage(tmp_path, memory_budget)
+    targets = open_targets(data, teacher, loss.needs, storage) if loss.needs else None
+    config = replace(CONFIG, windows_per_segment=windows)
+    objective = DistillationObjective(loss, targets, pairs)
+    trainer = Trainer(network(data), data, objective, config, recorder=OnTheCpu())
+    rows = next(trainer._batches(0))
+    # torch's own, which reads its rate on a CPU; on a GPU it is asked not to.
+    monkeypatch.setattr(trainer.optimizer, "step", lambda: None)
+    trainer._step(rows)
+    with NothingIsRead():
+        trainer._step(rows)
+
+
+def test_a_cpu_is_refused(data):
+    config = StudentConfig("none", {}, CONFIG)
+    with pytest.raises(ConfigError, match=r"CUDA graphs need a GPU, got data on the cpu; train"):
+        distill_student(data, None, config, None, lambda report: None, cuda_graphs=True)
+
+
+@GPU
+@pytest.mark.parametrize("method", LOSSES)
+def test_on_a_gpu_a_student_learns_the_same(data, teacher, method, tmp_path):
+    there = data.to(torch.device("cuda"))
+    weights = {entry.name: 0.4 for entry in fields(LOSSES[method])}
+    config = StudentConfig(method, weights, replace(CONFIG, optimizer="adam"))
+    storage = TargetStorage(tmp_path)
+    plain, recorded = (
+        distill_student(there, teacher, config, None, lambda report: None, storage, graphs)
+        for graphs in (False, True)
+    )
+    assert recorded.metrics == pytest.approx(plain.metrics, rel=1e-2)
