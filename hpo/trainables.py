@@ -20,12 +20,13 @@ from ray import tune
 from core.checkpoint import CheckpointFolder
 from core.errors import StorageError, TrainingDivergedError, UserError
 from core.experiments import TrainedStudent
-from core.profiling import count_flops, count_parameters
+from core.profiling import count_parameters
 from core.training import EpochReport, last_epochs
 from hpo.storage_faults import STOPPED, storage_faults_told
 from hpo.sweep_files import TrialFiles, open_sweep
 from hpo.sweep_store import SweepFolder
 from hpo.trial_runs import save_student, train_trial, use_threads
+from hpo.trial_settings import shape_flops
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -61,7 +62,8 @@ def run_trial(config: dict[str, Any]) -> None:
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
         final = {"status": "failed", "reason": reason}
-    tune.report({"trial": trial, "ended": True, **final})
+    # `done` spares Ray Tune from asking once more to hear that there is nothing left to tell.
+    tune.report({"trial": trial, "ended": True, "done": True, **final})
 
 
 def _train(
@@ -95,6 +97,6 @@ def _facts(student: TrainedStudent) -> dict[str, Any]:
         "seconds": student.seconds,
         "machine": platform.node(),
         "parameters": count_parameters(student.model),
-        "flops": count_flops(student.model),
+        "flops": shape_flops(student.model.config),
         **student.metrics,
     }
