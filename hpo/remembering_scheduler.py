@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 
 from hpo.ledger import Event
+from hpo.waiting_trials import WaitingTrials
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class _KnownTrial:
     trial_id: str
 
 
-class RememberingScheduler(FIFOScheduler):  # type: ignore[misc]
+class RememberingScheduler(WaitingTrials):
     """Asks ``scheduler``, which hears of every trial once and of every epoch once."""
 
     def __init__(

@@ -162,6 +162,23 @@ def instant_trial(config: dict[str, Any]) -> None:
     tune.report({**told, "ended": True, "status": "finished", "reason": None})
 
 
+def short_trial(config: dict[str, Any]) -> None:
+    """Stand in for ``hpo.trainables.run_trial``: a moment's work, by a worker that says who it is.
+
+    The first worker to come to trial 5 dies of it.
+    """
+    from ray import tune
+
+    told = report(config["trial"], epoch=1)
+    died = Path(config["sweep"]) / "died"
+    if config["trial"] == 5 and not died.exists():
+        died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.1)
+    who = {"machine": str(os.getpid())}
+    tune.report({**told, **who, "ended": True, "done": True, "status": "finished", "reason": None})
+
+
 def deadly_trial(config: dict[str, Any]) -> None:
     """Stand in for ``hpo.trainables.run_trial``: tells two epochs, and its process dies."""
     from ray import tune

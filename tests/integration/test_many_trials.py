@@ -20,7 +20,7 @@ from hpo.search_space import SearchSpace, built_in_search_space
 from hpo.searcher import LedgerSearcher
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
-from tests.integration.sweeps import events, instant_trial, local_ray, report
+from tests.integration.sweeps import events, instant_trial, local_ray, report, short_trial
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TRIALS = 1000
@@ -55,6 +55,24 @@ def test_the_search_keeps_a_little_for_each_trial_however_many_there_were(tmp_pa
     growth = (sizes[TRIALS] - sizes[TRIALS // 5]) / (TRIALS - TRIALS // 5)
     assert growth < MOST_KILOBYTES_PER_TRIAL
     assert read_ledger(tmp_path / "ledger.jsonl") == ledger.state
+
+
+def test_all_workers_are_kept_busy_by_trials_shorter_than_a_worker_takes_to_start(
+    traffic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SweepConfig("night", "none", "small", 300, 1, sampler="random")
+    plan, data = plan_sweep(config, Places(traffic, tmp_path))
+    folder = SweepFolder(tmp_path / "night")
+    folder.write_plan(plan)
+    monkeypatch.setattr(tuning, "run_trial", short_trial)
+    ledger = Ledger(folder.ledger_file)
+    with closing(ledger), local_ray():
+        tuning.tune_trials(folder, plan, ledger, Recorder(folder, plan, data), "local")
+    order = [one["trial"] for one in events(folder.path) if one["event"] == "ended"]
+    workers = {record.trial: record.machine for record in read_records(folder.results)}
+    assert (folder.path / "died").exists()
+    assert len(set(workers.values())) == 3, "two, of which one died and got a successor"
+    assert len({workers[trial] for trial in order[-50:]}) == 2
 
 
 def test_a_thousand_instant_trials_are_there_once_each(
