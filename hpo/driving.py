@@ -18,7 +18,7 @@ from hpo.kept_students import StudentKeeper
 from hpo.ledger import Ledger, SweepState
 from hpo.planned_runs import PlannedRun
 from hpo.recording import Recorder
-from hpo.results import TrialRecord, read_records
+from hpo.results import TrialRecord, read_record, read_records
 from hpo.sweep_files import clear_checkpoints, writable_ledger
 from hpo.sweep_store import SweepFolder, SweepPlan
 from hpo.trial_runs import build_targets
@@ -137,9 +137,9 @@ def _interrupts_named(folder: SweepFolder) -> Iterator[None]:
 
 def adopt_records(folder: SweepFolder, ledger: Ledger) -> None:
     """Note as ended what was recorded just before a crash kept the ledger from noting it."""
-    running = {trial.number for trial in ledger.state.with_status("running")}
-    for record in read_records(folder.results):
-        if record.trial in running:
+    for trial in ledger.state.with_status("running"):
+        record = read_record(folder.results, trial.number)
+        if record is not None:
             ledger.append(
                 "ended",
                 trial=record.trial,

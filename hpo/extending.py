@@ -19,12 +19,12 @@ from hpo.sweep_files import writable_ledger
 from hpo.sweep_store import SweepFolder, SweepPlan, extended_plan
 
 
-def extend(folder: SweepFolder, trials: int, state: SweepState) -> None:
-    """Note that a sweep is to have ``trials`` trials; asked for again, nothing is noted.
+def extend(folder: SweepFolder, trials: int, state: SweepState) -> SweepState:
+    """Note that a sweep is to have ``trials`` trials and return what its ledger tells then.
 
     Args:
         folder: the sweep; the caller is its driver.
-        trials: in all, old and new.
+        trials: in all, old and new; where it has as many, nothing is noted.
         state: what its ledger tells.
 
     Raises:
@@ -36,9 +36,11 @@ def extend(folder: SweepFolder, trials: int, state: SweepState) -> None:
             f"--trials can only be raised, but sweep {folder.name!r} has {present} already, "
             f"got {trials}"
         )
-    if trials > present:
-        with writable_ledger(folder) as ledger:
-            ledger.append("extended", trials=trials)
+    if trials == present:
+        return state
+    with writable_ledger(folder) as ledger:
+        ledger.append("extended", trials=trials)
+        return ledger.state
 
 
 def clone_of(plan: SweepPlan, name: str, changes: Mapping[str, Any]) -> SweepConfig:

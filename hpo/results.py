@@ -93,7 +93,7 @@ def write_record(folder: Path, record: TrialRecord) -> Path:
     sink = pa.BufferOutputStream()
     # Checksums: a flipped bit would otherwise read as another number.
     pq.write_table(pa.table(columns), sink, write_page_checksum=True)
-    path = folder / f"{record.trial:04d}.parquet"
+    path = _record_file(folder, record.trial)
     write_bytes(path, sink.getvalue().to_pybytes())
     return path
 
@@ -105,6 +105,20 @@ def read_records(folder: Path) -> list[TrialRecord]:
         StorageError: a file is damaged.
     """
     return [_read(path) for path in sorted(folder.glob("[0-9]*.parquet"))]
+
+
+def read_record(folder: Path, trial: int) -> TrialRecord | None:
+    """Return the record of a trial, or None where there is none.
+
+    Raises:
+        StorageError: its file is damaged.
+    """
+    path = _record_file(folder, trial)
+    return _read(path) if path.exists() else None
+
+
+def _record_file(folder: Path, trial: int) -> Path:
+    return folder / f"{trial:04d}.parquet"
 
 
 def _read(path: Path) -> TrialRecord:

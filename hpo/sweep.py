@@ -124,9 +124,10 @@ def resume_sweep(
     writable_folder(folder.path)
     with termination_as_interrupt(), storage_faults_told(folder), folder.driver_lock():
         data = open_planned_data(folder.read_plan())
+        state = read_ledger(folder.ledger_file)
         if trials is not None:
-            extend(folder, trials, read_ledger(folder.ledger_file))
-        plan = extended_plan(folder.read_plan(), read_ledger(folder.ledger_file))
+            state = extend(folder, trials, state)
+        plan = extended_plan(folder.read_plan(), state)
         watching = observer or SilentObserver()
         return drive(folder, plan, data, places.address, watching, deadline=deadline)
 
