@@ -62,8 +62,7 @@ def run_trial(config: dict[str, Any]) -> None:
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
         final = {"status": "failed", "reason": reason}
-    # `done` spares Ray Tune from asking once more to hear that there is nothing left to tell.
-    tune.report({"trial": trial, "ended": True, "done": True, **final})
+    tune.report({"trial": trial, "ended": True, **final})
 
 
 def _train(

@@ -176,7 +176,7 @@ def short_trial(config: dict[str, Any]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.1)
     who = {"machine": str(os.getpid())}
-    tune.report({**told, **who, "ended": True, "done": True, "status": "finished", "reason": None})
+    tune.report({**told, **who, "ended": True, "status": "finished", "reason": None})
 
 
 def deadly_trial(config: dict[str, Any]) -> None:

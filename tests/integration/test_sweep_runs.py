@@ -364,5 +364,6 @@ def test_schedulers_of_our_own_run_to_the_end_of_a_sweep(
     assert len(records) == 4
     # The fourth diverges before any scheduler looks.
     assert records[3].status == "failed"
-    assert all(record.status in {"finished", "pruned"} for record in records[:3])
-    assert records[0].status == "finished"
+    # Which of two that run side by side is ahead, and so judged first, is chance.
+    statuses = {record.status for record in records[:3]}
+    assert "finished" in statuses <= {"finished", "pruned"}
