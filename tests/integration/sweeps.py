@@ -165,16 +165,18 @@ def instant_trial(config: dict[str, Any]) -> None:
 def short_trial(config: dict[str, Any]) -> None:
     """Stand in for ``hpo.trainables.run_trial``: a moment's work, by a worker that says who it is.
 
-    The first worker to come to trial 5 dies of it.
+    The first worker to come to trial 5 dies of it. Trials take longer until a third one is there.
     """
     from ray import tune
 
     told = report(config["trial"], epoch=1)
-    died = Path(config["sweep"]) / "died"
+    died, workers = (Path(config["sweep"]) / name for name in ("died", "workers"))
+    workers.mkdir(exist_ok=True)
+    (workers / str(os.getpid())).touch()
     if config["trial"] == 5 and not died.exists():
         died.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.1)
+    time.sleep(0.02 if len(list(workers.iterdir())) > 2 else 0.3)
     who = {"machine": str(os.getpid())}
     tune.report({**told, **who, "ended": True, "status": "finished", "reason": None})
 
