@@ -23,7 +23,7 @@ from benchmarks.problem import (
     make_data,
     make_network,
     make_targets,
-    train_one_epoch,
+    train_network,
     train_student,
 )
 from benchmarks.sweeps import efficiency, overhead, resuming, tpe_against_random
@@ -94,7 +94,7 @@ def teacher_epoch(folder: Path) -> dict[str, Any]:
     """
     data = make_data(folder, training_days=4, validation_days=1)
     objective = DistillationObjective(make_loss("none", {}), None)
-    train = functools.partial(train_one_epoch, data, TEACHER_CHANNELS, objective)
+    train = functools.partial(train_network, data, TEACHER_CHANNELS, objective)
     whole = compared(functools.partial(train, 1), functools.partial(train, 5), repetitions=3)
     judge = functools.partial(
         evaluate, make_network(data, TEACHER_CHANNELS), data, part="validation"

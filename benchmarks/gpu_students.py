@@ -13,14 +13,10 @@ from typing import Any
 import torch
 
 from benchmarks.measuring import compared
-from benchmarks.problem import STCD, make_data, make_network, make_targets
-from core.distillation.losses import make_loss
+from benchmarks.problem import make_data, make_targets, train_student
 from core.distillation.teacher_targets import TeacherTargets
-from core.experiments import DistillationObjective
 from core.preprocessing.prepare import PreparedData
 from core.step_replay import CudaGraphs
-from core.stgcn import STUDENT_CHANNELS
-from core.training import Trainer, TrainingConfig
 
 WINDOWS_PER_SEGMENT = 5
 
@@ -49,11 +45,5 @@ def _problem(folder: Path) -> tuple[PreparedData, TeacherTargets]:
 def _train(
     data: PreparedData, targets: TeacherTargets | None, epochs: int, cuda_graphs: bool
 ) -> None:
-    """Train a fresh student; its validation errors are read, so the GPU has ended."""
-    loss = make_loss("none", {}) if targets is None else make_loss("stcd", STCD)
-    config = TrainingConfig(epochs=epochs, windows_per_segment=WINDOWS_PER_SEGMENT)
     recorder = CudaGraphs() if cuda_graphs else None
-    objective = DistillationObjective(loss, targets)
-    student = make_network(data, STUDENT_CHANNELS)
-    trainer = Trainer(student, data, objective, config, recorder=recorder)
-    trainer.run(lambda report: None)
+    train_student(data, targets, WINDOWS_PER_SEGMENT, epochs, recorder)

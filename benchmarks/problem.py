@@ -15,6 +15,7 @@ from core.distillation.losses import make_loss
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.experiments import DistillationObjective, new_network
 from core.preprocessing.prepare import PreparedData, prepare
+from core.step_replay import Recorder
 from core.stgcn import STGCN, STUDENT_CHANNELS, TEACHER_CHANNELS, BlockChannels, STGCNConfig
 from core.training import Trainer, TrainingConfig
 
@@ -57,22 +58,28 @@ def make_targets(folder: Path, data: PreparedData) -> TeacherTargets:
 
 
 def train_student(
-    data: PreparedData, targets: TeacherTargets | None, windows_per_segment: int
+    data: PreparedData,
+    targets: TeacherTargets | None,
+    windows_per_segment: int,
+    epochs: int = 1,
+    recorder: Recorder | None = None,
 ) -> None:
-    """Train the student of Table 1 for one epoch, validation included; STCD where targets are."""
+    """Train the student of Table 1, validation included; STCD where targets are."""
     loss = make_loss("none", {}) if targets is None else make_loss("stcd", STCD)
-    train_one_epoch(
-        data, STUDENT_CHANNELS, DistillationObjective(loss, targets), windows_per_segment
-    )
+    objective = DistillationObjective(loss, targets)
+    train_network(data, STUDENT_CHANNELS, objective, windows_per_segment, epochs, recorder)
 
 
-def train_one_epoch(
+def train_network(
     data: PreparedData,
     channels: tuple[BlockChannels, ...],
     objective: DistillationObjective,
     windows_per_segment: int,
+    epochs: int = 1,
+    recorder: Recorder | None = None,
 ) -> None:
-    """Train a fresh network for one epoch, validation included."""
-    config = TrainingConfig(epochs=1, windows_per_segment=windows_per_segment)
-    trainer = Trainer(make_network(data, channels), data, objective, config)
+    """Train a fresh network; its validation errors are read, so a GPU has ended its work."""
+    config = TrainingConfig(epochs=epochs, windows_per_segment=windows_per_segment)
+    network = make_network(data, channels)
+    trainer = Trainer(network, data, objective, config, recorder=recorder)
     trainer.run(lambda report: None)

@@ -90,8 +90,8 @@ class ReplayedStep:
         """
         self._step, self._size, self._recorder = step, size, recorder
         self._left_to_warm_up = WARM_UP_STEPS
-        self._rows: Rows | None = None
-        self._replay: Callable[[], Values] | None = None
+        self._recorded: tuple[Rows, Callable[[], Values]] | None = None
+        """The rows that a recorded step reads, and the step."""
 
     def __call__(self, rows: Rows) -> Values:
         """Take the step on ``rows`` [S], of any S."""
@@ -100,8 +100,9 @@ class ReplayedStep:
         if self._left_to_warm_up:
             self._left_to_warm_up -= 1
             return self._recorder.warm_up(lambda: self._step(rows))
-        if self._rows is None or self._replay is None:
-            self._rows = own = rows.clone()
-            self._replay = self._recorder.record(lambda: self._step(own))
-        self._rows.copy_(rows)
-        return self._replay()
+        if self._recorded is None:
+            copy = rows.clone()
+            self._recorded = copy, self._recorder.record(lambda: self._step(copy))
+        own_rows, replay = self._recorded
+        own_rows.copy_(rows)
+        return replay()

@@ -123,11 +123,11 @@ def resume_sweep(
     folder = find_sweep(places.storage.resolve(), name)
     writable_folder(folder.path)
     with termination_as_interrupt(), storage_faults_told(folder), folder.driver_lock():
-        data = open_planned_data(folder.read_plan())
-        state = read_ledger(folder.ledger_file)
+        began, state = folder.read_plan(), read_ledger(folder.ledger_file)
+        data = open_planned_data(began)
         if trials is not None:
             state = extend(folder, trials, state)
-        plan = extended_plan(folder.read_plan(), state)
+        plan = extended_plan(began, state)
         watching = observer or SilentObserver()
         return drive(folder, plan, data, places.address, watching, deadline=deadline)
 

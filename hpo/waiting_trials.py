@@ -40,9 +40,8 @@ class WaitingTrials(FIFOScheduler):  # type: ignore[misc]
         trials = tune_controller.get_trials()
         pending = [trial for trial in trials if trial.status == Trial.PENDING]
         # One that ran and lost its worker begins to wait anew.
-        before, self._waiting = self._waiting, {}
-        for trial in pending:
-            self._waiting[trial.trial_id] = before.get(trial.trial_id, now)
+        before = self._waiting
+        self._waiting = {trial.trial_id: before.get(trial.trial_id, now) for trial in pending}
         for trial in pending:
             waits = now - self._waiting[trial.trial_id]
             if trial.trial_id not in before or waits > START_SECONDS:

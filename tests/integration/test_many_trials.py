@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -57,17 +59,30 @@ def test_the_search_keeps_a_little_for_each_trial_however_many_there_were(tmp_pa
     assert read_ledger(tmp_path / "ledger.jsonl") == ledger.state
 
 
+def run_stand_in(
+    trial: Callable[[dict[str, Any]], None],
+    trials: int,
+    traffic: Path,
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    on_change: Callable[[SweepState], None] = lambda _: None,
+) -> tuple[SweepFolder, SweepState]:
+    """A sweep on two cores whose trials are ``trial``, not training."""
+    config = SweepConfig("night", "none", "small", trials, 1, sampler="random")
+    plan, data = plan_sweep(config, Places(traffic, storage))
+    folder = SweepFolder(storage / "night")
+    folder.write_plan(plan)
+    monkeypatch.setattr(tuning, "run_trial", trial)
+    ledger = Ledger(folder.ledger_file, on_change)
+    with closing(ledger), local_ray():
+        tuning.tune_trials(folder, plan, ledger, Recorder(folder, plan, data), "local")
+    return folder, ledger.state
+
+
 def test_all_workers_are_kept_busy_by_trials_shorter_than_a_worker_takes_to_start(
     traffic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = SweepConfig("night", "none", "small", 300, 1, sampler="random")
-    plan, data = plan_sweep(config, Places(traffic, tmp_path))
-    folder = SweepFolder(tmp_path / "night")
-    folder.write_plan(plan)
-    monkeypatch.setattr(tuning, "run_trial", short_trial)
-    ledger = Ledger(folder.ledger_file)
-    with closing(ledger), local_ray():
-        tuning.tune_trials(folder, plan, ledger, Recorder(folder, plan, data), "local")
+    folder, _ = run_stand_in(short_trial, 300, traffic, tmp_path, monkeypatch)
     order = [one["trial"] for one in events(folder.path) if one["event"] == "ended"]
     workers = {record.trial: record.machine for record in read_records(folder.results)}
     assert (folder.path / "died").exists()
@@ -78,25 +93,18 @@ def test_all_workers_are_kept_busy_by_trials_shorter_than_a_worker_takes_to_star
 def test_a_thousand_instant_trials_are_there_once_each(
     traffic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = SweepConfig("night", "none", "small", TRIALS, 1, sampler="random")
-    plan, data = plan_sweep(config, Places(traffic, tmp_path))
-    folder = SweepFolder(tmp_path / "night")
-    folder.write_plan(plan)
     sizes: dict[int, int] = {}
 
     def measure(state: SweepState) -> None:
         sizes.setdefault(state.num_ended, resident_kilobytes())
 
-    monkeypatch.setattr(tuning, "run_trial", instant_trial)
-    ledger = Ledger(folder.ledger_file, measure)
-    with closing(ledger), local_ray():
-        tuning.tune_trials(folder, plan, ledger, Recorder(folder, plan, data), "local")
+    folder, state = run_stand_in(instant_trial, TRIALS, traffic, tmp_path, monkeypatch, measure)
     kinds = Counter((one["event"], one["trial"]) for one in events(folder.path))
     assert len(kinds) == 3 * TRIALS
     assert set(kinds.values()) == {1}
     assert [record.trial for record in read_records(folder.results)] == list(range(TRIALS))
     assert pq.read_table(folder.results, columns=["trial", "val_mae"]).num_rows == TRIALS
-    best = ledger.state.best("val_mae")
+    best = state.best("val_mae")
     assert best is not None
     assert best.number == 0
     grown = (sizes[TRIALS] - sizes[TRIALS // 5]) / (TRIALS - TRIALS // 5)
