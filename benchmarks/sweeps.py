@@ -26,13 +26,15 @@ from core.stgcn import STUDENT_CHANNELS
 from core.teachers import TeacherConfig
 from core.training import TrainingConfig
 from hpo.ledger import Event, SweepState, Trial, now, read_events
-from hpo.planning import Places, plan_sweep
+from hpo.places import Places
+from hpo.planning import plan_sweep
 from hpo.recording import Recorder
 from hpo.results import TrialRecord
 from hpo.search_space import built_in_search_space
 from hpo.sweep import SilentObserver, run_sweep
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder, SweepPlan
+from hpo.sweep_plan import SweepPlan
+from hpo.sweep_store import SweepFolder
 
 WORKERS = 2
 NEAR = 1.01

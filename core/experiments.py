@@ -32,7 +32,7 @@ from core.seeding import derived_seed
 from core.shapes import GraphKernel, Rows, WindowValues
 from core.step_replay import CudaGraphs, Recorder
 from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, Features, STGCNConfig
-from core.teachers import Teacher, TeacherConfig, open_teacher, teacher_folder
+from core.teachers import TEACHER_FILE, Teacher, TeacherConfig, open_teacher, teacher_folder
 from core.training import EpochReport, Trainer, TrainingConfig
 
 __all__ = [
@@ -163,7 +163,7 @@ def train_teacher(
     """
     folder = teacher_folder(storage, config.fingerprint_for(data))
     with exclusive_lock(folder / "training.lock"):
-        if (folder / "teacher.safetensors").exists():
+        if (folder / TEACHER_FILE).exists():
             return open_teacher(folder)
         checkpoints = CheckpointFolder(folder / "checkpoints")
         objective = DistillationObjective(make_loss("none", {}), targets=None)
@@ -177,7 +177,7 @@ def train_teacher(
             "metrics": metrics,
             "seconds": trainer.state.seconds,
         }
-        save_model(folder / "teacher.safetensors", model, metadata)
+        save_model(folder / TEACHER_FILE, model, metadata)
         checkpoints.clear()
     return open_teacher(folder)
 

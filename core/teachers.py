@@ -21,6 +21,8 @@ from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, TEACHER_CHANNELS, BlockChannels
 from core.training import TrainingConfig
 
+TEACHER_FILE = "teacher.safetensors"
+"""Of a teacher, in its folder."""
 DEFAULT_TRAINING = TrainingConfig(
     epochs=18,
     learning_rate=2e-3,
@@ -63,7 +65,7 @@ class Teacher:
 
     def load(self, data: PreparedData) -> STGCN:
         """Read the network and put it on the device of ``data``."""
-        model, _ = load_model(self.folder / "teacher.safetensors", data.graph_kernel)
+        model, _ = load_model(self.folder / TEACHER_FILE, data.graph_kernel)
         return model.to(data.readings.device).requires_grad_(False)
 
     @property
@@ -85,7 +87,7 @@ def teacher_folder(storage: Path, teacher_fingerprint: str) -> Path:
 
 def open_teacher(folder: Path) -> Teacher:
     """Read what is known of the teacher in ``folder``."""
-    _, metadata = load_file(folder / "teacher.safetensors")
+    _, metadata = load_file(folder / TEACHER_FILE)
     metadata.pop("config", None)
     try:
         return Teacher(folder, **metadata)
@@ -95,7 +97,7 @@ def open_teacher(folder: Path) -> Teacher:
 
 def find_teachers(storage: Path, data: PreparedData) -> list[Teacher]:
     """Return the teachers trained on exactly this data, the best by validation MAE first."""
-    files = (storage / "teachers").glob("*/teacher.safetensors")
+    files = (storage / "teachers").glob(f"*/{TEACHER_FILE}")
     teachers = [open_teacher(path.parent) for path in files]
     fitting = [one for one in teachers if one.dataset_fingerprint == data.fingerprint]
     return sorted(fitting, key=lambda teacher: teacher.metrics["val_mae"])

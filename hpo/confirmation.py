@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpo.ranking import configurations
 from hpo.results import TrialRecord, read_records
 from hpo.sweep_store import SweepFolder
 
@@ -95,12 +96,3 @@ def confirmed(folder: SweepFolder, ranked: Sequence[TrialRecord], metric: str) -
         if same:
             found.append(Confirmed(trial, same, metric))
     return sorted(found, key=lambda one: (one.failed > 0, one.mean))
-
-
-def configurations(ranked: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return the first trial of every configuration, in the same order."""
-    kept: list[TrialRecord] = []
-    for record in ranked:
-        if record.settings not in [other.settings for other in kept]:
-            kept.append(record)
-    return kept

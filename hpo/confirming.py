@@ -15,14 +15,18 @@ from typing import Literal
 from core.errors import ConfigError, StorageError
 from core.files import writable_folder
 from core.seeding import derived_seed
-from hpo.confirmation import Confirmed, configurations, confirmed
-from hpo.driving import SilentObserver, SweepObserver, drive
+from hpo.confirmation import Confirmed, confirmed
+from hpo.driving import drive
 from hpo.ledger import SweepState, read_ledger
+from hpo.observers import SilentObserver, SweepObserver
+from hpo.places import Places
 from hpo.planned_runs import PlannedRun
-from hpo.planning import Places, open_planned_data
+from hpo.planning import open_planned_data
+from hpo.ranking import configurations, ranked_records
 from hpo.results import TrialRecord, read_records
-from hpo.selection import best, ranked_records
-from hpo.sweep_store import SweepFolder, SweepPlan, find_sweep
+from hpo.selection import best
+from hpo.sweep_plan import SweepPlan
+from hpo.sweep_store import SweepFolder, find_sweep
 
 FEWEST_SEEDS = 2
 """One says nothing about the spread."""

@@ -26,14 +26,16 @@ from core.files import folder_written_aside, writable_folder
 from core.forecasting import evaluate
 from core.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
-from core.teachers import open_teacher, teacher_folder
+from core.teachers import TEACHER_FILE, open_teacher, teacher_folder
 from hpo.confirmation import Confirmed, confirmed
 from hpo.mirrored_sweeps import bring_exports, publish_export
 from hpo.planning import open_planned_data
+from hpo.ranking import ranked_records
 from hpo.results import TrialRecord, read_records
-from hpo.selection import ranked_records, records_of
+from hpo.selection import records_of
 from hpo.sweep_files import bring_student, has_student
-from hpo.sweep_store import SweepFolder, SweepPlan, find_sweep
+from hpo.sweep_plan import SweepPlan
+from hpo.sweep_store import SweepFolder, find_sweep
 
 
 def export_best(
@@ -177,7 +179,7 @@ class _ExportedSweep:
         if self.plan.teacher_fingerprint is None:
             return None
         folder = teacher_folder(self.folder.storage, self.plan.teacher_fingerprint)
-        if not (folder / "teacher.safetensors").is_file():
+        if not (folder / TEACHER_FILE).is_file():
             return None
         return evaluate(open_teacher(folder).load(self.data), self.data, "test")
 

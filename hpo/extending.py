@@ -16,7 +16,8 @@ from hpo.ledger import SweepState
 from hpo.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_files import writable_ledger
-from hpo.sweep_store import SweepFolder, SweepPlan, extended_plan
+from hpo.sweep_plan import SweepPlan, extended_plan
+from hpo.sweep_store import SweepFolder
 
 
 def extend(folder: SweepFolder, trials: int, state: SweepState) -> SweepState:

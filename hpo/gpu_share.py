@@ -19,10 +19,10 @@ from core.errors import ConfigError
 from core.training import EpochReport
 from hpo.ledger import Ledger
 from hpo.parameters import STUDENT_WIDTHS
-from hpo.search_space import SearchSpace
-from hpo.space_fitting import corners
+from hpo.search_space import SearchSpace, corners
 from hpo.sweep_files import bring_for_worker, open_sweep
-from hpo.sweep_store import SweepFolder, SweepPlan
+from hpo.sweep_plan import SweepPlan
+from hpo.sweep_store import SweepFolder
 from hpo.trial_runs import build_targets, open_plan, train_trial
 
 MARGIN = 1.2

@@ -15,6 +15,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from core.teachers import TEACHER_FILE
+from hpo.layout import CONFIRMATION, EXPORTS, LEDGER, LOCK, PLAN, RESULTS, TEACHERS
 from hpo.ledger_segments import bring_ledger
 from hpo.mirror import Mirror
 from hpo.object_store import StoredObject
@@ -22,9 +24,6 @@ from hpo.object_store import StoredObject
 Listed = dict[str, StoredObject]
 IsDriven = Callable[[Path], bool]
 """Whether a process of this machine drives a part: then its files here are the newest there are."""
-PLAN, LOCK, RESULTS, LEDGER = "sweep.json", "driver.lock", "results", "ledger.jsonl"
-CONFIRMATION = "confirmation"
-TEACHER = "teachers/{}/teacher.safetensors"
 LISTINGS = 5
 """Tries to bring what is listed before somebody deletes it, as drivers do with parts of ledgers."""
 
@@ -64,7 +63,7 @@ def bring_plan(mirror: Mirror, sweep: Path) -> None:
 
 def bring_exports(mirror: Mirror, sweep: Path) -> None:
     """Bring the whole exports that were made before, perhaps elsewhere."""
-    listed = mirror.store.list(mirror.key(sweep / "exports"))
+    listed = mirror.store.list(mirror.key(sweep / EXPORTS))
     whole = {key.rpartition("/")[0] for key in listed if key.endswith("/manifest.json")}
     mirror.bring_listed(
         {key: found for key, found in listed.items() if key.rpartition("/")[0] in whole}
@@ -104,7 +103,7 @@ def _bring_plan(mirror: Mirror, sweep: Path, listed: Listed) -> bool:
     if found is None:
         return False
     mirror.bring_listed({key: found})
-    wanted = [TEACHER.format(one) for one in _fingerprints(sweep / PLAN)]
+    wanted = [f"{TEACHERS}/{one}/{TEACHER_FILE}" for one in _fingerprints(sweep / PLAN)]
     mirror.bring(key for key in wanted if not (mirror.folder / key).exists())
     return True
 

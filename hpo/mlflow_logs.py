@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import ConfigError
-from hpo.driving import RelayingObserver, SweepObserver
 from hpo.ledger import SweepState, Trial
+from hpo.observers import RelayingObserver, SweepObserver
 
 if TYPE_CHECKING:
-    from hpo.sweep_store import SweepPlan
+    from hpo.sweep_plan import SweepPlan
 
 STATUSES = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 """How a trial ended -> what MLflow calls it; a tag says it in our words."""

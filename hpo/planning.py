@@ -6,59 +6,25 @@ dataset, batch sizes, teacher. Runs and writes nothing itself.
 
 from __future__ import annotations
 
-import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from core.datasets.loading import load_dataset
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError, StorageError, UnknownNameError, UserError
-from core.experiments import TargetStorage, check_sampling
+from core.experiments import check_sampling
 from core.forecasting import repeat_last
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
-from core.stgcn import PRUNING_BASE_CHANNELS, TEACHER_CHANNELS, STGCNConfig
-from core.teachers import (
-    Teacher,
-    TeacherConfig,
-    find_teacher,
-    open_teacher,
-    teacher_folder,
-)
+from hpo.layout import RESERVED_NAMES
+from hpo.networks import Networks, find_networks, student_sizes
+from hpo.places import Places
 from hpo.schedulers import make_scheduler
 from hpo.search_space import SearchSpace, built_in_search_space
 from hpo.space_fitting import check_objectives, fit_space, largest_costs
-from hpo.stored_teachers import bring_teachers
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import RESERVED_NAMES, SweepFolder, SweepPlan
-from hpo.trial_settings import StudentSizes
-
-PRUNING_BASE = TeacherConfig(channels=PRUNING_BASE_CHANNELS)
-"""The pruning base of Table 1, trained as teachers are."""
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where a sweep reads and writes."""
-
-    data: Path = Path("data")
-    """Folder of datasets."""
-    storage: Path = Path("runs")
-    """Folder of sweeps and teachers; of ``s3://…`` what ``hpo.mirror.open_storage`` returns."""
-    address: str = "local"
-    """Of a Ray cluster; ``local`` starts one on this machine."""
-
-
-def target_storage(config: SweepConfig) -> TargetStorage:
-    """Return where this machine keeps teachers' targets: ``HPO_CACHE``, or beside each teacher.
-
-    Where several machines share their storage over a network, targets belong on a disk of their
-    own: trials read them at every step.
-    """
-    cache = os.environ.get("HPO_CACHE")
-    budget = int(config.targets_gigabytes * 1e9)
-    return TargetStorage(Path(cache) if cache else None, budget)
+from hpo.sweep_plan import SweepPlan
+from hpo.sweep_store import SweepFolder
 
 
 def plan_sweep(
@@ -91,53 +57,8 @@ def plan_sweep(
     _check_batches(space, data)
     check_is_new(SweepFolder(places.storage / config.name))
     networks = find_networks(config, places.storage, data)
-    space = fit_space(space, _sizes(config, data, networks.base))
+    space = fit_space(space, student_sizes(config, data, networks.base))
     return make_plan(config, space, places, data, networks), data
-
-
-@dataclass(frozen=True)
-class Networks:
-    """The trained networks that a sweep relies on; None where not needed, or not trained yet."""
-
-    teacher: Teacher | None
-    base: Teacher | None
-    """What pruning starts from."""
-
-
-def needs_teacher(config: SweepConfig) -> bool:
-    """Whether trials look at a teacher."""
-    return bool(LOSSES[config.loss_name].needs) or config.base_name == "teacher"
-
-
-def find_networks(config: SweepConfig, storage: Path, data: PreparedData) -> Networks:
-    """Return what is trained already of the networks that a sweep needs."""
-    bring_teachers(storage)
-    teacher = base = None
-    if needs_teacher(config):
-        teacher = find_teacher(storage, data, config.teacher)
-    if config.base_name == "teacher":
-        base = teacher
-    elif config.base_name is not None:
-        folder = teacher_folder(storage, PRUNING_BASE.fingerprint_for(data))
-        base = open_teacher(folder) if (folder / "teacher.safetensors").is_file() else None
-    return Networks(teacher, base)
-
-
-def planned_sizes(plan: SweepPlan, storage: Path, data: PreparedData) -> StudentSizes:
-    """Return what tells the sizes of the students of a sweep that has begun."""
-    base = None
-    if plan.base_fingerprint is not None:
-        base = open_teacher(teacher_folder(storage, plan.base_fingerprint))
-    return _sizes(plan.config, data, base)
-
-
-def _sizes(config: SweepConfig, data: PreparedData, base: Teacher | None) -> StudentSizes:
-    if config.base_name is None:
-        return StudentSizes(config, data, base=None)
-    untrained = TEACHER_CHANNELS if config.base_name == "teacher" else PRUNING_BASE_CHANNELS
-    channels = tuple(untrained if base is None else map(tuple, base.settings["channels"]))
-    shape = STGCNConfig(data.card.num_sensors, channels, data.history_steps)
-    return StudentSizes(config, data, shape)
 
 
 def check_is_new(folder: SweepFolder) -> None:
@@ -163,7 +84,7 @@ def make_plan(
     baselines = {"repeat_last": _as_validation(repeat_last(data, "validation"))}
     reference: dict[str, float] = {}
     if len(config.objectives) > 1:
-        largest = largest_costs(space, _sizes(config, data, base))
+        largest = largest_costs(space, student_sizes(config, data, base))
         known = {**baselines["repeat_last"], **largest}
         reference = {name: known[name] for name in config.objectives}
     if teacher is not None:

@@ -12,11 +12,12 @@ from typing import Any
 from core.errors import UserError
 from core.preprocessing.prepare import PreparedData
 from hpo.ledger import Trial, now
+from hpo.networks import planned_sizes
 from hpo.objectives import LATENCY
-from hpo.planning import planned_sizes
 from hpo.results import TrialRecord, write_record
 from hpo.sweep_files import clear_checkpoints, has_student
-from hpo.sweep_store import SweepFolder, SweepPlan
+from hpo.sweep_plan import SweepPlan
+from hpo.sweep_store import SweepFolder
 
 _PACKAGES = ("stgcn-student-search", "torch", "ray", "optuna", "numpy")
 

@@ -133,6 +133,15 @@ class SearchSpace:
         return SearchSpace(self.method, {**self.parameters, **held}, without_repeats(points))
 
 
+def corners(space: SearchSpace) -> list[dict[str, Value]]:
+    """Return the configuration of all smallest values and that of all largest.
+
+    Of names, which have no order, both hold the first.
+    """
+    ends = {name: parameter.ends for name, parameter in space.parameters.items()}
+    return [{name: pair[side] for name, pair in ends.items()} for side in (0, 1)]
+
+
 def method_settings(method: str) -> dict[str, Setting]:
     """Return what a trial of ``method`` understands beside the training settings.
 

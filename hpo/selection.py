@@ -7,7 +7,6 @@ Runs and writes nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from core.errors import ConfigError, UnknownNameError
 from hpo.confirmation import Confirmed, confirmed
 from hpo.objectives import OBJECTIVES, pareto_front
 from hpo.parameters import PRUNE
+from hpo.ranking import ranked_records
 from hpo.results import TrialRecord, read_records
 from hpo.sweep_store import SweepFolder, all_sweeps
 
@@ -79,16 +79,6 @@ def records_of(dataset: str, storage: Path) -> list[TrialRecord]:
         raise UnknownNameError("dataset with finished trials", dataset, known)
     newest = max(named, key=lambda record: record.ended).dataset_fingerprint
     return [record for record in named if record.dataset_fingerprint == newest]
-
-
-def ranked_records(records: Sequence[TrialRecord], metric: str) -> list[TrialRecord]:
-    """Return the finished trials, the lowest ``metric`` first; those without it are left out."""
-    finished = [
-        record
-        for record in records
-        if record.status == "finished" and math.isfinite(record.metrics.get(metric) or math.nan)
-    ]
-    return sorted(finished, key=lambda one: (one.metrics[metric], one.sweep, one.trial))
 
 
 def _check(method: str | None, max_parameters: int | None, top: int, metric: str) -> None:

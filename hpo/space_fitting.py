@@ -17,9 +17,9 @@ from core.training import fewest_steps
 from core.training_config import TrainingConfig
 from hpo.costs import shape_latency
 from hpo.objectives import COSTS, LATENCY
-from hpo.parameters import LOSS_WEIGHT, PRUNE, Range, Value
+from hpo.parameters import LOSS_WEIGHT, PRUNE, Range
 from hpo.samplers import check_sampler
-from hpo.search_space import SearchSpace, method_settings, without_repeats
+from hpo.search_space import SearchSpace, corners, method_settings, without_repeats
 from hpo.sweep_config import SweepConfig
 from hpo.trial_settings import WINDOWS_PER_SEGMENT, StudentSizes, shape_flops
 
@@ -52,15 +52,6 @@ def check_objectives(config: SweepConfig) -> None:
             "use --scheduler none"
         )
     check_sampler(config.sampler, objectives=len(objectives))
-
-
-def corners(space: SearchSpace) -> list[dict[str, Value]]:
-    """Return the configuration of all smallest values and that of all largest.
-
-    Of names, which have no order, both hold the first.
-    """
-    ends = {name: parameter.ends for name, parameter in space.parameters.items()}
-    return [{name: pair[side] for name, pair in ends.items()} for side in (0, 1)]
 
 
 def largest_shape(space: SearchSpace, sizes: StudentSizes) -> STGCNConfig:

@@ -11,11 +11,9 @@ from pathlib import Path
 
 from core.experiments import OnEpoch, OnStep, train_teacher
 from core.preprocessing.prepare import PreparedData
-from core.teachers import Teacher, TeacherConfig, teacher_folder
+from core.teachers import TEACHER_FILE, Teacher, TeacherConfig, teacher_folder
 from core.training import EpochReport
 from hpo.mirror import MirroredStates, mirror_of
-
-FILE = "teacher.safetensors"
 
 
 def bring_teachers(storage: Path) -> None:
@@ -24,13 +22,13 @@ def bring_teachers(storage: Path) -> None:
     if mirror is not None:
         listed = mirror.store.list(mirror.key(teacher_folder(storage, "")))
         mirror.bring_listed(
-            {key: found for key, found in listed.items() if key.endswith(f"/{FILE}")}
+            {key: found for key, found in listed.items() if key.endswith(f"/{TEACHER_FILE}")}
         )
 
 
 def publish_teacher(teacher: Teacher) -> None:
     """Put a trained teacher, if the store lacks it: whoever trained it may have been killed."""
-    mirror, path = mirror_of(teacher.folder.parents[1]), teacher.folder / FILE
+    mirror, path = mirror_of(teacher.folder.parents[1]), teacher.folder / TEACHER_FILE
     if mirror is not None and mirror.store.look(mirror.key(path)) is None:
         mirror.publish(path)
 
@@ -48,9 +46,9 @@ def train_stored_teacher(
         return train_teacher(data, config, storage, on_epoch, on_step)
     folder = teacher_folder(storage, config.fingerprint_for(data))
     states = MirroredStates(mirror, folder / "checkpoints")
-    if not (folder / FILE).exists():
-        mirror.bring([mirror.key(folder / FILE)])
-    if not (folder / FILE).exists():
+    if not (folder / TEACHER_FILE).exists():
+        mirror.bring([mirror.key(folder / TEACHER_FILE)])
+    if not (folder / TEACHER_FILE).exists():
         states.bring()
 
     def publish_epoch(report: EpochReport) -> None:

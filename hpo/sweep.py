@@ -15,27 +15,21 @@ from core.devices import choose_device
 from core.files import writable_folder
 from core.preprocessing.prepare import PreparedData
 from core.teachers import Teacher, TeacherConfig
-from hpo.driving import SilentObserver, SweepInterruptedError, SweepObserver, drive
+from hpo.driving import drive
 from hpo.extending import extend
 from hpo.ledger import read_ledger
-from hpo.planning import (
-    PRUNING_BASE,
-    Networks,
-    Places,
-    check_is_new,
-    find_networks,
-    make_plan,
-    needs_teacher,
-    open_planned_data,
-    plan_sweep,
-)
+from hpo.networks import PRUNING_BASE, Networks, find_networks, needs_teacher
+from hpo.observers import SilentObserver, SweepInterruptedError, SweepObserver
+from hpo.places import Places
+from hpo.planning import check_is_new, make_plan, open_planned_data, plan_sweep
+from hpo.ray_cluster import cluster, termination_as_interrupt, trial_resources
 from hpo.results import TrialRecord
 from hpo.search_space import SearchSpace
 from hpo.storage_faults import storage_faults_told
 from hpo.stored_teachers import publish_teacher, train_stored_teacher
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder, SweepPlan, extended_plan, find_sweep
-from hpo.tuning import cluster, termination_as_interrupt, trial_resources
+from hpo.sweep_plan import SweepPlan, extended_plan
+from hpo.sweep_store import SweepFolder, find_sweep
 
 __all__ = [
     "SilentObserver",

@@ -1,16 +1,8 @@
-"""Where a sweep lies on the disk, and what it fixed when it began.
-
-    STORAGE/NAME/sweep.json            settings, search space, fingerprints, baselines
-    STORAGE/NAME/ledger.jsonl          ``hpo.ledger``
-    STORAGE/NAME/results/0007.parquet  ``hpo.results``
-    STORAGE/NAME/trials/0007/          student.safetensors, if kept (``hpo.kept_students``);
-                                       checkpoints/ while it runs; trajectory.json, if pruned
-    STORAGE/NAME/confirmation/         ledger.jsonl, results/ and trials/ of the best
-                                       configurations, trained again (``hpo.confirming``)
+"""Open the folder of one sweep: its files (``hpo.layout``), its plan, the right to drive it.
 
 Runs nothing. Only the process that holds the driver's lock may write the ledger and the records.
-Where the storage is a mirror (``hpo.mirror``), what is written here is put into its store as well,
-and ``find_sweep`` and ``all_sweeps`` bring what others have put there first.
+Where the storage is a mirror (``hpo.mirror``), what is written here is uploaded to its store, and
+``find_sweep`` and ``all_sweeps`` download what others have uploaded first.
 """
 
 from __future__ import annotations
@@ -19,52 +11,17 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.errors import StorageError, UnknownNameError
 from core.files import check_name, write_json
-from hpo import driver_lease, mirrored_sweeps
-from hpo.ledger import SweepState
+from hpo import driver_lease, layout, mirrored_sweeps
 from hpo.mirror import Mirror, mirror_of
 from hpo.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
-
-PLAN_VERSION = 1
-TEACHERS = "teachers"
-"""The one folder of a storage that is no sweep."""
-CONFIRMATION = mirrored_sweeps.CONFIRMATION
-RESERVED_NAMES = (TEACHERS, CONFIRMATION)
-"""What no sweep may be called."""
-
-
-@dataclass(frozen=True)
-class SweepPlan:
-    """What every trial of a sweep relies on; written once, never changed."""
-
-    config: SweepConfig
-    space: SearchSpace
-    data_folder: str
-    """Absolute path of the datasets."""
-    dataset_fingerprint: str
-    teacher_fingerprint: str | None
-    """None where the method needs no teacher."""
-    baselines: dict[str, dict[str, float]]
-    """``repeat_last`` and ``teacher``: their validation errors."""
-    command: str
-    """What the user typed."""
-    base_fingerprint: str | None = None
-    """Of the trained network that pruning starts from; None where nothing is pruned."""
-    reference: dict[str, float] = field(default_factory=dict)
-    """With several objectives: what their hypervolume is measured against, the error of repeating
-    the last observation and the largest student."""
-
-
-def extended_plan(plan: SweepPlan, state: SweepState) -> SweepPlan:
-    """Return a plan with as many trials as were asked for since the sweep began."""
-    trials = state.extended_to or plan.config.trials
-    return replace(plan, config=replace(plan.config, trials=trials))
+from hpo.sweep_plan import PLAN_VERSION, SweepPlan
 
 
 @dataclass(frozen=True)
@@ -76,7 +33,7 @@ class SweepFolder:
     @property
     def confirmation(self) -> SweepFolder:
         """Where the sweep's best configurations are trained again."""
-        return SweepFolder(self._sweep / CONFIRMATION)
+        return SweepFolder(self._sweep / layout.CONFIRMATION)
 
     @property
     def name(self) -> str:
@@ -108,7 +65,7 @@ class SweepFolder:
     @property
     def plan_file(self) -> Path:
         """The sweep's plan; there is a sweep where this is."""
-        return self._sweep / "sweep.json"
+        return self._sweep / layout.PLAN
 
     @property
     def key(self) -> str:
@@ -117,34 +74,34 @@ class SweepFolder:
 
     @property
     def _sweep(self) -> Path:
-        return self.path.parent if self.path.name == CONFIRMATION else self.path
+        return self.path.parent if self.path.name == layout.CONFIRMATION else self.path
 
     @property
     def ledger_file(self) -> Path:
         """Its ledger."""
-        return self.path / "ledger.jsonl"
+        return self.path / layout.LEDGER
 
     @property
     def results(self) -> Path:
         """Folder of its records."""
-        return self.path / "results"
+        return self.path / layout.RESULTS
 
     @property
     def exports(self) -> Path:
         """Folder of its exports (``hpo.export_best``)."""
-        return self.path / "exports"
+        return self.path / layout.EXPORTS
 
     def checkpoints(self, trial: int) -> Path:
         """Return the folder of a running trial's states."""
-        return self.path / "trials" / f"{trial:04d}" / "checkpoints"
+        return self.path / layout.TRIALS / f"{trial:04d}" / layout.CHECKPOINTS
 
     def student(self, trial: int) -> Path:
         """Return the file of a trial's student."""
-        return self.path / "trials" / f"{trial:04d}" / "student.safetensors"
+        return self.path / layout.TRIALS / f"{trial:04d}" / layout.STUDENT
 
     def trajectory(self, trial: int) -> Path:
         """Return the file of how a trial's student was pruned, removal by removal."""
-        return self.path / "trials" / f"{trial:04d}" / "trajectory.json"
+        return self.path / layout.TRIALS / f"{trial:04d}" / layout.TRAJECTORY
 
     def write_plan(self, plan: SweepPlan) -> None:
         """Write the plan; from here on the sweep exists."""
@@ -212,7 +169,7 @@ class SweepFolder:
     @contextmanager
     def _file_lock(self) -> Iterator[None]:
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "driver.lock").open("a") as stream:
+        with (self.path / layout.LOCK).open("a") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -232,7 +189,7 @@ class SweepFolder:
     def is_driven_here(self) -> bool:
         """Whether a process that shares this folder drives."""
         try:
-            with (self.path / "driver.lock").open() as stream:
+            with (self.path / layout.LOCK).open() as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -259,4 +216,4 @@ def all_sweeps(storage: Path) -> list[SweepFolder]:
     mirror = mirror_of(storage)
     if mirror is not None:
         mirrored_sweeps.bring_all_sweeps(mirror, _is_driven_here)
-    return [SweepFolder(path.parent) for path in sorted(storage.glob("[!.]*/sweep.json"))]
+    return [SweepFolder(path.parent) for path in sorted(storage.glob(f"[!.]*/{layout.PLAN}"))]

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError
-from hpo.driving import RelayingObserver, SweepObserver
 from hpo.ledger import SweepState, Trial
+from hpo.observers import RelayingObserver, SweepObserver
 
 if TYPE_CHECKING:
-    from hpo.sweep_store import SweepPlan
+    from hpo.sweep_plan import SweepPlan
 
 
 class TensorBoardLogs(RelayingObserver):

@@ -22,6 +22,7 @@ from core.distillation.losses import LOSSES
 from core.distillation.target_building import OnProgress
 from core.experiments import (
     OnEpoch,
+    TargetStorage,
     TrainedStudent,
     distill_student,
     open_targets,
@@ -30,9 +31,21 @@ from core.experiments import (
 from core.files import write_json
 from core.preprocessing.prepare import PreparedData, prepare
 from core.teachers import find_teacher, open_teacher, teacher_folder
-from hpo.planning import target_storage
-from hpo.sweep_store import SweepFolder, SweepPlan
+from hpo.sweep_config import SweepConfig
+from hpo.sweep_plan import SweepPlan
+from hpo.sweep_store import SweepFolder
 from hpo.trial_settings import pruning_config, student_config
+
+
+def target_storage(config: SweepConfig) -> TargetStorage:
+    """Return where this machine keeps teachers' targets: ``HPO_CACHE``, or beside each teacher.
+
+    Where several machines share their storage over a network, targets belong on a disk of their
+    own: trials read them at every step.
+    """
+    cache = os.environ.get("HPO_CACHE")
+    budget = int(config.targets_gigabytes * 1e9)
+    return TargetStorage(Path(cache) if cache else None, budget)
 
 
 @lru_cache(maxsize=1)

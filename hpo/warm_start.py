@@ -11,10 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from core.errors import ConfigError
-from hpo.confirmation import configurations
+from hpo.ranking import configurations, ranked_records
 from hpo.results import TrialRecord, read_records
 from hpo.search_space import FirstPoint, SearchSpace, without_repeats
-from hpo.selection import ranked_records
 from hpo.sweep_store import SweepFolder
 
 WARM_POINTS = 5

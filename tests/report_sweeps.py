@@ -15,7 +15,8 @@ from hpo.ledger import Ledger
 from hpo.results import TrialRecord, read_records, write_record
 from hpo.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder, SweepPlan
+from hpo.sweep_plan import SweepPlan
+from hpo.sweep_store import SweepFolder
 from tests.small_students import make_dataset, make_student
 from tests.small_sweeps import make_students, record
 

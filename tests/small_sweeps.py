@@ -11,7 +11,8 @@ from hpo.ledger import Ledger
 from hpo.results import TrialRecord, write_record
 from hpo.search_space import built_in_search_space
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder, SweepPlan
+from hpo.sweep_plan import SweepPlan
+from hpo.sweep_store import SweepFolder
 from tests.small_students import make_student
 
 SETTINGS = {

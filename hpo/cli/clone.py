@@ -49,8 +49,9 @@ def clone(
     """
     from hpo.extending import clone_of
     from hpo.ledger import read_ledger
-    from hpo.planning import Places
-    from hpo.sweep_store import extended_plan, find_sweep
+    from hpo.places import Places
+    from hpo.sweep_plan import extended_plan
+    from hpo.sweep_store import find_sweep
 
     folder = find_sweep(storage, like)
     plan = extended_plan(folder.read_plan(), read_ledger(folder.ledger_file))

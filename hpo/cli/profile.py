@@ -76,11 +76,11 @@ def _check(threads: int) -> None:
 
 
 def _find_teacher(storage: Path, manifest: Manifest) -> Teacher | None:
-    from core.teachers import open_teacher
+    from core.teachers import TEACHER_FILE, open_teacher
     from hpo.stored_teachers import bring_teachers
 
     bring_teachers(storage)
-    files = sorted((storage / "teachers").glob("*/teacher.safetensors"))
+    files = sorted((storage / "teachers").glob(f"*/{TEACHER_FILE}"))
     teachers = [open_teacher(path.parent) for path in files]
     wanted = manifest["lineage"].get("teacher_fingerprint")
     fitting = [
@@ -94,8 +94,9 @@ def _find_teacher(storage: Path, manifest: Manifest) -> Teacher | None:
 
 def _network(teacher: Teacher, export: Export) -> STGCN:
     from core.checkpoint import load_model
+    from core.teachers import TEACHER_FILE
 
-    return load_model(teacher.folder / "teacher.safetensors", export.model.graph_kernel.cpu())[0]
+    return load_model(teacher.folder / TEACHER_FILE, export.model.graph_kernel.cpu())[0]
 
 
 def _answer(

@@ -36,7 +36,7 @@ def resume(
     from hpo.cli.sweep import find_space
     from hpo.cli.sweep_display import SweepDisplay, answer, observer_of
     from hpo.extending import check_comparable
-    from hpo.planning import Places
+    from hpo.places import Places
     from hpo.sweep import resume_sweep
     from hpo.sweep_store import find_sweep
 

@@ -11,7 +11,8 @@ from hpo.cli.output import Format
 
 if TYPE_CHECKING:
     from hpo.ledger import Status, SweepState
-    from hpo.sweep_store import SweepFolder, SweepPlan
+    from hpo.sweep_plan import SweepPlan
+    from hpo.sweep_store import SweepFolder
 
 _COUNTED: tuple[Status, ...] = ("finished", "pruned", "failed", "infeasible", "running")
 
@@ -41,7 +42,7 @@ def status(
 
 def _summary(folder: SweepFolder) -> dict[str, Any]:
     from hpo.ledger import read_ledger
-    from hpo.sweep_store import extended_plan
+    from hpo.sweep_plan import extended_plan
 
     state = read_ledger(folder.ledger_file)
     plan = extended_plan(folder.read_plan(), state)

@@ -25,7 +25,7 @@ from hpo.cli.options import (
 from hpo.cli.output import Format
 
 if TYPE_CHECKING:
-    from hpo.planning import Places
+    from hpo.places import Places
     from hpo.search_space import SearchSpace
     from hpo.sweep_config import SweepConfig
 
@@ -129,7 +129,7 @@ def sweep(
     Trains a teacher first if the method needs one and there is none. Stop it at any time;
     `hpo resume NAME` goes on.
     """
-    from hpo.planning import Places
+    from hpo.places import Places
     from hpo.sweep_config import SweepConfig
     from hpo.sweep_store import find_sweep
     from hpo.warm_start import with_best_of

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.training import EpochReport
-    from hpo.driving import SweepObserver
     from hpo.ledger import SweepState
+    from hpo.observers import SweepObserver
     from hpo.results import TrialRecord
     from hpo.sweep_config import SweepConfig
-    from hpo.sweep_store import SweepPlan
+    from hpo.sweep_plan import SweepPlan
 
 MOST_ROWS = 12
 """Of a live table; trials that ended long ago scroll away."""
@@ -169,7 +169,7 @@ class SweepDisplay:
 
 def _stopped_sweep(error: BaseException | None) -> str | None:
     """Return the sweep that a user stopped, also before anything was shown of it."""
-    from hpo.driving import SweepInterruptedError
+    from hpo.observers import SweepInterruptedError
 
     return str(error.args[0]) if isinstance(error, SweepInterruptedError) else None
 

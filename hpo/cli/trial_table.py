@@ -14,7 +14,7 @@ from hpo.objectives import LATENCY
 if TYPE_CHECKING:
     from hpo.ledger import SweepState, Trial
     from hpo.sweep_config import SweepConfig
-    from hpo.sweep_store import SweepPlan
+    from hpo.sweep_plan import SweepPlan
 
 
 def describe(trial: Trial, objective: str) -> str:

@@ -20,7 +20,7 @@ def watch(folder: SweepFolder) -> None:
     """
     from hpo.cli.sweep_display import SweepDisplay
     from hpo.ledger import read_ledger
-    from hpo.sweep_store import extended_plan
+    from hpo.sweep_plan import extended_plan
 
     began, seen = folder.read_plan(), -1
     with SweepDisplay() as display:

@@ -22,7 +22,8 @@ from hpo.confirmation import Confirmed
 from hpo.ledger import SweepState, Trial
 from hpo.report.paper import PaperResult
 from hpo.results import TrialRecord
-from hpo.sweep_store import SweepFolder, SweepPlan
+from hpo.sweep_plan import SweepPlan
+from hpo.sweep_store import SweepFolder
 
 Role = Literal["student", "teacher", "repeat_last"]
 ROLE_NAMES = {"repeat_last": "repeating the last reading", "teacher": "teacher"}

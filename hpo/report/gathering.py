@@ -16,18 +16,20 @@ from core.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
 from core.profiling import count_flops, count_parameters, forecast_latency
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
-from core.teachers import Teacher, find_teacher, open_teacher, teacher_folder
+from core.teachers import TEACHER_FILE, Teacher, find_teacher, open_teacher, teacher_folder
 from hpo.confirmation import Confirmed, confirmed
 from hpo.ledger import read_ledger
 from hpo.mirrored_sweeps import bring_exports
 from hpo.objectives import LATENCY
 from hpo.parameters import PRUNE
 from hpo.planning import open_planned_data
+from hpo.ranking import ranked_records
 from hpo.report.facts import ReportedSweep, ReportFacts, ShownStudent
 from hpo.report.paper import paper_results
 from hpo.results import TrialRecord, read_records
-from hpo.selection import ranked_records, records_of
-from hpo.sweep_store import SweepFolder, SweepPlan, extended_plan, find_sweep
+from hpo.selection import records_of
+from hpo.sweep_plan import SweepPlan, extended_plan
+from hpo.sweep_store import SweepFolder, find_sweep
 
 
 def gather(names: Sequence[str], storage: Path) -> ReportFacts:
@@ -146,7 +148,7 @@ def _teacher(
     """Return the first sweep's teacher that is still there, or the best of the same data."""
     wanted = [plan.teacher_fingerprint for plan in plans if plan.teacher_fingerprint is not None]
     folders = [teacher_folder(storage, one) for one in wanted]
-    there = [folder for folder in folders if (folder / "teacher.safetensors").is_file()]
+    there = [folder for folder in folders if (folder / TEACHER_FILE).is_file()]
     if there:
         return open_teacher(there[0])
     return None if data is None else find_teacher(storage, data, None)

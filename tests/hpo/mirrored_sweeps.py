@@ -19,7 +19,8 @@ from hpo.searcher import LedgerSearcher
 from hpo.storage_faults import storage_faults_told
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_files import clear_checkpoints, writable_ledger
-from hpo.sweep_store import SweepFolder, SweepPlan
+from hpo.sweep_plan import SweepPlan
+from hpo.sweep_store import SweepFolder
 from tests.small_sweeps import record
 
 TRIALS, EPOCHS = 6, 2

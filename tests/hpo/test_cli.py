@@ -15,7 +15,8 @@ from core.errors import ConfigError
 from hpo.cli import main as command_line
 from hpo.cli.main import run
 from hpo.ledger import Ledger
-from hpo.planning import Places, plan_sweep
+from hpo.places import Places
+from hpo.planning import plan_sweep
 from hpo.search_space import built_in_search_space
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder

@@ -13,11 +13,13 @@ from core.errors import ConfigError
 from hpo.cli.sweep_display import share_in_words
 from hpo.gpu_share import find_share, largest_settings, share_of
 from hpo.ledger import Ledger, read_ledger
-from hpo.planning import Places, plan_sweep
+from hpo.places import Places
+from hpo.planning import plan_sweep
+from hpo.ray_cluster import trial_resources
 from hpo.search_space import built_in_search_space
 from hpo.sweep_config import AUTO, SweepConfig
-from hpo.sweep_store import SweepFolder, SweepPlan
-from hpo.tuning import trial_resources
+from hpo.sweep_plan import SweepPlan
+from hpo.sweep_store import SweepFolder
 from tests.memory_probes import MEMORY, fail, measure_resident
 
 GIGABYTE = 10**9

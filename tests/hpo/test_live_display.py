@@ -12,7 +12,7 @@ from rich.console import Console
 import hpo.cli.sweep_display
 from hpo.cli.sweep_display import MOST_ROWS, SweepDisplay
 from hpo.ledger import Ledger
-from hpo.sweep_store import SweepPlan
+from hpo.sweep_plan import SweepPlan
 from tests.small_sweeps import make_sweep, record
 
 STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

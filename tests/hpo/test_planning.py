@@ -17,7 +17,8 @@ from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS
 from core.teachers import TeacherConfig
 from core.training import TrainingConfig
-from hpo.planning import Places, open_planned_data, plan_sweep
+from hpo.places import Places
+from hpo.planning import open_planned_data, plan_sweep
 from hpo.search_space import SearchSpace, built_in_search_space
 from hpo.sweep import run_sweep
 from hpo.sweep_config import SweepConfig

@@ -17,7 +17,8 @@ from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
 from hpo.ledger import Ledger, Trial, read_ledger
-from hpo.planning import Places, plan_sweep
+from hpo.places import Places
+from hpo.planning import plan_sweep
 from hpo.recording import Recorder
 from hpo.results import TrialRecord, read_records
 from hpo.sweep import resume_sweep

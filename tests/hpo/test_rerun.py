@@ -15,7 +15,8 @@ from core.errors import ConfigError, UnknownNameError
 from hpo import trainables
 from hpo.cli.main import run
 from hpo.ledger import Ledger
-from hpo.planning import Places, plan_sweep
+from hpo.places import Places
+from hpo.planning import plan_sweep
 from hpo.rerun import Difference, rerun_trial
 from hpo.results import read_records, write_record
 from hpo.sweep_config import SweepConfig

@@ -14,11 +14,11 @@ from ray.tune.search import Searcher
 from core.errors import ConfigError, StorageError
 from hpo import ledger as ledger_module
 from hpo.ledger import Ledger, read_ledger
+from hpo.ray_cluster import trial_resources
 from hpo.stopping_searcher import StoppingSearcher
 from hpo.storage_faults import STOPPED, storage_fault, storage_faults_told
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
-from hpo.tuning import trial_resources
 
 
 class Failing(Searcher):  # type: ignore[misc]

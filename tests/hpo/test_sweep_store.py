@@ -16,7 +16,8 @@ from core.errors import ConfigError, StorageError, UnknownNameError
 from core.files import write_json
 from hpo.search_space import built_in_search_space
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder, SweepPlan, all_sweeps, find_sweep
+from hpo.sweep_plan import SweepPlan
+from hpo.sweep_store import SweepFolder, all_sweeps, find_sweep
 
 ROOT = Path(__file__).parents[2]
 PLAN = SweepPlan(

@@ -18,7 +18,8 @@ from core.stgcn import PRUNING_BASE_CHANNELS, STUDENT_CHANNELS, STGCNConfig
 from core.teachers import Teacher, TeacherConfig
 from core.training import TrainingConfig
 from hpo import trainables, trial_runs
-from hpo.planning import Places, plan_sweep
+from hpo.places import Places
+from hpo.planning import plan_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
 from hpo.trainables import run_trial

@@ -16,8 +16,8 @@ import pytest
 from core.errors import ConfigError
 from hpo.cli import watching
 from hpo.cli.main import run
-from hpo.driving import SilentObserver
 from hpo.ledger import Ledger, SweepState, read_ledger
+from hpo.observers import SilentObserver
 from hpo.study_export import export_study
 from hpo.sweep_store import SweepFolder
 from hpo.tensorboard_logs import TensorBoardLogs

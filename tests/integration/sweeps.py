@@ -19,7 +19,7 @@ from typing import Any
 
 from hpo.ledger import SweepState
 from hpo.results import read_records
-from hpo.sweep_store import SweepPlan
+from hpo.sweep_plan import SweepPlan
 
 ROOT = Path(__file__).parents[2]
 SPACE = """

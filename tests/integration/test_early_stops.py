@@ -14,7 +14,8 @@ import pytest
 import hpo.driving
 import hpo.sweep
 from hpo.cli.main import run
-from hpo.planning import Places, plan_sweep
+from hpo.places import Places
+from hpo.planning import plan_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
 

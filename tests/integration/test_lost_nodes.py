@@ -14,7 +14,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from hpo.ledger import SweepState, read_ledger
-from hpo.planning import Places
+from hpo.places import Places
 from hpo.results import TrialRecord, read_records
 from hpo.search_space import load_search_space
 from hpo.searcher import LedgerSearcher

@@ -15,7 +15,8 @@ import pytest
 
 from hpo import tuning
 from hpo.ledger import Ledger, SweepState, read_ledger
-from hpo.planning import Places, plan_sweep
+from hpo.places import Places
+from hpo.planning import plan_sweep
 from hpo.recording import Recorder
 from hpo.results import read_records
 from hpo.search_space import SearchSpace, built_in_search_space

@@ -22,7 +22,7 @@ from core.training import TrainingConfig
 from hpo import tuning
 from hpo.export_best import export_best
 from hpo.ledger import SweepState, read_ledger
-from hpo.planning import Places
+from hpo.places import Places
 from hpo.results import TrialRecord, read_records
 from hpo.search_space import built_in_search_space, load_search_space
 from hpo.searcher import LOST_WORKER, LedgerSearcher

@@ -15,7 +15,7 @@ from core.manifest import read_manifest
 from hpo.cli.main import run
 from hpo.confirming import confirm_sweep, ranked_confirmations
 from hpo.ledger import SweepState, read_ledger
-from hpo.planning import Places
+from hpo.places import Places
 from hpo.results import read_records
 from hpo.search_space import load_search_space
 from hpo.sweep import SweepInterruptedError, resume_sweep, run_sweep

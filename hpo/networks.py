@@ -1,0 +1,71 @@
+"""Find the trained networks that a sweep relies on, and the sizes of its students. Trains none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.distillation.losses import LOSSES
+from core.preprocessing.prepare import PreparedData
+from core.stgcn import PRUNING_BASE_CHANNELS, TEACHER_CHANNELS, STGCNConfig
+from core.teachers import (
+    TEACHER_FILE,
+    Teacher,
+    TeacherConfig,
+    find_teacher,
+    open_teacher,
+    teacher_folder,
+)
+from hpo.stored_teachers import bring_teachers
+from hpo.sweep_config import SweepConfig
+from hpo.sweep_plan import SweepPlan
+from hpo.trial_settings import StudentSizes
+
+PRUNING_BASE = TeacherConfig(channels=PRUNING_BASE_CHANNELS)
+"""The pruning base of Table 1, trained as teachers are."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The trained networks that a sweep relies on; None where not needed, or not trained yet."""
+
+    teacher: Teacher | None
+    base: Teacher | None
+    """What pruning starts from."""
+
+
+def needs_teacher(config: SweepConfig) -> bool:
+    """Whether trials look at a teacher."""
+    return bool(LOSSES[config.loss_name].needs) or config.base_name == "teacher"
+
+
+def find_networks(config: SweepConfig, storage: Path, data: PreparedData) -> Networks:
+    """Return what is trained already of the networks that a sweep needs."""
+    bring_teachers(storage)
+    teacher = base = None
+    if needs_teacher(config):
+        teacher = find_teacher(storage, data, config.teacher)
+    if config.base_name == "teacher":
+        base = teacher
+    elif config.base_name is not None:
+        folder = teacher_folder(storage, PRUNING_BASE.fingerprint_for(data))
+        base = open_teacher(folder) if (folder / TEACHER_FILE).is_file() else None
+    return Networks(teacher, base)
+
+
+def planned_sizes(plan: SweepPlan, storage: Path, data: PreparedData) -> StudentSizes:
+    """Return what tells the sizes of the students of a sweep that has begun."""
+    base = None
+    if plan.base_fingerprint is not None:
+        base = open_teacher(teacher_folder(storage, plan.base_fingerprint))
+    return student_sizes(plan.config, data, base)
+
+
+def student_sizes(config: SweepConfig, data: PreparedData, base: Teacher | None) -> StudentSizes:
+    """Return what tells the sizes of the students of a new sweep; ``base`` may be untrained."""
+    if config.base_name is None:
+        return StudentSizes(config, data, base=None)
+    untrained = TEACHER_CHANNELS if config.base_name == "teacher" else PRUNING_BASE_CHANNELS
+    channels = tuple(untrained if base is None else map(tuple, base.settings["channels"]))
+    shape = STGCNConfig(data.card.num_sensors, channels, data.history_steps)
+    return StudentSizes(config, data, shape)

@@ -1,0 +1,124 @@
+"""Start Ray on this machine or connect to a cluster, and share its resources among trials."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# For Ray, before it is imported: no output of its own, no log files per trial, no telemetry; a
+# trial that fails reports why instead of the objective, which must not end the whole sweep; and
+# all workers are started at once, where by default the next waits until the last is there.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "10000")  # searchers know how many may run
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+
+from core.errors import ConfigError
+from hpo.sweep_config import AUTO, SweepConfig
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[dict[str, float]]:
+    """Connect to Ray, or start it on this machine, and yield what it has; end what was started."""
+    ours = not ray.is_initialized()
+    if ours:
+        try:
+            _check_reachable(address)
+            ray.init(
+                address=address, log_to_driver=False, include_dashboard=False, **_quiet(address)
+            )
+        # ValueError: what Ray cannot read as an address.
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"--address must be that of a running Ray cluster, got {address!r}: {reason}; "
+                "`local` starts one on this machine"
+            ) from error
+    try:
+        with termination_as_interrupt():
+            yield ray.cluster_resources()
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+@contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, as a spot notice or a stopped job sends it, end a sweep as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what a signal does
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    # What a shell starts in the background ignores Ctrl-C, except while Ray Tune listens to it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
+
+
+def _check_reachable(address: str) -> None:
+    """Raise ``OSError`` where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, min(int(port), 65535)), timeout=10).close()
+
+
+def _quiet(address: str) -> dict[str, Any]:
+    return {"logging_level": "ERROR"} if address == "local" else {"logging_level": "WARNING"}
+
+
+def trial_resources(
+    config: SweepConfig, available: dict[str, float], address: str = "local"
+) -> tuple[dict[str, float], int]:
+    """Return what each trial takes and how many run at once.
+
+    A cluster may grow for trials that wait for room, so there as many as the user wants.
+
+    Args:
+        config: the sweep's settings.
+        available: what there is now, by Ray's names of resources.
+        address: of the cluster.
+
+    Raises:
+        ConfigError: the cluster has no room for a single trial.
+    """
+    gpus_there = available.get("GPU", 0.0)
+    gpus = config.gpus_per_trial
+    if gpus is None or gpus == AUTO:  # what is measured later is at most one
+        gpus = 1.0 if gpus_there else 0.0
+    per_trial = {"cpu": float(config.cpus_per_trial), "gpu": gpus}
+    if per_trial["cpu"] > available.get("CPU", 0.0) or gpus > gpus_there:
+        raise ConfigError(
+            f"a trial needs {config.cpus_per_trial} CPUs and {gpus:g} GPUs, but the cluster has "
+            f"{available.get('CPU', 0.0):g} and {gpus_there:g}; lower --cpus-per-trial or "
+            "--gpus-per-trial"
+        )
+    if config.cuda_graphs and not gpus:
+        raise ConfigError(
+            "--cuda-graphs needs trials that have a GPU, but these have none; leave it out, or "
+            "give them one with --gpus-per-trial"
+        )
+    room = int(available["CPU"] // per_trial["cpu"])
+    if gpus:
+        # Shares of one GPU; the small addend keeps 1 / 0.1 from being nine.
+        on_one = int(1.0 / gpus + 1e-9)
+        room = min(room, int(gpus_there) * on_one if on_one else int(gpus_there // gpus))
+    if config.max_concurrent is None:
+        return per_trial, room
+    growing = address != "local"
+    return per_trial, config.max_concurrent if growing else min(room, config.max_concurrent)
