@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.batching import cut_batch
 from core.checkpoint import CheckpointFolder
 from core.errors import ConfigError, TrainingDivergedError
 from core.forecasting import evaluate
+from core.preprocessing.batching import cut_batch
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import segment_rows
 from core.seeding import derived_seed, generator

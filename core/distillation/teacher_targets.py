@@ -24,7 +24,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from core.batching import cut_batch
 from core.distillation.interface import TeacherOutput
 from core.distillation.step_tables import StepTable, StoredDistances, StoredFeatures
 from core.distillation.table_files import map_tables
@@ -40,6 +39,7 @@ from core.distillation.target_building import (
 )
 from core.errors import CheckpointError
 from core.files import exclusive_lock, fingerprint
+from core.preprocessing.batching import cut_batch
 from core.preprocessing.prepare import PreparedData
 from core.shapes import Rows
 from core.stgcn import STGCN

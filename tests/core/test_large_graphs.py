@@ -16,7 +16,7 @@ from pathlib import Path
 from core.distillation.losses import LOSSES, make_loss
 from core.distillation.teacher_targets import load_teacher_targets
 from core.experiments import new_network
-from core.batching import cut_batch
+from core.preprocessing.batching import cut_batch
 from core.preprocessing.prepare import prepare
 from core.datasets.dataset import open_dataset
 from core.stgcn import STGCNConfig, STUDENT_CHANNELS, TEACHER_CHANNELS

@@ -8,11 +8,11 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from core.batching import cut_batch
 from core.distillation import teacher_targets
 from core.distillation.losses import LOSSES, Loss, TeacherOutput, make_loss
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.experiments import new_network
+from core.preprocessing.batching import cut_batch
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import segment_rows, window_rows
 from core.stgcn import STGCN, STGCNConfig

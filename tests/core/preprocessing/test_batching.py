@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.batching import cut_batch
 from core.distillation.losses import TeacherOutput, make_loss
+from core.preprocessing.batching import cut_batch
 from core.stgcn import STGCN, Features, STGCNConfig
 from tests.core.window_features import windows_of
 
