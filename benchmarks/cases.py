@@ -31,8 +31,8 @@ from benchmarks.trial_memory import measure_trials
 from core.distillation.correlation import node_distances, scd_loss
 from core.distillation.losses import make_loss
 from core.distillation.step_tables import StoredDistances, to_fixed_point
+from core.evaluation.forecasting import evaluate
 from core.experiments import DistillationObjective
-from core.forecasting import evaluate
 from core.stgcn import TEACHER_CHANNELS
 
 

@@ -18,10 +18,10 @@ import torch
 from benchmarks.seed_runs import Run, run_seeds
 from core.datasets.loading import load_dataset
 from core.errors import ConfigError
+from core.evaluation.forecasting import evaluate
+from core.evaluation.profiling import count_flops, count_parameters
 from core.experiments import prune_student, train_teacher
-from core.forecasting import evaluate
 from core.preprocessing.prepare import PreparedData, prepare
-from core.profiling import count_flops, count_parameters
 from core.pruning import PruningConfig
 from core.stgcn import PRUNING_BASE_CHANNELS
 from core.teachers import Teacher, TeacherConfig, find_teacher

@@ -29,10 +29,11 @@ from numpy.typing import NDArray
 from core.checkpoint import load_file, load_model, save_file, save_model
 from core.datasets.dataset import DatasetCard
 from core.errors import ExportError, UserError
+from core.evaluation.forecasting import evaluate, repeat_last
+from core.evaluation.profiling import count_flops, count_parameters
 from core.export_readings import MAX_GAP_MINUTES
 from core.files import folder_written_aside, sha256_of_file, write_bytes, write_json
 from core.forecaster import new_state, state_rows
-from core.forecasting import evaluate, repeat_last
 from core.graph import chebyshev_stack
 from core.manifest import (
     AGAIN,
@@ -49,7 +50,6 @@ from core.onnx_running import measure_speed
 from core.parity import Parity, measure_parity, validation_stretches
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData
 from core.preprocessing.scaling import Scaler
-from core.profiling import count_flops, count_parameters
 from core.program_file import to_program
 from core.stgcn import STGCN
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.forecasting import roll_out
+from core.evaluation.forecasting import roll_out
 from core.onnx_running import forecast_live, forecast_windows
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.scaling import Scaler

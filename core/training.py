@@ -18,7 +18,7 @@ from torch import Tensor
 
 from core.checkpoint import CheckpointFolder
 from core.errors import ConfigError, TrainingDivergedError
-from core.forecasting import evaluate
+from core.evaluation.forecasting import evaluate
 from core.preprocessing.batching import cut_batch
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import segment_rows

@@ -2,9 +2,10 @@
 
 Latency is the processor time of one forecast, nine steps of 5 minutes, from one window: a fresh
 network of the student's shape on one CPU thread of the driver's machine, the shortest of many
-rounds (``core.profiling.forecast_latency``). It depends on the shape alone, so each shape is timed
-once in a sweep and noted in its ledger: equal shapes have equal latency, and a sweep that resumes,
-also on another machine, times none of them again. Numbers of different machines do not compare.
+rounds (``core.evaluation.profiling.forecast_latency``). It depends on the shape alone, so each
+shape is timed once in a sweep and noted in its ledger: equal shapes have equal latency, and a sweep
+that resumes, also on another machine, times none of them again. Numbers of different machines do
+not compare.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import platform
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from core.evaluation.profiling import forecast_latency
 from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData
-from core.profiling import forecast_latency
 from core.stgcn import STGCNConfig
 from hpo.ledger import Ledger
 from hpo.objectives import LATENCY

@@ -21,9 +21,9 @@ from typing import Any
 from core.checkpoint import load_model
 from core.datasets.loading import load_dataset
 from core.errors import ConfigError, ExportError
+from core.evaluation.forecasting import evaluate
 from core.export import StudentFacts, export_student, open_export
 from core.files import folder_written_aside, writable_folder
-from core.forecasting import evaluate
 from core.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
 from core.teachers import TEACHER_FILE, open_teacher, teacher_folder

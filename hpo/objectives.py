@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from core.errors import ConfigError, UnknownNameError
-from core.metrics import METRICS
+from core.evaluation.metrics import METRICS
 from core.preprocessing.prepare import HORIZON_MINUTES
 
 OBJECTIVES: Final = tuple(

@@ -12,8 +12,8 @@ from pathlib import Path
 from core.datasets.loading import load_dataset
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError, StorageError, UnknownNameError, UserError
+from core.evaluation.forecasting import repeat_last
 from core.experiments import check_sampling
-from core.forecasting import repeat_last
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
 from hpo.layout import RESERVED_NAMES

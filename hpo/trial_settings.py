@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from core.distillation.losses import LOSSES
+from core.evaluation.profiling import count_flops
 from core.experiments import StudentConfig
 from core.preprocessing.prepare import PreparedData
-from core.profiling import count_flops
 from core.pruning.config import PruningConfig
 from core.pruning.plan import plan_pruning
 from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, STGCNConfig

@@ -1,6 +1,7 @@
 """Readings with gaps in, readings without out: linear interpolation along time, per sensor.
 
-Errors are never scored on filled values (``core.metrics`` skips them); they only feed the network.
+Errors are never scored on filled values (``core.evaluation.metrics`` skips them); they only feed
+the network.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from core.checkpoint import CheckpointFolder
+from core.evaluation.profiling import count_flops, count_parameters
 from core.preprocessing.prepare import PreparedData
-from core.profiling import count_flops, count_parameters
 from core.pruning.config import PruningConfig
 from core.pruning.importance import RunningScores, filter_scores
 from core.pruning.plan import PruningPlan, plan_pruning

@@ -17,9 +17,9 @@ from hpo.cli.output import Format, console, error_console, print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from core.evaluation.profiling import Timing
     from core.export import Export
     from core.manifest import Manifest
-    from core.profiling import Timing
     from core.stgcn import STGCN
     from core.teachers import Teacher
 
@@ -47,8 +47,8 @@ def profile(
     import torch
 
     from core.devices import choose_device
+    from core.evaluation.profiling import measure_latency
     from core.export import open_export
-    from core.profiling import measure_latency
 
     where = choose_device(device)
     if threads is not None:
@@ -121,7 +121,7 @@ def _answer(
 
 
 def _size(model: STGCN, index: int, timings: list[Timing]) -> dict[str, Any]:
-    from core.profiling import count_flops, count_parameters
+    from core.evaluation.profiling import count_flops, count_parameters
 
     return {
         "parameters": count_parameters(model),

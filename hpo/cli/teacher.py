@@ -30,8 +30,8 @@ def teacher(
 
     from core.datasets.loading import load_dataset
     from core.devices import choose_device
+    from core.evaluation.forecasting import repeat_last
     from core.files import writable_folder
-    from core.forecasting import repeat_last
     from core.preprocessing.prepare import prepare
     from core.teachers import TeacherConfig
     from hpo.cli.output import print_json

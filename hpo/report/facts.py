@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from core.error_breakdown import JudgedPart
+from core.evaluation.error_breakdown import JudgedPart
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import Part
 from core.shapes import Rows

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError, UserError
+from core.evaluation.profiling import count_flops, count_parameters, forecast_latency
 from core.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
-from core.profiling import count_flops, count_parameters, forecast_latency
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
 from core.teachers import TEACHER_FILE, Teacher, find_teacher, open_teacher, teacher_folder
 from hpo.confirmation import Confirmed, confirmed

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from core.checkpoint import load_model
-from core.error_breakdown import hidden_representations, judge
+from core.evaluation.error_breakdown import hidden_representations, judge
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import Part, window_rows
 from core.shapes import Rows

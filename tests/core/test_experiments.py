@@ -14,6 +14,7 @@ from core.distillation import correlation_backends
 from core.distillation.losses import LOSSES, make_loss
 from core.distillation.teacher_targets import load_teacher_targets
 from core.errors import ConfigError, ShapeError
+from core.evaluation.forecasting import evaluate, repeat_last
 from core.experiments import (
     DistillationObjective,
     StudentConfig,
@@ -22,7 +23,6 @@ from core.experiments import (
     new_network,
     train_teacher,
 )
-from core.forecasting import evaluate, repeat_last
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCNConfig
 from core.teachers import Teacher, TeacherConfig, find_teacher, open_teacher

@@ -15,9 +15,9 @@ import torch
 
 import core.export
 from core.errors import ExportError
+from core.evaluation.forecasting import evaluate, repeat_last
 from core.export import Export, export_student, open_export
 from core.export_evaluation import evaluate_export
-from core.forecasting import evaluate, repeat_last
 from core.manifest import FILES, FORECASTERS, read_manifest
 from core.parity import TOLERANCE, Parity, measure_parity, validation_stretches
 from core.preprocessing.gaps import interpolate_gaps

@@ -11,10 +11,10 @@ from core.checkpoint import CheckpointFolder, load_model, save_model
 from core.datasets.synthetic import build_synthetic
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError, UnknownNameError
+from core.evaluation.forecasting import evaluate
+from core.evaluation.profiling import count_parameters
 from core.experiments import PruningConfig, TrainedStudent, prune_student, train_teacher
-from core.forecasting import evaluate
 from core.preprocessing.prepare import PreparedData, prepare
-from core.profiling import count_parameters
 from core.teachers import Teacher, TeacherConfig
 from core.training import EpochReport, TrainingConfig
 

@@ -16,9 +16,9 @@ import core.pruning.algorithm
 from core.checkpoint import CheckpointFolder
 from core.datasets.synthetic import build_synthetic
 from core.distillation.interface import LossValue
-from core.forecasting import evaluate
+from core.evaluation.forecasting import evaluate
+from core.evaluation.profiling import count_flops, count_parameters
 from core.preprocessing.prepare import PreparedData, prepare
-from core.profiling import count_flops, count_parameters
 from core.pruning.importance import filter_scores
 from core.pruning.plan import plan_pruning
 from core.shapes import Rows, WindowValues

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from core.checkpoint import load_model, save_model
 from core.errors import CheckpointError, ConfigError
-from core.profiling import count_parameters
+from core.evaluation.profiling import count_parameters
 from core.pruning.shrinking import shrink, shrink_optimizer
 from core.stgcn import (
     PRUNING_BASE_CHANNELS,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call
 
-from core.profiling import count_parameters
+from core.evaluation.profiling import count_parameters
 from core.stgcn import (
     PRUNING_BASE_CHANNELS,
     STGCN,

@@ -11,7 +11,7 @@ from torch import nn
 from core.checkpoint import CheckpointFolder
 from core.distillation.interface import LossValue
 from core.errors import ConfigError, TrainingDivergedError
-from core.forecasting import evaluate
+from core.evaluation.forecasting import evaluate
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
 from core.training import SCHEDULES, EpochReport, Trainer, TrainingConfig

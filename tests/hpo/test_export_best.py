@@ -15,9 +15,9 @@ import hpo.export_best
 from core.checkpoint import save_model
 from core.datasets.dataset import Dataset
 from core.errors import ConfigError, ExportError, UnknownNameError
+from core.evaluation.forecasting import evaluate
 from core.export import open_export
 from core.files import sha256_of_file
-from core.forecasting import evaluate
 from core.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData, prepare
 from hpo.cli.evaluate import evaluate as evaluate_command

@@ -11,10 +11,10 @@ import torch
 
 from core.checkpoint import save_model
 from core.datasets.dataset import Dataset
+from core.evaluation.profiling import count_flops, count_parameters
 from core.experiments import new_network
 from core.export import StudentFacts, export_student
 from core.preprocessing.prepare import PreparedData, prepare
-from core.profiling import count_flops, count_parameters
 from core.stgcn import STGCN, STGCNConfig
 from hpo.cli.main import run
 from tests.small_students import LINEAGE, make_dataset, make_student, stand_in_forecasters

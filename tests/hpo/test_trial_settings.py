@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError
+from core.evaluation.profiling import count_flops, count_parameters
 from core.preprocessing.prepare import PreparedData
-from core.profiling import count_flops, count_parameters
 from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, STUDENT_CHANNELS, STGCNConfig
 from hpo.sweep_config import SweepConfig
 from hpo.trial_settings import StudentSizes, pruning_config, student_channels, student_config

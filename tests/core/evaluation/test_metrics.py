@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.metrics import ForecastErrors
+from core.evaluation.metrics import ForecastErrors
 from tests.oracles import forecasting_oracle as oracle
 
 STEPS = {15: 1, 30: 2, 45: 4}

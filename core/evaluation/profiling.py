@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.errors import ConfigError
-from core.forecasting import roll_out
+from core.evaluation.forecasting import roll_out
 from core.stgcn import STGCN
 
 FEWEST_ROUNDS = 5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.forecasting import WINDOWS_PER_PASS, evaluate, repeat_last, roll_out
+from core.evaluation.forecasting import WINDOWS_PER_PASS, evaluate, repeat_last, roll_out
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCN, STGCNConfig
 from tests.oracles import forecasting_oracle as oracle

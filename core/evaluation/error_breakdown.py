@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from core.forecasting import forecasts_of, repeated_readings, truth_after
+from core.evaluation.forecasting import forecasts_of, repeated_readings, truth_after
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import Part
 from core.shapes import Rows

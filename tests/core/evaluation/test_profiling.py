@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-import core.profiling
+import core.evaluation.profiling
 from core.errors import ConfigError
-from core.profiling import (
+from core.evaluation.profiling import (
     Timing,
     count_flops,
     count_parameters,
@@ -131,9 +131,9 @@ def test_a_forecast_is_timed_on_one_thread_and_by_its_shortest_round(
 
     # A warm-up that does not count, the start, then rounds of 5, 3 and 4 seconds.
     ticks = iter([0.0, 0.5, 0.0, 1.0, 6.0, 10.0, 13.0, 20.0, 24.0])
-    monkeypatch.setattr(core.profiling, "roll_out", roll_out)
-    monkeypatch.setattr(core.profiling, "FORECAST_ROUNDS", 3)
-    monkeypatch.setattr(core.profiling.time, "thread_time", lambda: next(ticks))
+    monkeypatch.setattr(core.evaluation.profiling, "roll_out", roll_out)
+    monkeypatch.setattr(core.evaluation.profiling, "FORECAST_ROUNDS", 3)
+    monkeypatch.setattr(core.evaluation.profiling.time, "thread_time", lambda: next(ticks))
     try:
         assert forecast_latency(counting_network([]), steps=9) == 3000.0
         assert torch.get_num_threads() == threads + 1

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from core.metrics import ForecastErrors
+from core.evaluation.metrics import ForecastErrors
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData, steps_of
 from core.preprocessing.windows import Part, Stretch
 from core.stgcn import STGCN
@@ -51,7 +51,7 @@ def evaluate(model: STGCN, data: PreparedData, part: Part) -> dict[str, float]:
     """Return the errors of ``model`` on all windows of one part of the split.
 
     Returns:
-        Names like ``mae_15``, values in original units (``core.metrics``).
+        Names like ``mae_15``, values in original units (``core.evaluation.metrics``).
     """
     errors = new_errors(data)
     for stretch in data.stretches(part):

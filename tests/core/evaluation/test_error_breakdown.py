@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from core.error_breakdown import hidden_representations, judge
-from core.forecasting import evaluate
+from core.evaluation.error_breakdown import hidden_representations, judge
+from core.evaluation.forecasting import evaluate
 from core.preprocessing.prepare import PreparedData, prepare
 from tests.oracles.forecasting_oracle import plain_roll_out
 from tests.small_students import ROWS_PER_DAY, WINDOWS_PER_DAY, make_dataset, make_student
