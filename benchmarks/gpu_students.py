@@ -16,7 +16,7 @@ from benchmarks.measuring import compared
 from benchmarks.problem import make_data, make_targets, train_student
 from core.distillation.teacher_targets import TeacherTargets
 from core.preprocessing.prepare import PreparedData
-from core.step_replay import CudaGraphs
+from core.training.step_replay import CudaGraphs
 
 WINDOWS_PER_SEGMENT = 5
 

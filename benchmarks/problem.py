@@ -15,9 +15,9 @@ from core.distillation.losses import make_loss
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.experiments import DistillationObjective, new_network
 from core.preprocessing.prepare import PreparedData, prepare
-from core.step_replay import Recorder
 from core.stgcn import STGCN, STUDENT_CHANNELS, TEACHER_CHANNELS, BlockChannels, STGCNConfig
-from core.training import Trainer, TrainingConfig
+from core.training.step_replay import Recorder
+from core.training.trainer import Trainer, TrainingConfig
 
 NUM_SENSORS = 228
 STCD = {"alpha1": 0.4, "alpha2": 0.5, "alpha3": 0.5}

@@ -24,8 +24,8 @@ from core.experiments import prune_student, train_teacher
 from core.preprocessing.prepare import PreparedData, prepare
 from core.pruning import PruningConfig
 from core.stgcn import PRUNING_BASE_CHANNELS
-from core.teachers import Teacher, TeacherConfig, find_teacher
-from core.training import TrainingConfig
+from core.training.teachers import Teacher, TeacherConfig, find_teacher
+from core.training.trainer import TrainingConfig
 
 TABLE_9: Mapping[int, Mapping[str, float]] = {
     25: {"alpha1": 0.971, "alpha2": 0.234, "alpha3": 0.684},

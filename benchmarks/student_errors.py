@@ -32,8 +32,8 @@ from core.experiments import StudentConfig, distill_student, new_network
 from core.preprocessing.prepare import PreparedData, prepare
 from core.shapes import Rows, WindowValues
 from core.stgcn import STUDENT_CHANNELS, TEACHER_CHANNELS, Features, STGCNConfig
-from core.teachers import Teacher, find_teacher
-from core.training import Trainer, TrainingConfig
+from core.training.teachers import Teacher, find_teacher
+from core.training.trainer import Trainer, TrainingConfig
 
 WEIGHTS: Mapping[str, Mapping[str, float]] = {
     "none": {},
@@ -57,7 +57,7 @@ class ReferencePath:
     def __call__(
         self, prediction: WindowValues, features: Features, target: WindowValues, rows: Rows
     ) -> LossValue:
-        """Judge one batch (``core.training.Objective``)."""
+        """Judge one batch (``core.training.trainer.Objective``)."""
         windows = features.windows_per_segment
         taught = self.targets.of(rows, make_loss("stcd", self.weights).needs, windows)
         terms: list[tuple[Any, Sequence[Tensor], Sequence[Any], float]] = [

@@ -23,8 +23,8 @@ from benchmarks.problem import make_data
 from core.datasets.synthetic import build_synthetic
 from core.experiments import train_teacher
 from core.stgcn import STUDENT_CHANNELS
-from core.teachers import TeacherConfig
-from core.training import TrainingConfig
+from core.training.teachers import TeacherConfig
+from core.training.trainer import TrainingConfig
 from hpo.ledger import Event, SweepState, Trial, now, read_events
 from hpo.places import Places
 from hpo.planning import plan_sweep

@@ -30,10 +30,16 @@ from core.pruning.config import PruningConfig
 from core.pruning.plan import plan_pruning
 from core.seeding import derived_seed
 from core.shapes import GraphKernel, Rows, WindowValues
-from core.step_replay import CudaGraphs, Recorder
 from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, Features, STGCNConfig
-from core.teachers import TEACHER_FILE, Teacher, TeacherConfig, open_teacher, teacher_folder
-from core.training import EpochReport, Trainer, TrainingConfig
+from core.training.step_replay import CudaGraphs, Recorder
+from core.training.teachers import (
+    TEACHER_FILE,
+    Teacher,
+    TeacherConfig,
+    open_teacher,
+    teacher_folder,
+)
+from core.training.trainer import EpochReport, Trainer, TrainingConfig
 
 __all__ = [
     "DistillationObjective",
@@ -129,7 +135,7 @@ class DistillationObjective:
     def __call__(
         self, prediction: WindowValues, features: Features, target: WindowValues, rows: Rows
     ) -> LossValue:
-        """Judge one batch (``core.training.Objective``)."""
+        """Judge one batch (``core.training.trainer.Objective``)."""
         teacher = TeacherOutput()
         if self.targets is not None:
             teacher = self.targets.of(rows, self.loss.needs, features.windows_per_segment)
@@ -157,7 +163,7 @@ def train_teacher(
     Args:
         data: on the device to train on.
         config: shape and training.
-        storage: teachers lie below it (``core.teachers``).
+        storage: teachers lie below it (``core.training.teachers``).
         on_epoch: see ``Trainer.run``.
         on_step: see ``Trainer.run``.
     """
@@ -220,7 +226,7 @@ def distill_student(
         checkpoints: where this very run keeps its states, or None.
         on_epoch: called after every epoch.
         storage: of the teacher's targets; None: beside the teacher.
-        cuda_graphs: record a training step and replay it (``core.step_replay``).
+        cuda_graphs: record a training step and replay it (``core.training.step_replay``).
 
     Raises:
         ConfigError: the settings cannot be met.

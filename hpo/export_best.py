@@ -26,7 +26,7 @@ from core.export import StudentFacts, export_student, open_export
 from core.files import folder_written_aside, writable_folder
 from core.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
-from core.teachers import TEACHER_FILE, open_teacher, teacher_folder
+from core.training.teachers import TEACHER_FILE, open_teacher, teacher_folder
 from hpo.confirmation import Confirmed, confirmed
 from hpo.mirrored_sweeps import bring_exports, publish_export
 from hpo.planning import open_planned_data

@@ -16,7 +16,7 @@ import torch
 from ray.exceptions import RayError
 
 from core.errors import ConfigError
-from core.training import EpochReport
+from core.training.trainer import EpochReport
 from hpo.ledger import Ledger
 from hpo.parameters import STUDENT_WIDTHS
 from hpo.search_space import SearchSpace, corners

@@ -8,7 +8,7 @@ checkpoints/ while it runs; trajectory.json, if pruned
 STORAGE/NAME/confirmation/         ledger.jsonl, results/ and trials/ of the best
 configurations, trained again (``hpo.confirming``)
 STORAGE/NAME/exports/              ``hpo.export_best``
-STORAGE/teachers/                  ``core.teachers``
+STORAGE/teachers/                  ``core.training.teachers``
 """
 
 from __future__ import annotations

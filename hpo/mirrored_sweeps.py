@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from core.teachers import TEACHER_FILE
+from core.training.teachers import TEACHER_FILE
 from hpo.layout import CONFIRMATION, EXPORTS, LEDGER, LOCK, PLAN, RESULTS, TEACHERS
 from hpo.ledger_segments import bring_ledger
 from hpo.mirror import Mirror

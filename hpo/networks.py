@@ -8,7 +8,7 @@ from pathlib import Path
 from core.distillation.losses import LOSSES
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, TEACHER_CHANNELS, STGCNConfig
-from core.teachers import (
+from core.training.teachers import (
     TEACHER_FILE,
     Teacher,
     TeacherConfig,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from core.training import EpochReport
+from core.training.trainer import EpochReport
 from hpo.ledger import SweepState
 from hpo.sweep_plan import SweepPlan
 

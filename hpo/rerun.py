@@ -12,7 +12,7 @@ from typing import Any
 
 from core.errors import ConfigError, TrainingDivergedError, UnknownNameError, UserError
 from core.experiments import OnEpoch, TrainedStudent
-from core.training import EpochReport
+from core.training.trainer import EpochReport
 from hpo.ledger import Trial, read_ledger
 from hpo.results import TrialRecord, read_records
 from hpo.sweep_files import TrialFiles, has_student

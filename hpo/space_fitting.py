@@ -13,8 +13,8 @@ from dataclasses import fields, replace
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError
 from core.stgcn import STGCNConfig
-from core.training import fewest_steps
-from core.training_config import TrainingConfig
+from core.training.config import TrainingConfig
+from core.training.trainer import fewest_steps
 from hpo.costs import shape_latency
 from hpo.objectives import COSTS, LATENCY
 from hpo.parameters import LOSS_WEIGHT, PRUNE, Range

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from core.experiments import OnEpoch, OnStep, train_teacher
 from core.preprocessing.prepare import PreparedData
-from core.teachers import TEACHER_FILE, Teacher, TeacherConfig, teacher_folder
-from core.training import EpochReport
+from core.training.teachers import TEACHER_FILE, Teacher, TeacherConfig, teacher_folder
+from core.training.trainer import EpochReport
 from hpo.mirror import MirroredStates, mirror_of
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from core.devices import choose_device
 from core.files import writable_folder
 from core.preprocessing.prepare import PreparedData
-from core.teachers import Teacher, TeacherConfig
+from core.training.teachers import Teacher, TeacherConfig
 from hpo.driving import drive
 from hpo.extending import extend
 from hpo.ledger import read_ledger

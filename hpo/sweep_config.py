@@ -71,7 +71,7 @@ class SweepConfig:
     pairs: int | None = None
     """Pairs of sensors that SCD compares per time step, a sample; None: all of them."""
     cuda_graphs: bool = False
-    """Record a training step on the GPU and replay it (``core.step_replay``)."""
+    """Record a training step on the GPU and replay it (``core.training.step_replay``)."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""

@@ -21,7 +21,7 @@ from core.checkpoint import CheckpointFolder
 from core.errors import StorageError, TrainingDivergedError, UserError
 from core.evaluation.profiling import count_parameters
 from core.experiments import TrainedStudent
-from core.training import EpochReport, last_epochs
+from core.training.trainer import EpochReport, last_epochs
 from hpo.storage_faults import STOPPED, storage_faults_told
 from hpo.sweep_files import TrialFiles, open_sweep
 from hpo.sweep_store import SweepFolder

@@ -30,7 +30,7 @@ from core.experiments import (
 )
 from core.files import write_json
 from core.preprocessing.prepare import PreparedData, prepare
-from core.teachers import find_teacher, open_teacher, teacher_folder
+from core.training.teachers import find_teacher, open_teacher, teacher_folder
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_plan import SweepPlan
 from hpo.sweep_store import SweepFolder

@@ -1,7 +1,7 @@
 """A dataset in, everything a network trains and is judged on out.
 
 Gaps are filled, readings scaled with training days only, the graph turned into its Chebyshev
-kernel. Batches are cut by ``core.training``; nothing here shuffles.
+kernel. Batches are cut by ``core.training.trainer``; nothing here shuffles.
 """
 
 from __future__ import annotations

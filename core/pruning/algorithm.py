@@ -24,7 +24,7 @@ from core.pruning.shrinking import shrink, shrink_optimizer
 from core.shapes import Rows, WindowValues
 from core.stgcn import STGCN, Features
 from core.stgcn_config import Kept
-from core.training import EpochReport, Objective, ObjectiveValue, Trainer
+from core.training.trainer import EpochReport, Objective, ObjectiveValue, Trainer
 
 
 @dataclass(frozen=True)

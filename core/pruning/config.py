@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.errors import ConfigError
-from core.training_config import TrainingConfig
+from core.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)

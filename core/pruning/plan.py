@@ -18,7 +18,7 @@ from core.errors import ConfigError
 from core.preprocessing.prepare import PreparedData
 from core.pruning.config import PruningConfig
 from core.stgcn_config import STGCNConfig
-from core.training import count_steps
+from core.training.trainer import count_steps
 
 Widths = tuple[int, ...]
 """Filters of every prunable layer."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from core.export import Export
     from core.manifest import Manifest
     from core.stgcn import STGCN
-    from core.teachers import Teacher
+    from core.training.teachers import Teacher
 
 WINDOWS = [1, 1140]
 """One window is what a forecaster in service sees; 1,140 show the arithmetic alone."""
@@ -76,7 +76,7 @@ def _check(threads: int) -> None:
 
 
 def _find_teacher(storage: Path, manifest: Manifest) -> Teacher | None:
-    from core.teachers import TEACHER_FILE, open_teacher
+    from core.training.teachers import TEACHER_FILE, open_teacher
     from hpo.stored_teachers import bring_teachers
 
     bring_teachers(storage)
@@ -94,7 +94,7 @@ def _find_teacher(storage: Path, manifest: Manifest) -> Teacher | None:
 
 def _network(teacher: Teacher, export: Export) -> STGCN:
     from core.checkpoint import load_model
-    from core.teachers import TEACHER_FILE
+    from core.training.teachers import TEACHER_FILE
 
     return load_model(teacher.folder / TEACHER_FILE, export.model.graph_kernel.cpu())[0]
 

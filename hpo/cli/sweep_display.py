@@ -26,7 +26,7 @@ from hpo.ledger import ENDED_STATUSES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from core.training import EpochReport
+    from core.training.trainer import EpochReport
     from hpo.ledger import SweepState
     from hpo.observers import SweepObserver
     from hpo.results import TrialRecord

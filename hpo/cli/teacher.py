@@ -33,7 +33,7 @@ def teacher(
     from core.evaluation.forecasting import repeat_last
     from core.files import writable_folder
     from core.preprocessing.prepare import prepare
-    from core.teachers import TeacherConfig
+    from core.training.teachers import TeacherConfig
     from hpo.cli.output import print_json
     from hpo.cli.teacher_display import TeacherDisplay, show_teacher
     from hpo.stored_teachers import train_stored_teacher

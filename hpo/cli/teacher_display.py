@@ -14,8 +14,8 @@ from rich.table import Table
 from hpo.cli.output import console, error_console
 
 if TYPE_CHECKING:
-    from core.teachers import Teacher
-    from core.training import EpochReport
+    from core.training.teachers import Teacher
+    from core.training.trainer import EpochReport
 
 
 class TeacherDisplay:

@@ -15,7 +15,7 @@ from hpo.cli.options import STORAGE, AnswerFormat, Storage
 from hpo.cli.output import Format, console, error_console, print_json
 
 if TYPE_CHECKING:
-    from core.training import EpochReport
+    from core.training.trainer import EpochReport
     from hpo.rerun import Rerun
     from hpo.sweep_store import SweepFolder
 

@@ -17,7 +17,7 @@ from core.evaluation.error_breakdown import JudgedPart
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import Part
 from core.shapes import Rows
-from core.teachers import Teacher
+from core.training.teachers import Teacher
 from hpo.confirmation import Confirmed
 from hpo.ledger import SweepState, Trial
 from hpo.report.paper import PaperResult

@@ -16,7 +16,7 @@ from core.evaluation.profiling import count_flops, count_parameters, forecast_la
 from core.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
-from core.teachers import TEACHER_FILE, Teacher, find_teacher, open_teacher, teacher_folder
+from core.training.teachers import TEACHER_FILE, Teacher, find_teacher, open_teacher, teacher_folder
 from hpo.confirmation import Confirmed, confirmed
 from hpo.ledger import read_ledger
 from hpo.mirrored_sweeps import bring_exports

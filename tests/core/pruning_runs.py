@@ -13,7 +13,7 @@ from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData
 from core.pruning import PrunedNetwork, PruningConfig, PruningStep, prune
 from core.stgcn import STGCN, STGCNConfig
-from core.training import EpochReport, Objective, TrainingConfig
+from core.training.trainer import EpochReport, Objective, TrainingConfig
 from tests.core.training_runs import PlainObjective
 
 TRAINING = TrainingConfig(epochs=2, batch_size=80, learning_rate=1e-2, windows_per_segment=4)

@@ -25,8 +25,8 @@ from core.experiments import (
 )
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCNConfig
-from core.teachers import Teacher, TeacherConfig, find_teacher, open_teacher
-from core.training import EpochReport, TrainingConfig
+from core.training.teachers import Teacher, TeacherConfig, find_teacher, open_teacher
+from core.training.trainer import EpochReport, TrainingConfig
 
 TRAINING = TrainingConfig(
     epochs=2, batch_size=120, learning_rate=5e-3, optimizer="adam", windows_per_segment=4

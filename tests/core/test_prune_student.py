@@ -15,8 +15,8 @@ from core.evaluation.forecasting import evaluate
 from core.evaluation.profiling import count_parameters
 from core.experiments import PruningConfig, TrainedStudent, prune_student, train_teacher
 from core.preprocessing.prepare import PreparedData, prepare
-from core.teachers import Teacher, TeacherConfig
-from core.training import EpochReport, TrainingConfig
+from core.training.teachers import Teacher, TeacherConfig
+from core.training.trainer import EpochReport, TrainingConfig
 
 TRAINING = TrainingConfig(
     epochs=2, batch_size=120, learning_rate=5e-3, optimizer="adam", windows_per_segment=4

@@ -23,7 +23,7 @@ from core.pruning.importance import filter_scores
 from core.pruning.plan import plan_pruning
 from core.shapes import Rows, WindowValues
 from core.stgcn import STGCN, Features
-from core.training import EpochReport
+from core.training.trainer import EpochReport
 from tests.core.pruning_runs import CONFIG, TRAINING, PruningOutcome, base_network, run_pruning
 from tests.core.training_runs import PlainObjective
 

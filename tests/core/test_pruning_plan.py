@@ -11,7 +11,7 @@ from core.preprocessing.prepare import PreparedData, prepare
 from core.pruning import PruningConfig
 from core.pruning.plan import PruningPlan, plan_pruning
 from core.stgcn import PRUNING_BASE_CHANNELS, STUDENT_CHANNELS, TEACHER_CHANNELS, STGCNConfig
-from core.training import TrainingConfig, count_steps, fewest_steps
+from core.training.trainer import TrainingConfig, count_steps, fewest_steps
 
 TRAINING = TrainingConfig(epochs=3, batch_size=80, windows_per_segment=4)
 CONFIG = PruningConfig("none", {}, TRAINING, 2, 1, pruning_ratio=0.5)

@@ -13,7 +13,7 @@ from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData
 from core.shapes import Rows, WindowValues
 from core.stgcn import STGCN, Features, STGCNConfig
-from core.training import EpochReport, Objective, Trainer, TrainingConfig
+from core.training.trainer import EpochReport, Objective, Trainer, TrainingConfig
 
 CONFIG = TrainingConfig(epochs=3, batch_size=80, learning_rate=1e-2, windows_per_segment=4)
 ONE_STEP = replace(CONFIG, batch_size=800, windows_per_segment=1)

@@ -13,8 +13,8 @@ import pytest
 from core.errors import StorageError
 from core.files import write_bytes
 from core.preprocessing.prepare import PreparedData
-from core.teachers import TeacherConfig, find_teachers
-from core.training import EpochReport
+from core.training.teachers import TeacherConfig, find_teachers
+from core.training.trainer import EpochReport
 from hpo.cli.main import run as run_command
 from hpo.ledger import read_ledger
 from hpo.mirror import mirror_of, open_storage

@@ -15,8 +15,8 @@ from core.errors import UserError
 from core.experiments import train_teacher
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS
-from core.teachers import TeacherConfig
-from core.training import TrainingConfig
+from core.training.teachers import TeacherConfig
+from core.training.trainer import TrainingConfig
 from hpo.places import Places
 from hpo.planning import open_planned_data, plan_sweep
 from hpo.search_space import SearchSpace, built_in_search_space

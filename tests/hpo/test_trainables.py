@@ -15,8 +15,8 @@ from core.checkpoint import load_model
 from core.experiments import train_teacher
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, STUDENT_CHANNELS, STGCNConfig
-from core.teachers import Teacher, TeacherConfig
-from core.training import TrainingConfig
+from core.training.teachers import Teacher, TeacherConfig
+from core.training.trainer import TrainingConfig
 from hpo import trainables, trial_runs
 from hpo.places import Places
 from hpo.planning import plan_sweep

@@ -17,8 +17,8 @@ from core.experiments import train_teacher
 from core.export import open_export
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STUDENT_CHANNELS
-from core.teachers import Teacher, TeacherConfig, open_teacher, teacher_folder
-from core.training import TrainingConfig
+from core.training.teachers import Teacher, TeacherConfig, open_teacher, teacher_folder
+from core.training.trainer import TrainingConfig
 from hpo import tuning
 from hpo.export_best import export_best
 from hpo.ledger import SweepState, read_ledger

@@ -11,7 +11,7 @@ from core.errors import CheckpointError, UnknownNameError
 from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCN, STGCNConfig
-from core.teachers import (
+from core.training.teachers import (
     Teacher,
     TeacherConfig,
     find_teacher,
@@ -19,7 +19,7 @@ from core.teachers import (
     open_teacher,
     teacher_folder,
 )
-from core.training import TrainingConfig
+from core.training.trainer import TrainingConfig
 
 CONFIG = TeacherConfig(((1, 2, 3), (3, 2, 3)))
 

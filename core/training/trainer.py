@@ -24,16 +24,16 @@ from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import segment_rows
 from core.seeding import derived_seed, generator
 from core.shapes import Rows
-from core.step_replay import Recorder, ReplayedStep, Step
 from core.stgcn import STGCN
-from core.training_config import (
+from core.training.config import (
     OPTIMIZERS,
     SCHEDULES,
     OptimizerName,
     ScheduleName,
     TrainingConfig,
 )
-from core.training_interface import EpochReport, Objective, ObjectiveValue, Surgeon
+from core.training.interface import EpochReport, Objective, ObjectiveValue, Surgeon
+from core.training.step_replay import Recorder, ReplayedStep, Step
 
 __all__ = [
     "OPTIMIZERS",

@@ -25,9 +25,9 @@ from core.experiments import (
     train_teacher,
 )
 from core.preprocessing.prepare import PreparedData, prepare
-from core.step_replay import WARM_UP_STEPS, ReplayedStep, Values
-from core.teachers import Teacher, TeacherConfig
-from core.training import Trainer, TrainingConfig
+from core.training.step_replay import WARM_UP_STEPS, ReplayedStep, Values
+from core.training.teachers import Teacher, TeacherConfig
+from core.training.trainer import Trainer, TrainingConfig
 from tests.core.training_runs import PlainObjective, network
 
 CONFIG = TrainingConfig(

@@ -19,7 +19,7 @@ from core.errors import CheckpointError, UnknownNameError
 from core.files import fingerprint
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, TEACHER_CHANNELS, BlockChannels
-from core.training import TrainingConfig
+from core.training.trainer import TrainingConfig
 
 TEACHER_FILE = "teacher.safetensors"
 """Of a teacher, in its folder."""

@@ -14,7 +14,7 @@ import torch
 from core.checkpoint import CheckpointFolder
 from core.datasets.synthetic import build_synthetic
 from core.preprocessing.prepare import PreparedData, prepare
-from core.training import EpochReport
+from core.training.trainer import EpochReport
 from tests.core.training_runs import (
     CONFIG,
     Outcome,
@@ -142,7 +142,7 @@ training_runs.train(data, checkpoints=CheckpointFolder(Path(sys.argv[2])), on_st
 def test_a_process_killed_by_the_system_goes_on_with_the_same_numbers(tmp_path):
     data = prepare(build_synthetic(tmp_path / "tiny", num_sensors=6, split=(2, 1, 1)))
     command = [sys.executable, "-c", SIGKILL_SCRIPT, str(tmp_path / "tiny"), str(tmp_path / "run")]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     found = subprocess.run(command, env=environment, cwd=root, check=False)
     assert found.returncode == -signal.SIGKILL

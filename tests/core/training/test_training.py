@@ -14,7 +14,7 @@ from core.errors import ConfigError, TrainingDivergedError
 from core.evaluation.forecasting import evaluate
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
-from core.training import SCHEDULES, EpochReport, Trainer, TrainingConfig
+from core.training.trainer import SCHEDULES, EpochReport, Trainer, TrainingConfig
 from tests.core.training_runs import (
     CONFIG,
     ONE_STEP,

@@ -1,6 +1,7 @@
 """How one network is trained: optimisers, schedules of the learning rate, and all settings.
 
-Names and numbers in, checked settings out. Trains nothing; the loop is in ``core.training``.
+Names and numbers in, checked settings out. Trains nothing; the loop is in
+``core.training.trainer``.
 """
 
 from __future__ import annotations
