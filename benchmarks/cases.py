@@ -28,9 +28,9 @@ from benchmarks.problem import (
 )
 from benchmarks.sweeps import efficiency, overhead, resuming, tpe_against_random
 from benchmarks.trial_memory import measure_trials
-from core.distillation.correlation import node_distances, scd_loss
+from core.distillation.correlation.step_tables import StoredDistances, to_fixed_point
+from core.distillation.correlation.terms import node_distances, scd_loss
 from core.distillation.losses import make_loss
-from core.distillation.step_tables import StoredDistances, to_fixed_point
 from core.evaluation.forecasting import evaluate
 from core.experiments import DistillationObjective
 from core.stgcn import TEACHER_CHANNELS

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmarks.seed_runs import Run, run_seeds
 from core.datasets.loading import load_dataset
-from core.distillation.correlation import scd_loss, tcd_loss
+from core.distillation.correlation.terms import scd_loss, tcd_loss
 from core.distillation.interface import LossValue
 from core.distillation.losses import make_loss
 from core.distillation.response import ord_loss

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.problem import make_targets, train_student
 from core.datasets.dataset import open_dataset
-from core.distillation.correlation_backends import import_compiled_terms
+from core.distillation.correlation.backends import import_compiled_terms
 from core.preprocessing.prepare import prepare
 
 

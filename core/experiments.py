@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from core.checkpoint import CheckpointFolder, save_model
+from core.distillation.correlation.pair_samples import check_pairs, sample_pairs
 from core.distillation.interface import LossValue, TeacherOutput
 from core.distillation.losses import LOSSES, Loss, make_loss
-from core.distillation.pair_samples import check_pairs, sample_pairs
 from core.distillation.target_building import OnProgress
 from core.distillation.teacher_targets import (
     MEMORY_BUDGET,

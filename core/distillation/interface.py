@@ -12,9 +12,9 @@ from typing import ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from core.distillation.pair_samples import SampledPairs
+from core.distillation.correlation.pair_samples import SampledPairs
+from core.distillation.correlation.step_tables import StoredDistances, StoredFeatures
 from core.distillation.response import check_shares
-from core.distillation.step_tables import StoredDistances, StoredFeatures
 from core.errors import ConfigError
 from core.shapes import OtherSignal, Scalar, WindowValues
 from core.stgcn import Features

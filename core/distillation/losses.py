@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 import torch
 from torch import Tensor
 
-from core.distillation.correlation import scd_loss, summed_over_layers, tcd_loss
+from core.distillation.correlation.terms import scd_loss, summed_over_layers, tcd_loss
 from core.distillation.gradient_revision import RevisedLossValue
 from core.distillation.interface import Loss, LossValue, TeacherOutput
 from core.distillation.response import (

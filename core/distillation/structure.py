@@ -13,7 +13,9 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.distillation.correlation import (
+from core.distillation.correlation.segment_weights import step_weights
+from core.distillation.correlation.step_tables import StoredFeatures
+from core.distillation.correlation.terms import (
     check_comparable,
     check_nodes,
     check_stored,
@@ -21,8 +23,6 @@ from core.distillation.correlation import (
     summed_over_steps,
     teachers_values,
 )
-from core.distillation.segment_weights import step_weights
-from core.distillation.step_tables import StoredFeatures
 from core.shapes import OtherSignal, Scalar, Signal
 
 SMALLEST_MEAN_DISTANCE = 1e-6

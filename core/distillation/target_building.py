@@ -19,9 +19,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from core.distillation import correlation
-from core.distillation.correlation_backends import import_compiled_terms
-from core.distillation.step_tables import StepTable, to_fixed_point
+from core.distillation.correlation import terms as correlation
+from core.distillation.correlation.backends import import_compiled_terms
+from core.distillation.correlation.step_tables import StepTable, to_fixed_point
 from core.distillation.table_files import Layout, TableWriter, tables_written_aside
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCN, Features

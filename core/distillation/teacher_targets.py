@@ -24,8 +24,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from core.distillation.correlation.step_tables import StepTable, StoredDistances, StoredFeatures
 from core.distillation.interface import TeacherOutput
-from core.distillation.step_tables import StepTable, StoredDistances, StoredFeatures
 from core.distillation.table_files import map_tables
 from core.distillation.target_building import (
     HiddenLayers,

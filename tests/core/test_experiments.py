@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.checkpoint import CheckpointFolder
 from core.datasets.synthetic import build_synthetic
-from core.distillation import correlation_backends
+from core.distillation.correlation import backends as correlation_backends
 from core.distillation.losses import LOSSES, make_loss
 from core.distillation.teacher_targets import load_teacher_targets
 from core.errors import ConfigError, ShapeError

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from core.checkpoint import CheckpointFolder
-from core.distillation import correlation
+from core.distillation.correlation import terms as correlation
 from core.distillation.losses import LOSSES, make_loss
 from core.distillation.teacher_targets import StoredLayers, TeacherTargets
 from core.errors import ConfigError

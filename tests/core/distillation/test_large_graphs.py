@@ -73,7 +73,7 @@ def peak_of_a_step(folder: Path, *arguments: object) -> tuple[str, int]:
     """Train one step in a fresh process; the layers stored and the bytes on top of the data."""
     done = subprocess.run(
         [sys.executable, "-c", STEP_SCRIPT, str(folder), *map(str, arguments)],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         check=True,

@@ -10,18 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.distillation import gradient_in_parts
-from core.distillation.correlation import (
-    node_distances,
-    scd_loss,
-    step_distances,
-    tcd_loss,
-)
-from core.distillation.step_tables import (
+from core.distillation.correlation import reference as gradient_in_parts
+from core.distillation.correlation.step_tables import (
     LARGEST_ENTRY,
     StoredDistances,
     StoredFeatures,
     to_fixed_point,
+)
+from core.distillation.correlation.terms import (
+    node_distances,
+    scd_loss,
+    step_distances,
+    tcd_loss,
 )
 from core.distillation.structure import mimicry_loss, structure_loss
 from core.errors import ConfigError, ShapeError
@@ -226,7 +226,7 @@ def test_a_loss_that_was_only_looked_at_first_still_teaches(term):
 
 @numba_only
 def test_compiled_distances_are_those_of_the_reference():
-    from core.distillation import correlation_numba
+    from core.distillation.correlation import cpu as correlation_numba
 
     signal = draw(2, 7, 6, 5).float()
     for found, expected in (

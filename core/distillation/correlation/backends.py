@@ -63,7 +63,7 @@ def check_samples(backend: str | None) -> None:
 def import_compiled_terms(backend: str = "numba") -> ModuleType | None:
     """Import them when first asked for, as that takes its time; None where a package is missing."""
     try:
-        return importlib.import_module(f"core.distillation.correlation_{backend}")
+        return importlib.import_module(f"{__package__}.{_DEVICES[backend]}")
     except ImportError:
         logger.warning(
             "correlation terms run many times faster with %s: pip install %s", backend, backend

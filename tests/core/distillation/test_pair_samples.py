@@ -10,9 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.distillation.correlation import node_distances, scd_loss
-from core.distillation.pair_samples import SampledPairs, check_pairs, sample_pairs
-from core.distillation.step_tables import StoredDistances, StoredFeatures, to_fixed_point
+from core.distillation.correlation.pair_samples import SampledPairs, check_pairs, sample_pairs
+from core.distillation.correlation.step_tables import (
+    StoredDistances,
+    StoredFeatures,
+    to_fixed_point,
+)
+from core.distillation.correlation.terms import node_distances, scd_loss
 from core.errors import ConfigError
 from core.experiments import StudentConfig
 from tests.oracles import loss_oracle as oracle

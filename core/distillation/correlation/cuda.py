@@ -25,8 +25,8 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from core.distillation.gradient_in_parts import with_gradient
-from core.distillation.step_tables import (
+from core.distillation.correlation.reference import with_gradient
+from core.distillation.correlation.step_tables import (
     StoredDistances,
     StoredFeatures,
     columns_of,

@@ -25,15 +25,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.distillation.correlation_backends import check_samples, compiled_terms
-from core.distillation.gradient_in_parts import (
+from core.distillation.correlation.backends import check_samples, compiled_terms
+from core.distillation.correlation.pair_samples import SampledPairs, sampled_scd
+from core.distillation.correlation.reference import (
     steps_apart,
     summed_in_parts,
     teachers_steps_apart,
 )
-from core.distillation.pair_samples import SampledPairs, sampled_scd
-from core.distillation.segment_weights import lag_weights, pair_weights, step_weights
-from core.distillation.step_tables import StoredDistances, StoredFeatures
+from core.distillation.correlation.segment_weights import lag_weights, pair_weights, step_weights
+from core.distillation.correlation.step_tables import StoredDistances, StoredFeatures
 from core.errors import ShapeError
 from core.shapes import OtherSignal, Scalar, Signal
 

@@ -86,7 +86,7 @@ def test_every_loss_and_its_gradient_are_as_with_the_teacher_on_each_window(
     method, backend, data, teacher, targets, monkeypatch
 ):
     if backend == "torch":
-        monkeypatch.setattr("core.distillation.correlation.compiled_terms", lambda *_: None)
+        monkeypatch.setattr("core.distillation.correlation.terms.compiled_terms", lambda *_: None)
     loss = loss_of(method)
     student, rows = make_student(data), some_rows(data)
     history, target, _ = cut_batch(data.readings, rows, data.history_steps, 1)

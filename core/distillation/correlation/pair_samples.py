@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from core.distillation.gradient_in_parts import Teacher, steps_apart, teachers_steps_apart
-from core.distillation.step_tables import StoredDistances
+from core.distillation.correlation.reference import Teacher, steps_apart, teachers_steps_apart
+from core.distillation.correlation.step_tables import StoredDistances
 from core.errors import ConfigError
 from core.shapes import Rows, Scalar, Signal
 

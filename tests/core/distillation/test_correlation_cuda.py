@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from core.distillation.correlation import node_distances, scd_loss, step_distances, tcd_loss
-from core.distillation.correlation_backends import import_compiled_terms
-from core.distillation.step_tables import StoredDistances, StoredFeatures, to_fixed_point
+from core.distillation.correlation.backends import import_compiled_terms
+from core.distillation.correlation.step_tables import (
+    StoredDistances,
+    StoredFeatures,
+    to_fixed_point,
+)
+from core.distillation.correlation.terms import node_distances, scd_loss, step_distances, tcd_loss
 from core.errors import ConfigError
 from tests.oracles import loss_oracle as oracle
 
@@ -154,7 +158,7 @@ def test_they_are_refused_where_they_do_not_fit(monkeypatch):
 
 
 def test_without_triton_it_says_so_once(monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "core.distillation.correlation_triton", None)
+    monkeypatch.setitem(sys.modules, "core.distillation.correlation.cuda", None)
     import_compiled_terms.cache_clear()
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     student = draw(2, 3, 4, 5)
@@ -169,7 +173,7 @@ COMPILE_SCRIPT = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from core.distillation import correlation_triton as terms
+from core.distillation.correlation import cuda as terms
 
 FLOATS = dict.fromkeys(("student", "scale", "weights", "gradient", "sums"), "*fp32")
 SIZES = dict.fromkeys(("T", "C", "N", "width"), "i32")
@@ -194,5 +198,5 @@ def test_they_compile_for_a_gpu(tmp_path, monkeypatch):
     """The interpreter allows more than the compiler does."""
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     subprocess.run([sys.executable, "-c", COMPILE_SCRIPT], cwd=root, check=True)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.distillation.correlation_loops import (
+from core.distillation.correlation.cpu_loops import (
     Array,
     Taught,
     fill_node_distances,
@@ -31,8 +31,8 @@ from core.distillation.correlation_loops import (
     tcd_from_distances,
     tcd_from_features,
 )
-from core.distillation.gradient_in_parts import with_gradient
-from core.distillation.step_tables import (
+from core.distillation.correlation.reference import with_gradient
+from core.distillation.correlation.step_tables import (
     StoredDistances,
     StoredFeatures,
     columns_of,

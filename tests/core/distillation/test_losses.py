@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from core.distillation.correlation_backends import import_compiled_terms
+from core.distillation.correlation.backends import import_compiled_terms
 from core.distillation.gradient_revision import revised_gradient, without_conflict
 from core.distillation.losses import (
     TeacherOutput,
@@ -440,7 +440,7 @@ def test_compiled_terms_refuse_a_second_derivative(term):
 @numba_only
 @pytest.mark.parametrize("term", PAIR_TERMS)
 def test_the_compiled_term_is_taken_where_it_fits(term, monkeypatch):
-    from core.distillation import correlation_numba
+    from core.distillation.correlation import cpu as correlation_numba
 
     loss, _ = PAIR_TERMS[term]
     single, double = draw(2, 3, 4, 5).float(), draw(2, 3, 4, 5)
@@ -458,7 +458,7 @@ def test_an_unknown_backend_is_refused():
 
 
 def test_without_numba_the_reference_steps_in_and_says_so_once(monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "core.distillation.correlation_numba", None)
+    monkeypatch.setitem(sys.modules, "core.distillation.correlation.cpu", None)
     import_compiled_terms.cache_clear()
     student, teacher = draw(2, 3, 4, 5).float(), draw(2, 3, 4, 5, seed=1).float()
     assert tcd_loss(student, teacher) == tcd_loss(student, teacher, backend="torch")
@@ -488,7 +488,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 def test_scd_never_holds_pairs_and_channels_at_once(backend, share):
     done = subprocess.run(
         [sys.executable, "-c", MEMORY_SCRIPT.format(backend=backend)],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         check=True,

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from core.distillation.step_tables import StoredDistances, StoredFeatures
+from core.distillation.correlation.step_tables import StoredDistances, StoredFeatures
 from core.errors import ConfigError
 from core.shapes import Scalar, Signal
 
