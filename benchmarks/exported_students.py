@@ -28,9 +28,9 @@ from benchmarks.measuring import compared
 from benchmarks.problem import make_data, make_network
 from core.datasets.dataset import open_dataset
 from core.export import Export, open_export
-from core.forecaster import Forecaster
-from core.onnx_forecaster import to_onnx
-from core.onnx_running import WINDOWS_PER_RUN, forecast_windows, open_session
+from core.forecasters.modules import Forecaster
+from core.forecasters.onnx_export import to_onnx
+from core.forecasters.onnx_runtime import WINDOWS_PER_RUN, forecast_windows, open_session
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
 from core.stgcn import STGCN, STUDENT_CHANNELS, TEACHER_CHANNELS

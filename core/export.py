@@ -1,6 +1,6 @@
 """A trained student in, a folder that anyone can take away out, and back.
 
-    model.onnx            the forecaster (``core.onnx_forecaster``), for any ONNX runtime
+    model.onnx            the forecaster (``core.forecasters.onnx_export``), for any ONNX runtime
     live.onnx             the same, one new row of readings at a time
     model.pt2             the same as ``model.onnx``, as a ``torch.export`` program
     model.safetensors     the weights, to train on
@@ -33,7 +33,11 @@ from core.evaluation.forecasting import evaluate, repeat_last
 from core.evaluation.profiling import count_flops, count_parameters
 from core.export_readings import MAX_GAP_MINUTES
 from core.files import folder_written_aside, sha256_of_file, write_bytes, write_json
-from core.forecaster import new_state, state_rows
+from core.forecasters.modules import new_state, state_rows
+from core.forecasters.onnx_export import OPSET, to_onnx
+from core.forecasters.onnx_runtime import measure_speed
+from core.forecasters.parity import Parity, measure_parity, validation_stretches
+from core.forecasters.torch_program import to_program
 from core.graph import chebyshev_stack
 from core.manifest import (
     AGAIN,
@@ -45,12 +49,8 @@ from core.manifest import (
     plain_numbers,
     read_manifest,
 )
-from core.onnx_forecaster import OPSET, to_onnx
-from core.onnx_running import measure_speed
-from core.parity import Parity, measure_parity, validation_stretches
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData
 from core.preprocessing.scaling import Scaler
-from core.program_file import to_program
 from core.stgcn import STGCN
 
 _PACKAGES = ("stgcn-student-search", "torch", "onnx", "onnxruntime", "numpy")

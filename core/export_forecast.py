@@ -18,8 +18,8 @@ from core.datasets.dataset import DatasetCard
 from core.datasets.readings_files import ReadingsTable
 from core.errors import ConfigError, ExportError
 from core.export_readings import check_sensors
+from core.forecasters.onnx_runtime import forecast_windows
 from core.manifest import Manifest, card_of, check_files, read_manifest
-from core.onnx_running import forecast_windows
 from core.preprocessing.gaps import interpolate_gaps, longest_gap
 
 

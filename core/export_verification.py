@@ -16,8 +16,8 @@ import onnx
 
 from core.errors import ExportError
 from core.export import Export, open_export
+from core.forecasters.parity import Parity, Stretches, measure_parity, synthetic_stretches
 from core.manifest import AGAIN, FORECASTERS
-from core.parity import Parity, Stretches, measure_parity, synthetic_stretches
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def verify_export(folder: Path, recorded: Stretches | None = None) -> Verified:
 
     Args:
         folder: the export.
-        recorded: scaled readings of its validation days (``core.parity``); None: they are away,
-            and made-up readings take their place.
+        recorded: scaled readings of its validation days (``core.forecasters.parity``); None: they
+            are away, and made-up readings take their place.
 
     Raises:
         ExportError: the first defect.

@@ -1,8 +1,8 @@
 """New rows of readings in, one at a time, the forecast after each out.
 
-Each row computes only the newest column of every layer; what earlier rows left are the tails of
-the temporal layers (``core.forecaster.LiveStep``), so a forecast equals that of the whole window.
-Reads no files; ``live.onnx`` of an export is the same without this class.
+Each row computes only the newest column of every layer; what earlier rows left are the tails of the
+temporal layers (``core.forecasters.modules.LiveStep``), so a forecast equals that of the whole
+window. Reads no files; ``live.onnx`` of an export is the same without this class.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from core.errors import ExportError
 from core.export import Export
 from core.export_readings import MAX_GAP_MINUTES
-from core.forecaster import LiveStep, NextStep, go_on, new_state
+from core.forecasters.modules import LiveStep, NextStep, go_on, new_state
 
 Row = NDArray[np.float32]
 

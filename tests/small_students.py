@@ -11,7 +11,7 @@ import pytest
 import core.export
 from core.datasets.dataset import Dataset, open_dataset, save_dataset
 from core.experiments import new_network
-from core.parity import Parity
+from core.forecasters.parity import Parity
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCN, STUDENT_CHANNELS, STGCNConfig
 

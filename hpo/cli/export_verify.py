@@ -51,8 +51,8 @@ def show_verified(folder: Path, data: Path, output: Format, *, alone: bool) -> N
 def _recorded(folder: Path, data: Path) -> list[Tensor] | None:
     """Return the student's validation days, if its dataset is there."""
     from core.datasets.dataset import open_dataset
+    from core.forecasters.parity import validation_stretches
     from core.manifest import read_manifest
-    from core.parity import validation_stretches
     from core.preprocessing.prepare import prepare
 
     manifest = read_manifest(folder)

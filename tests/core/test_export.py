@@ -18,8 +18,8 @@ from core.errors import ExportError
 from core.evaluation.forecasting import evaluate, repeat_last
 from core.export import Export, export_student, open_export
 from core.export_evaluation import evaluate_export
+from core.forecasters.parity import TOLERANCE, Parity, measure_parity, validation_stretches
 from core.manifest import FILES, FORECASTERS, read_manifest
-from core.parity import TOLERANCE, Parity, measure_parity, validation_stretches
 from core.preprocessing.gaps import interpolate_gaps
 from core.stgcn import STGCN
 from tests.oracles import forecasting_oracle as oracle

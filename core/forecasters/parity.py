@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.evaluation.forecasting import roll_out
-from core.onnx_running import forecast_live, forecast_windows
+from core.forecasters.onnx_runtime import forecast_live, forecast_windows
+from core.forecasters.torch_program import load_program
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.scaling import Scaler
-from core.program_file import load_program
 from core.stgcn import STGCN
 
 TOLERANCE = 1e-3

@@ -1,9 +1,9 @@
 """A student and its scaler in, forecasters of whole horizons in the readings' own unit out.
 
-A forecast is one step that sees readings, of a window or a new row of a live stream, and steps
-that each see the prediction before. All are modules that compute only the newest column of every
-layer; what a step leaves for the next are the tails of the temporal layers (``core.stgcn``).
-Converts nothing: that is for ``core.onnx_forecaster`` and ``core.program_file``.
+A forecast is one step that sees readings, of a window or a new row of a live stream, and steps that
+each see the prediction before. All are modules that compute only the newest column of every layer;
+what a step leaves for the next are the tails of the temporal layers (``core.stgcn``). Converts
+nothing: that is for ``core.forecasters.onnx_export`` and ``core.forecasters.torch_program``.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from core.errors import ExportError
-from core.forecaster import Forecaster
+from core.forecasters.modules import Forecaster
 from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN
 

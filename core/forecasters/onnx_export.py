@@ -4,7 +4,7 @@ Both files take readings in their own unit and answer in that unit: scaling, gra
 roll-out are inside, so whoever runs them needs no code of this project. Gaps are not: they are fed
 readings without. Each is put together from one step that sees readings and one that sees the
 prediction before, so the converter sees the network twice instead of once per step. Writes no
-files; how far they are from PyTorch is measured in ``core.parity``.
+files; how far they are from PyTorch is measured in ``core.forecasters.parity``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import torch
 from onnxscript import optimizer
 from torch import nn
 
-from core.forecaster import FirstStep, LiveStep, NextStep, new_state, state_rows
-from core.onnx_unrolling import unrolled
+from core.forecasters.modules import FirstStep, LiveStep, NextStep, new_state, state_rows
+from core.forecasters.onnx_unrolling import unrolled
 from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN
 
@@ -38,7 +38,7 @@ def to_onnx(model: STGCN, scaler: Scaler, horizon_steps: int) -> dict[str, bytes
     [batch, horizon_steps, N]; ``batch`` may be any number.
 
     ``live.onnx``: one new row ``reading`` [N] and ``state`` [S, N] to ``forecast``
-    [horizon_steps, N] and ``next_state`` [S, N], as in ``core.forecaster.LiveStep``.
+    [horizon_steps, N] and ``next_state`` [S, N], as in ``core.forecasters.modules.LiveStep``.
     """
     model = copy.deepcopy(model).cpu().eval()
     N, tails = model.config.num_sensors, len(state_rows(model))
