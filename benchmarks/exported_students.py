@@ -27,7 +27,7 @@ from torch import Tensor
 from benchmarks.measuring import compared
 from benchmarks.problem import make_data, make_network
 from core.datasets.dataset import open_dataset
-from core.export import Export, open_export
+from core.export.export_folder import Export, open_export
 from core.forecasters.modules import Forecaster
 from core.forecasters.onnx_export import to_onnx
 from core.forecasters.onnx_runtime import WINDOWS_PER_RUN, forecast_windows, open_session

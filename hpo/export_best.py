@@ -1,6 +1,6 @@
 """The best students of a sweep in, export folders out.
 
-    STORAGE/NAME/exports/1-trial-0007/           ``core.export``; its rank when it was exported
+    STORAGE/NAME/exports/1-trial-0007/           ``core.export``; its rank when exported
     STORAGE/NAME/exports/1-trial-0007-run-0002/  the best run of a confirmed configuration
 
 Confirmed configurations are ranked by their mean over fresh seeds (``hpo.confirmation``), and of
@@ -22,9 +22,9 @@ from core.checkpoint import load_model
 from core.datasets.loading import load_dataset
 from core.errors import ConfigError, ExportError
 from core.evaluation.forecasting import evaluate
-from core.export import StudentFacts, export_student, open_export
+from core.export.export_folder import StudentFacts, export_student, open_export
+from core.export.manifest import read_manifest
 from core.files import folder_written_aside, writable_folder
-from core.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
 from core.training.teachers import TEACHER_FILE, open_teacher, teacher_folder
 from hpo.confirmation import Confirmed, confirmed

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.datasets.dataset import Dataset
-from core.export import StudentFacts, export_student
+from core.export.export_folder import StudentFacts, export_student
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCN
 from tests.small_students import LINEAGE, make_dataset, make_student

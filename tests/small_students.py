@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import core.export
+import core.export.export_folder
 from core.datasets.dataset import Dataset, open_dataset, save_dataset
 from core.experiments import new_network
 from core.forecasters.parity import Parity
@@ -63,7 +63,7 @@ def make_student(data: PreparedData, seed: int = 0) -> STGCN:
 
 
 def stand_in_forecasters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare exports the conversion and what is measured of it; ``core.export`` tests both."""
+    """Spare exports the conversion and what is measured of it; ``tests/core/export`` tests both."""
     names = ("model.onnx", "live.onnx", "model.pt2")
     speed = {
         "measured": "nothing",
@@ -76,6 +76,6 @@ def stand_in_forecasters(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     parity = {name: Parity(0.0, 0.0, 0.0, 82) for name in names}
     files = dict.fromkeys(names, b"forecaster")
-    monkeypatch.setattr(core.export, "make_forecasters", lambda *_: files)
-    monkeypatch.setattr(core.export, "measure_parity", lambda *_: parity.items())
-    monkeypatch.setattr(core.export, "measure_speed", lambda *_: speed)
+    monkeypatch.setattr(core.export.export_folder, "make_forecasters", lambda *_: files)
+    monkeypatch.setattr(core.export.export_folder, "measure_parity", lambda *_: parity.items())
+    monkeypatch.setattr(core.export.export_folder, "measure_speed", lambda *_: speed)

@@ -41,8 +41,8 @@ def evaluate(
     hpo evaluate runs/ord-first/exports/1-trial-0007 --readings V_228.csv --days 39-43
     """
     from core.datasets.readings_files import read_readings
-    from core.export import open_export
-    from core.export_evaluation import evaluate_export
+    from core.export.evaluate import evaluate_export
+    from core.export.export_folder import open_export
 
     export = open_export(folder)
     options = {

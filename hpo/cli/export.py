@@ -93,7 +93,7 @@ def _confirm(
 
 
 def _show(folders: list[Path], output: Format) -> None:
-    from core.manifest import read_manifest
+    from core.export.manifest import read_manifest
 
     rows = [_summary(folder, read_manifest(folder)) for folder in folders]
     if output is Format.json:

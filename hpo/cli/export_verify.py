@@ -1,7 +1,7 @@
 """``hpo export --verify``: everything about an export folder checked and shown.
 
 Compares over the recorded validation windows where the data folder holds the student's dataset,
-else over synthetic ones. All checks are ``core.export_verification``'s.
+else over synthetic ones. All checks are ``core.export.verify``'s.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor
 
-    from core.export_verification import Verified
+    from core.export.verify import Verified
 
 
 def show_verified(folder: Path, data: Path, output: Format, *, alone: bool) -> None:
@@ -28,7 +28,7 @@ def show_verified(folder: Path, data: Path, output: Format, *, alone: bool) -> N
         alone: whether nothing else was asked for.
     """
     from core.errors import ConfigError
-    from core.export_verification import verify_export
+    from core.export.verify import verify_export
 
     if not alone:
         raise ConfigError("--verify checks one folder; leave out the sweep and --dataset")
@@ -51,8 +51,8 @@ def show_verified(folder: Path, data: Path, output: Format, *, alone: bool) -> N
 def _recorded(folder: Path, data: Path) -> list[Tensor] | None:
     """Return the student's validation days, if its dataset is there."""
     from core.datasets.dataset import open_dataset
+    from core.export.manifest import read_manifest
     from core.forecasters.parity import validation_stretches
-    from core.manifest import read_manifest
     from core.preprocessing.prepare import prepare
 
     manifest = read_manifest(folder)

@@ -1,7 +1,7 @@
 """``hpo forecast``: what an exported student says of the next minutes.
 
 Reads the export folder and a file of readings, nothing else, and shows or writes the forecast. The
-forecast itself is made by ``core.export_forecast``.
+forecast itself is made by ``core.export.forecast``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from core.export_forecast import Forecast
+    from core.export.forecast import Forecast
 
 
 class ForecastFormat(StrEnum):
@@ -73,9 +73,9 @@ def forecast(
     hpo forecast runs/ord-first/exports/1-trial-0007 --readings today.csv --time-column time
     """
     from core.datasets.readings_files import read_readings
-    from core.export_forecast import forecast_readings
+    from core.export.forecast import forecast_readings
+    from core.export.manifest import card_of, read_manifest
     from core.files import write_bytes
-    from core.manifest import card_of, read_manifest
 
     chosen = _format(output, out)
     options = {

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from core.evaluation.profiling import Timing
-    from core.export import Export
-    from core.manifest import Manifest
+    from core.export.export_folder import Export
+    from core.export.manifest import Manifest
     from core.stgcn import STGCN
     from core.training.teachers import Teacher
 
@@ -48,7 +48,7 @@ def profile(
 
     from core.devices import choose_device
     from core.evaluation.profiling import measure_latency
-    from core.export import open_export
+    from core.export.export_folder import open_export
 
     where = choose_device(device)
     if threads is not None:

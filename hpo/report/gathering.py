@@ -13,7 +13,7 @@ from typing import Any
 
 from core.errors import ConfigError, UserError
 from core.evaluation.profiling import count_flops, count_parameters, forecast_latency
-from core.manifest import read_manifest
+from core.export.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
 from core.training.teachers import TEACHER_FILE, Teacher, find_teacher, open_teacher, teacher_folder

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ConfigError, ExportError, StorageError
-from core.manifest import read_manifest
+from core.export.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
 from hpo.cli.main import run
 from hpo.confirmation import Confirmed
@@ -216,7 +216,7 @@ def test_best_tells_what_is_confirmed(
 def ready(
     sweep: SweepFolder, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> SweepFolder:
-    """Confirmed, with students; ONNX itself is tested with ``core.export``."""
+    """Confirmed, with students; ONNX itself is tested with ``core.export.export_folder``."""
     stand_in_forecasters(monkeypatch)
     note(sweep, LUCKY)
     make_students(sweep, prepared, [1, 2])

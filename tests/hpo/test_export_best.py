@@ -10,15 +10,15 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-import core.export
+import core.export.export_folder
 import hpo.export_best
 from core.checkpoint import save_model
 from core.datasets.dataset import Dataset
 from core.errors import ConfigError, ExportError, UnknownNameError
 from core.evaluation.forecasting import evaluate
-from core.export import open_export
+from core.export.export_folder import open_export
+from core.export.manifest import read_manifest
 from core.files import sha256_of_file
-from core.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData, prepare
 from hpo.cli.evaluate import evaluate as evaluate_command
 from hpo.cli.export import export as export_command
@@ -54,7 +54,7 @@ def data_folder(dataset: Dataset, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ONNX itself is tested with ``core.export``."""
+    """ONNX itself is tested with ``core.export.export_folder``."""
     stand_in_forecasters(monkeypatch)
 
 
@@ -67,7 +67,7 @@ def looks_at_test_days(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         looks.append(part)
         return evaluate(model, data, part)
 
-    monkeypatch.setattr(core.export, "evaluate", watched)
+    monkeypatch.setattr(core.export.export_folder, "evaluate", watched)
     monkeypatch.setattr(hpo.export_best, "evaluate", watched)
     return looks
 

@@ -13,7 +13,7 @@ from core.checkpoint import save_model
 from core.datasets.dataset import Dataset
 from core.evaluation.profiling import count_flops, count_parameters
 from core.experiments import new_network
-from core.export import StudentFacts, export_student
+from core.export.export_folder import StudentFacts, export_student
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCN, STGCNConfig
 from hpo.cli.main import run

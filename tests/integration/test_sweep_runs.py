@@ -14,7 +14,7 @@ import pytest
 from core.checkpoint import load_model
 from core.datasets.dataset import open_dataset
 from core.experiments import train_teacher
-from core.export import open_export
+from core.export.export_folder import open_export
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STUDENT_CHANNELS
 from core.training.teachers import Teacher, TeacherConfig, open_teacher, teacher_folder

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.manifest import read_manifest
+from core.export.manifest import read_manifest
 from hpo.cli.main import run
 from hpo.confirming import confirm_sweep, ranked_confirmations
 from hpo.ledger import SweepState, read_ledger
@@ -87,7 +87,7 @@ def test_export_confirms_by_itself_what_is_not_confirmed(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # ONNX itself is tested with ``core.export``.
+    # ONNX itself is tested with ``core.export.export_folder``.
     stand_in_forecasters(monkeypatch)
     given = ["export", "searched", "--top", "3", "--seeds", "2", "--format", "json"]
     assert run([*given, "--storage", str(places.storage)]) == 0

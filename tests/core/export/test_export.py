@@ -13,13 +13,13 @@ import onnxruntime
 import pytest
 import torch
 
-import core.export
+import core.export.export_folder
 from core.errors import ExportError
 from core.evaluation.forecasting import evaluate, repeat_last
-from core.export import Export, export_student, open_export
-from core.export_evaluation import evaluate_export
+from core.export.evaluate import evaluate_export
+from core.export.export_folder import Export, export_student, open_export
+from core.export.manifest import FILES, FORECASTERS, read_manifest
 from core.forecasters.parity import TOLERANCE, Parity, measure_parity, validation_stretches
-from core.manifest import FILES, FORECASTERS, read_manifest
 from core.preprocessing.gaps import interpolate_gaps
 from core.stgcn import STGCN
 from tests.oracles import forecasting_oracle as oracle
@@ -57,7 +57,9 @@ def parity_with(exported: Exported, model: STGCN) -> dict[str, Parity]:
 def ready_made(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the conversion where only the comparison with PyTorch is tested."""
     content = (exported.folder / "model.onnx").read_bytes()
-    monkeypatch.setattr(core.export, "make_forecasters", lambda *_: {"model.onnx": content})
+    monkeypatch.setattr(
+        core.export.export_folder, "make_forecasters", lambda *_: {"model.onnx": content}
+    )
 
 
 @pytest.mark.timeout(300)
@@ -105,7 +107,7 @@ def test_a_forecaster_says_nothing_of_the_machine(exported: Exported, name: str)
         with zipfile.ZipFile(exported.folder / name) as archive:
             content = b"".join(archive.read(entry) for entry in archive.namelist())
     assert b"site-packages" not in content
-    assert str(Path(__file__).parents[2]).encode() not in content
+    assert str(Path(__file__).parents[3]).encode() not in content
 
 
 def test_manifest_tells_everything(exported: Exported) -> None:
@@ -205,7 +207,7 @@ def test_nothing_half_written_where_writing_fails(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(core.export, "write_json", fail)
+    monkeypatch.setattr(core.export.export_folder, "write_json", fail)
     with pytest.raises(OSError, match="No space left"):
         export_student(
             tmp_path / "export", exported.model, exported.data, exported.dataset.adjacency, FACTS

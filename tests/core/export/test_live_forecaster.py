@@ -10,12 +10,12 @@ import torch
 
 from core.datasets.importing import ImportRequest, import_dataset
 from core.errors import ExportError
-from core.export import Export, open_export
+from core.export.export_folder import Export, open_export
+from core.export.live_forecaster import LiveForecaster
 from core.forecasters.modules import Forecaster, LiveStep, new_state, state_rows
 from core.forecasters.onnx_export import to_onnx
 from core.forecasters.onnx_runtime import forecast_live
 from core.forecasters.parity import TOLERANCE, measure_parity, validation_stretches
-from core.live_forecaster import LiveForecaster
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN, STGCNConfig

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from core.errors import ExportError
 from core.evaluation.forecasting import add_stretch, new_errors
 from core.evaluation.metrics import METRICS, ForecastErrors
-from core.export import Export
-from core.export_readings import check_sensors
-from core.manifest import plain_numbers
+from core.export.export_folder import Export
+from core.export.manifest import plain_numbers
+from core.export.sensors import check_sensors
 from core.preprocessing.gaps import interpolate_gaps
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData
 from core.preprocessing.windows import Stretch

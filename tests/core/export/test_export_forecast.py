@@ -10,7 +10,7 @@ import torch
 
 from core.datasets.readings_files import ReadingsTable
 from core.errors import ConfigError, ExportError
-from core.export_forecast import Forecast, forecast_readings
+from core.export.forecast import Forecast, forecast_readings
 from core.forecasters.modules import Forecaster
 from core.preprocessing.gaps import longest_gap
 from tests.small_exports import Exported

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from core.datasets.dataset import DatasetCard
 from core.datasets.readings_files import ReadingsTable
 from core.errors import ConfigError, ExportError
-from core.export_readings import check_sensors
+from core.export.manifest import Manifest, card_of, check_files, read_manifest
+from core.export.sensors import check_sensors
 from core.forecasters.onnx_runtime import forecast_windows
-from core.manifest import Manifest, card_of, check_files, read_manifest
 from core.preprocessing.gaps import interpolate_gaps, longest_gap
 
 

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 
 from core.checkpoint import save_model
 from core.errors import ExportError
-from core.export_verification import verify_export
+from core.export.manifest import FORECASTERS, SCHEMA_FILE, read_manifest
+from core.export.verify import verify_export
 from core.files import sha256_of_file
 from core.forecasters.parity import validation_stretches
 from core.forecasters.torch_program import load_program
 from core.graph import chebyshev_stack
-from core.manifest import FORECASTERS, SCHEMA_FILE, read_manifest
 from core.stgcn import STGCN, STGCNConfig
 from tests.small_exports import Exported
 from tests.small_students import WINDOWS_PER_DAY, make_student

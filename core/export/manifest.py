@@ -1,7 +1,7 @@
 """An export folder's ``manifest.json`` in, checked values out.
 
 What a manifest holds is written in ``manifest.schema.json`` beside this file. Reads no weights and
-needs no torch; whether the files do what the manifest says is for ``core.export_verification``.
+needs no torch; whether the files do what the manifest says is for ``core.export.verify``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def check_schema(manifest: Manifest, name: str) -> None:
     if error is not None:
         what = error.message if len(error.message) < 200 else f"{error.message[:200]} ..."
         raise ExportError(
-            f"{name} must be as core/manifest.schema.json says, but at {error.json_path}: "
+            f"{name} must be as core/export/manifest.schema.json says, but at {error.json_path}: "
             f"{what}; {AGAIN}"
         )
 

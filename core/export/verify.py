@@ -15,9 +15,9 @@ from typing import Any
 import onnx
 
 from core.errors import ExportError
-from core.export import Export, open_export
+from core.export.export_folder import Export, open_export
+from core.export.manifest import AGAIN, FORECASTERS
 from core.forecasters.parity import Parity, Stretches, measure_parity, synthetic_stretches
-from core.manifest import AGAIN, FORECASTERS
 
 
 @dataclass(frozen=True)

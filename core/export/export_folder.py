@@ -9,7 +9,7 @@
     manifest.json         what it is, how good it is, where it comes from, checksums of the others
 
 This is the one place where test days are looked at. Which students are worth it is decided
-elsewhere; judging an export on new readings is in ``core.export_evaluation``.
+elsewhere; judging an export on new readings is in ``core.export.evaluate``.
 """
 
 from __future__ import annotations
@@ -31,15 +31,7 @@ from core.datasets.dataset import DatasetCard
 from core.errors import ExportError, UserError
 from core.evaluation.forecasting import evaluate, repeat_last
 from core.evaluation.profiling import count_flops, count_parameters
-from core.export_readings import MAX_GAP_MINUTES
-from core.files import folder_written_aside, sha256_of_file, write_bytes, write_json
-from core.forecasters.modules import new_state, state_rows
-from core.forecasters.onnx_export import OPSET, to_onnx
-from core.forecasters.onnx_runtime import measure_speed
-from core.forecasters.parity import Parity, measure_parity, validation_stretches
-from core.forecasters.torch_program import to_program
-from core.graph import chebyshev_stack
-from core.manifest import (
+from core.export.manifest import (
     AGAIN,
     FILES,
     MANIFEST_VERSION,
@@ -49,6 +41,14 @@ from core.manifest import (
     plain_numbers,
     read_manifest,
 )
+from core.export.sensors import MAX_GAP_MINUTES
+from core.files import folder_written_aside, sha256_of_file, write_bytes, write_json
+from core.forecasters.modules import new_state, state_rows
+from core.forecasters.onnx_export import OPSET, to_onnx
+from core.forecasters.onnx_runtime import measure_speed
+from core.forecasters.parity import Parity, measure_parity, validation_stretches
+from core.forecasters.torch_program import to_program
+from core.graph import chebyshev_stack
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData
 from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN

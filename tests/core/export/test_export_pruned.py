@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from core.evaluation.forecasting import evaluate
-from core.export import StudentFacts, export_student, open_export
-from core.export_evaluation import evaluate_export
+from core.export.evaluate import evaluate_export
+from core.export.export_folder import StudentFacts, export_student, open_export
 from core.preprocessing.prepare import prepare
 from core.pruning.shrinking import shrink
 from tests.small_students import LINEAGE, SENSORS, make_dataset, make_student
