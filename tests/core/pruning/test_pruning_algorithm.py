@@ -297,7 +297,7 @@ def test_a_process_killed_within_an_epoch_goes_on_with_the_same_numbers(tmp_path
     deadly = plan.last_removal - 1
     script = [sys.executable, "-c", SIGKILL_SCRIPT]
     command = [*script, str(tmp_path / "tiny"), str(tmp_path / "run"), str(deadly)]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     found = subprocess.run(command, env=environment, cwd=root, check=False)
     assert found.returncode == -signal.SIGKILL
