@@ -30,7 +30,7 @@ from hpo.places import Places
 from hpo.planning import plan_sweep
 from hpo.recording import Recorder
 from hpo.results import TrialRecord
-from hpo.search_space import built_in_search_space
+from hpo.space.search_space import built_in_search_space
 from hpo.sweep import SilentObserver, run_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_plan import SweepPlan

@@ -19,7 +19,7 @@ from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCNConfig
 from hpo.ledger import Ledger
-from hpo.objectives import LATENCY
+from hpo.space.objectives import LATENCY
 from hpo.sweep_config import SweepConfig
 from hpo.trial_settings import Settings, StudentSizes
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from core.errors import ConfigError
 from hpo.ledger import SweepState
-from hpo.search_space import SearchSpace
+from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_files import writable_ledger
 from hpo.sweep_plan import SweepPlan, extended_plan

@@ -18,8 +18,8 @@ from ray.exceptions import RayError
 from core.errors import ConfigError
 from core.training.trainer import EpochReport
 from hpo.ledger import Ledger
-from hpo.parameters import STUDENT_WIDTHS
-from hpo.search_space import SearchSpace, corners
+from hpo.space.parameters import STUDENT_WIDTHS
+from hpo.space.search_space import SearchSpace, corners
 from hpo.sweep_files import bring_for_worker, open_sweep
 from hpo.sweep_plan import SweepPlan
 from hpo.sweep_store import SweepFolder

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from hpo.ledger import ENDED_STATUSES, SweepState, read_ledger
-from hpo.objectives import pareto_front
+from hpo.space.objectives import pareto_front
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_files import delete_student, names_of_exports
 from hpo.sweep_store import SweepFolder

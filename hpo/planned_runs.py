@@ -13,8 +13,8 @@ from typing import Any
 import optuna
 
 from hpo.ledger import Ledger, Trial
-from hpo.search_space import SearchSpace
 from hpo.searcher import LedgerSearcher, Record
+from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 
 

@@ -20,7 +20,7 @@ from hpo.layout import RESERVED_NAMES
 from hpo.networks import Networks, find_networks, student_sizes
 from hpo.places import Places
 from hpo.schedulers import make_scheduler
-from hpo.search_space import SearchSpace, built_in_search_space
+from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.space_fitting import check_objectives, fit_space, largest_costs
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_plan import SweepPlan

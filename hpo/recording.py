@@ -13,8 +13,8 @@ from core.errors import UserError
 from core.preprocessing.prepare import PreparedData
 from hpo.ledger import Trial, now
 from hpo.networks import planned_sizes
-from hpo.objectives import LATENCY
 from hpo.results import TrialRecord, write_record
+from hpo.space.objectives import LATENCY
 from hpo.sweep_files import clear_checkpoints, has_student
 from hpo.sweep_plan import SweepPlan
 from hpo.sweep_store import SweepFolder

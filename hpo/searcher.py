@@ -20,9 +20,9 @@ from core.errors import ConfigError
 from core.seeding import derived_seed
 from hpo.costs import Constraints, StudentCosts, limits_in_words, why_too_much
 from hpo.ledger import Ledger, SweepState, Trial
-from hpo.objectives import COSTS
 from hpo.samplers import make_sampler
-from hpo.search_space import SearchSpace
+from hpo.space.objectives import COSTS
+from hpo.space.search_space import SearchSpace
 from hpo.study import STATES, told_trials
 from hpo.sweep_config import SweepConfig
 

@@ -14,10 +14,10 @@ from typing import Any
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError, UnknownNameError
 from hpo.confirmation import Confirmed, confirmed
-from hpo.objectives import OBJECTIVES, pareto_front
-from hpo.parameters import PRUNE
 from hpo.ranking import ranked_records
 from hpo.results import TrialRecord, read_records
+from hpo.space.objectives import OBJECTIVES, pareto_front
+from hpo.space.parameters import PRUNE
 from hpo.sweep_store import SweepFolder, all_sweeps
 
 

@@ -24,7 +24,7 @@ from hpo.places import Places
 from hpo.planning import check_is_new, make_plan, open_planned_data, plan_sweep
 from hpo.ray_cluster import cluster, termination_as_interrupt, trial_resources
 from hpo.results import TrialRecord
-from hpo.search_space import SearchSpace
+from hpo.space.search_space import SearchSpace
 from hpo.storage_faults import storage_faults_told
 from hpo.stored_teachers import publish_teacher, train_stored_teacher
 from hpo.sweep_config import SweepConfig

@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 from core.distillation.teacher_targets import MEMORY_BUDGET
 from core.errors import ConfigError, UnknownNameError
 from core.files import check_name
-from hpo.objectives import read_objectives
-from hpo.parameters import PRUNE
+from hpo.space.objectives import read_objectives
+from hpo.space.parameters import PRUNE
 
 AUTO: Final = "auto"
 BASES = ("table1", "teacher")

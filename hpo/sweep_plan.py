@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from hpo.ledger import SweepState
-from hpo.search_space import SearchSpace
+from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 
 PLAN_VERSION = 1

@@ -19,7 +19,7 @@ from core.errors import StorageError, UnknownNameError
 from core.files import check_name, write_json
 from hpo import driver_lease, layout, mirrored_sweeps
 from hpo.mirror import Mirror, mirror_of
-from hpo.search_space import SearchSpace
+from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_plan import PLAN_VERSION, SweepPlan
 

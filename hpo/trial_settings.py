@@ -21,7 +21,7 @@ from core.pruning.config import PruningConfig
 from core.pruning.plan import plan_pruning
 from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, STGCNConfig
 from core.training.config import TrainingConfig
-from hpo.parameters import STUDENT_WIDTHS, TRAINING_PARAMETERS
+from hpo.space.parameters import STUDENT_WIDTHS, TRAINING_PARAMETERS
 from hpo.sweep_config import SweepConfig
 
 Settings = Mapping[str, Any]

@@ -21,13 +21,13 @@ from hpo.costs import StudentCosts
 from hpo.gpu_share import find_share
 from hpo.kept_students import StudentKeeper
 from hpo.ledger import Ledger, read_events
-from hpo.objectives import LATENCY
 from hpo.planned_runs import PlannedRun, PlannedRunSearcher
 from hpo.ray_cluster import cluster, trial_resources
 from hpo.recording import Recorder
 from hpo.remembering_scheduler import RememberingScheduler
 from hpo.schedulers import make_scheduler
 from hpo.searcher import LedgerSearcher
+from hpo.space.objectives import LATENCY
 from hpo.space_fitting import largest_shape
 from hpo.stopping_searcher import StoppingSearcher
 from hpo.sweep_config import AUTO, SweepConfig

@@ -13,7 +13,7 @@ from typing import Any
 from core.errors import ConfigError
 from hpo.ranking import configurations, ranked_records
 from hpo.results import TrialRecord, read_records
-from hpo.search_space import FirstPoint, SearchSpace, without_repeats
+from hpo.space.search_space import FirstPoint, SearchSpace, without_repeats
 from hpo.sweep_store import SweepFolder
 
 WARM_POINTS = 5

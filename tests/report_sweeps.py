@@ -13,7 +13,7 @@ from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCNConfig
 from hpo.ledger import Ledger
 from hpo.results import TrialRecord, read_records, write_record
-from hpo.search_space import SearchSpace, built_in_search_space
+from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_plan import SweepPlan
 from hpo.sweep_store import SweepFolder

@@ -9,7 +9,7 @@ from core.checkpoint import save_model
 from core.preprocessing.prepare import PreparedData
 from hpo.ledger import Ledger
 from hpo.results import TrialRecord, write_record
-from hpo.search_space import built_in_search_space
+from hpo.space.search_space import built_in_search_space
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_plan import SweepPlan
 from hpo.sweep_store import SweepFolder

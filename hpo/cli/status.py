@@ -62,7 +62,7 @@ def _summary(folder: SweepFolder) -> dict[str, Any]:
 
 def _weighed(plan: SweepPlan, state: SweepState) -> dict[str, Any]:
     """Return the Pareto front and the hypervolume over time; nothing with one objective."""
-    from hpo.objectives import hypervolume_history, pareto_front
+    from hpo.space.objectives import hypervolume_history, pareto_front
 
     objectives = plan.config.objectives
     if len(objectives) == 1:

@@ -26,7 +26,7 @@ from hpo.cli.output import Format
 
 if TYPE_CHECKING:
     from hpo.places import Places
-    from hpo.search_space import SearchSpace
+    from hpo.space.search_space import SearchSpace
     from hpo.sweep_config import SweepConfig
 
 
@@ -210,7 +210,7 @@ def _read_gpus(text: str | None) -> float | Literal["auto"] | None:
 def find_space(method: str, name: str | None, settings: list[str]) -> SearchSpace:
     """Return what ``--space`` and ``--set`` ask for."""
     from core.errors import ConfigError
-    from hpo.search_space import built_in_search_space, load_search_space
+    from hpo.space.search_space import built_in_search_space, load_search_space
 
     # A name of ours has neither a folder nor an ending.
     if name is None or (Path(name).name == name and not Path(name).suffix):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from hpo.objectives import LATENCY
+from hpo.space.objectives import LATENCY
 
 if TYPE_CHECKING:
     from hpo.ledger import SweepState, Trial

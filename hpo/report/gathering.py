@@ -20,14 +20,14 @@ from core.training.teachers import TEACHER_FILE, Teacher, find_teacher, open_tea
 from hpo.confirmation import Confirmed, confirmed
 from hpo.ledger import read_ledger
 from hpo.mirrored_sweeps import bring_exports
-from hpo.objectives import LATENCY
-from hpo.parameters import PRUNE
 from hpo.planning import open_planned_data
 from hpo.ranking import ranked_records
 from hpo.report.facts import ReportedSweep, ReportFacts, ShownStudent
 from hpo.report.paper import paper_results
 from hpo.results import TrialRecord, read_records
 from hpo.selection import records_of
+from hpo.space.objectives import LATENCY
+from hpo.space.parameters import PRUNE
 from hpo.sweep_plan import SweepPlan, extended_plan
 from hpo.sweep_store import SweepFolder, find_sweep
 

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from core.errors import ConfigError
 from hpo.samplers import SAMPLERS, check_sampler, make_sampler, past_attributes
-from hpo.search_space import SearchSpace, built_in_search_space
+from hpo.space.search_space import SearchSpace, built_in_search_space
 
 SPACE = built_in_search_space("stcd").with_fixed({"schedule": "cosine"})
 

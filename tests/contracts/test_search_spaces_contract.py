@@ -11,7 +11,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from core.distillation.losses import LOSSES
-from hpo.search_space import built_in_search_space, load_search_space
+from hpo.space.search_space import built_in_search_space, load_search_space
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "search_spaces").rglob("*.yaml"))

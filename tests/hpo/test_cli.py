@@ -17,7 +17,7 @@ from hpo.cli.main import run
 from hpo.ledger import Ledger
 from hpo.places import Places
 from hpo.planning import plan_sweep
-from hpo.search_space import built_in_search_space
+from hpo.space.search_space import built_in_search_space
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
 

@@ -18,7 +18,7 @@ from hpo.extending import check_comparable, clone_of, extend
 from hpo.ledger import Ledger, SweepState, read_ledger
 from hpo.places import Places
 from hpo.planning import plan_sweep
-from hpo.search_space import SearchSpace, built_in_search_space
+from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_plan import SweepPlan, extended_plan
 from hpo.sweep_store import SweepFolder

@@ -16,7 +16,7 @@ from hpo.ledger import Ledger, read_ledger
 from hpo.places import Places
 from hpo.planning import plan_sweep
 from hpo.ray_cluster import trial_resources
-from hpo.search_space import built_in_search_space
+from hpo.space.search_space import built_in_search_space
 from hpo.sweep_config import AUTO, SweepConfig
 from hpo.sweep_plan import SweepPlan
 from hpo.sweep_store import SweepFolder

@@ -19,7 +19,7 @@ from core.training.teachers import TeacherConfig
 from core.training.trainer import TrainingConfig
 from hpo.places import Places
 from hpo.planning import open_planned_data, plan_sweep
-from hpo.search_space import SearchSpace, built_in_search_space
+from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep import run_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder

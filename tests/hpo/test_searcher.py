@@ -13,8 +13,8 @@ from ray.tune.search import Searcher
 
 from hpo.ledger import Ledger, Trial, read_ledger
 from hpo.samplers import SAMPLERS
-from hpo.search_space import SearchSpace, built_in_search_space
 from hpo.searcher import LOST_WORKER, LedgerSearcher
+from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
 
 pytestmark = pytest.mark.usefixtures("quiet_optuna")

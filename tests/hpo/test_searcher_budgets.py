@@ -19,8 +19,8 @@ from core.stgcn import STGCNConfig
 from hpo.costs import StudentCosts
 from hpo.ledger import Ledger, Trial, read_ledger
 from hpo.samplers import SAMPLERS
-from hpo.search_space import SearchSpace, built_in_search_space
 from hpo.searcher import MOST_REPEATS, LedgerSearcher
+from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
 from hpo.trial_settings import StudentSizes
 

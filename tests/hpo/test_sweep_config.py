@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ConfigError, UnknownNameError
-from hpo.objectives import OBJECTIVES
+from hpo.space.objectives import OBJECTIVES
 from hpo.sweep_config import SweepConfig
 
 NEEDED = {"name": "night", "method": "ord", "dataset": "synthetic"}

@@ -14,7 +14,7 @@ import pytest
 
 from core.errors import ConfigError, StorageError, UnknownNameError
 from core.files import write_json
-from hpo.search_space import built_in_search_space
+from hpo.space.search_space import built_in_search_space
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_plan import SweepPlan
 from hpo.sweep_store import SweepFolder, all_sweeps, find_sweep

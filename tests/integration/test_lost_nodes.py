@@ -16,8 +16,8 @@ from ray.cluster_utils import Cluster
 from hpo.ledger import SweepState, read_ledger
 from hpo.places import Places
 from hpo.results import TrialRecord, read_records
-from hpo.search_space import load_search_space
 from hpo.searcher import LedgerSearcher
+from hpo.space.search_space import load_search_space
 from hpo.sweep import run_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.tuning import WORKER_DEATHS

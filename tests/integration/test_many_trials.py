@@ -19,8 +19,8 @@ from hpo.places import Places
 from hpo.planning import plan_sweep
 from hpo.recording import Recorder
 from hpo.results import read_records
-from hpo.search_space import SearchSpace, built_in_search_space
 from hpo.searcher import LedgerSearcher
+from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder
 from tests.integration.sweeps import events, instant_trial, local_ray, report, short_trial

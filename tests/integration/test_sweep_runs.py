@@ -24,9 +24,9 @@ from hpo.export_best import export_best
 from hpo.ledger import SweepState, read_ledger
 from hpo.places import Places
 from hpo.results import TrialRecord, read_records
-from hpo.search_space import built_in_search_space, load_search_space
 from hpo.searcher import LOST_WORKER, LedgerSearcher
 from hpo.selection import best
+from hpo.space.search_space import built_in_search_space, load_search_space
 from hpo.sweep import SweepInterruptedError, resume_sweep, run_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder

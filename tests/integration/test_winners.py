@@ -17,7 +17,7 @@ from hpo.confirming import confirm_sweep, ranked_confirmations
 from hpo.ledger import SweepState, read_ledger
 from hpo.places import Places
 from hpo.results import read_records
-from hpo.search_space import load_search_space
+from hpo.space.search_space import load_search_space
 from hpo.sweep import SweepInterruptedError, resume_sweep, run_sweep
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_store import SweepFolder

@@ -6,11 +6,11 @@ from itertools import accumulate
 
 import plotly.graph_objects as go
 
-from hpo.objectives import hypervolume_history
 from hpo.report import palette
 from hpo.report.charts import baseline, metric_name, new_figure, settings_lines
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
+from hpo.space.objectives import hypervolume_history
 
 
 def history(facts: ReportFacts) -> Section | None:

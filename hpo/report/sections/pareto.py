@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from hpo.objectives import LATENCY, pareto_front
 from hpo.report import palette
 from hpo.report.charts import metric_name, new_figure
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
 from hpo.results import TrialRecord
+from hpo.space.objectives import LATENCY, pareto_front
 
 _SIZES = {
     "parameters": ("Parameters", "parameters", "parameters"),

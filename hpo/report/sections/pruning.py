@@ -8,11 +8,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from hpo.parameters import PRUNE
 from hpo.report import palette
 from hpo.report.charts import baseline, metric_name, new_figure
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
+from hpo.space.parameters import PRUNE
 
 Step = dict[str, Any]
 """``core.pruning.algorithm.PruningStep`` as it is stored."""

@@ -7,10 +7,10 @@ from typing import Any
 
 from core.preprocessing.prepare import HORIZON_MINUTES
 from hpo.confirmation import Confirmed
-from hpo.parameters import Parameter
 from hpo.report.charts import metric_name, setting_text, with_unit
 from hpo.report.facts import ROLE_NAMES, ReportedSweep, ReportFacts
 from hpo.report.section import Block, Numbers, Section, Table
+from hpo.space.parameters import Parameter
 
 
 def result(facts: ReportFacts) -> Section:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from core.errors import ConfigError
-from hpo.strict_yaml import Problems
+from hpo.space.strict_yaml import Problems
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

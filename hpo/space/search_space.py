@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from core import files
 from core.errors import ConfigError, UnknownNameError
-from hpo.parameters import (
+from hpo.space.parameters import (
     LOSS_WEIGHT,
     PRUNE,
     PRUNING_PARAMETERS,
@@ -35,7 +35,7 @@ from hpo.parameters import (
     read_parameter,
     read_value,
 )
-from hpo.strict_yaml import Problems, load_yaml
+from hpo.space.strict_yaml import Problems, load_yaml
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from core.errors import ConfigError, UnknownNameError
-from hpo.parameters import Setting
-from hpo.search_space import SearchSpace, built_in_search_space, load_search_space
+from hpo.space.parameters import Setting
+from hpo.space.search_space import SearchSpace, built_in_search_space, load_search_space
 
 GOOD = """
 method: ord
@@ -403,7 +403,9 @@ def test_numbers_may_come_as_text(number: float, form: str) -> None:
 
 
 def test_importing_it_loads_neither_optuna_nor_torch() -> None:
-    check = "import sys, hpo.search_space; print({'optuna', 'torch', 'ray'} & set(sys.modules))"
+    check = (
+        "import sys, hpo.space.search_space; print({'optuna', 'torch', 'ray'} & set(sys.modules))"
+    )
     found = subprocess.run(
         [sys.executable, "-c", check], capture_output=True, text=True, check=True
     )

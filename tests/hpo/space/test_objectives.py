@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ConfigError, UnknownNameError
-from hpo.objectives import hypervolume, hypervolume_history, pareto_front, read_objectives
+from hpo.space.objectives import hypervolume, hypervolume_history, pareto_front, read_objectives
 
 COORDINATE = st.integers(0, 6).map(float)
 
