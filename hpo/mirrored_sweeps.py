@@ -6,7 +6,7 @@
     who exports                   the student, exports made before
 
 Sweeps lie in the store as on a disk (``hpo.sweep_store``), but for the ledger
-(``hpo.ledger_segments``) and ``drivers/`` (``hpo.driver_lease``). Runs nothing.
+(``hpo.storage.ledger_parts``) and ``drivers/`` (``hpo.storage.driver_lease``). Runs nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 
 from core.training.teachers import TEACHER_FILE
 from hpo.layout import CONFIRMATION, EXPORTS, LEDGER, LOCK, PLAN, RESULTS, TEACHERS
-from hpo.ledger_segments import bring_ledger
-from hpo.mirror import Mirror
-from hpo.object_store import StoredObject
+from hpo.storage.ledger_parts import bring_ledger
+from hpo.storage.mirror import Mirror
+from hpo.storage.object_store import StoredObject
 
 Listed = dict[str, StoredObject]
 IsDriven = Callable[[Path], bool]

@@ -13,6 +13,6 @@ class Places:
     data: Path = Path("data")
     """Folder of datasets."""
     storage: Path = Path("runs")
-    """Folder of sweeps and teachers; of ``s3://…`` what ``hpo.mirror.open_storage`` returns."""
+    """Of sweeps and teachers; of ``s3://…`` what ``hpo.storage.mirror.open_storage`` returns."""
     address: str = "local"
     """Of a Ray cluster; ``local`` starts one on this machine."""

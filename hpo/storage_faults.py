@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.errors import StorageError
-from hpo.object_store import ObjectStoreError
+from hpo.storage.object_store import ObjectStoreError
 from hpo.sweep_store import SweepFolder
 
 STOPPED = "stopped"

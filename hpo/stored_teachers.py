@@ -13,7 +13,7 @@ from core.experiments import OnEpoch, OnStep, train_teacher
 from core.preprocessing.prepare import PreparedData
 from core.training.teachers import TEACHER_FILE, Teacher, TeacherConfig, teacher_folder
 from core.training.trainer import EpochReport
-from hpo.mirror import MirroredStates, mirror_of
+from hpo.storage.mirror import MirroredStates, mirror_of
 
 
 def bring_teachers(storage: Path) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from core.checkpoint import CheckpointFolder
 from core.errors import StorageError
-from hpo.driver_lease import lease_on
 from hpo.ledger import Ledger, SweepState
-from hpo.ledger_segments import LedgerSegments
-from hpo.mirror import MirroredStates, open_mirror
 from hpo.mirrored_sweeps import bring_plan
+from hpo.storage.driver_lease import lease_on
+from hpo.storage.ledger_parts import LedgerSegments
+from hpo.storage.mirror import MirroredStates, open_mirror
 from hpo.sweep_store import SweepFolder
 
 

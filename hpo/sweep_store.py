@@ -1,8 +1,8 @@
 """Open the folder of one sweep: its files (``hpo.layout``), its plan, the right to drive it.
 
 Runs nothing. Only the process that holds the driver's lock may write the ledger and the records.
-Where the storage is a mirror (``hpo.mirror``), what is written here is uploaded to its store, and
-``find_sweep`` and ``all_sweeps`` download what others have uploaded first.
+Where the storage is a mirror (``hpo.storage.mirror``), what is written here is uploaded to its
+store, and ``find_sweep`` and ``all_sweeps`` download what others have uploaded first.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 
 from core.errors import StorageError, UnknownNameError
 from core.files import check_name, write_json
-from hpo import driver_lease, layout, mirrored_sweeps
-from hpo.mirror import Mirror, mirror_of
+from hpo import layout, mirrored_sweeps
 from hpo.space.search_space import SearchSpace
+from hpo.storage import driver_lease
+from hpo.storage.mirror import Mirror, mirror_of
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_plan import PLAN_VERSION, SweepPlan
 

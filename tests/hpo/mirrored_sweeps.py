@@ -12,10 +12,10 @@ import pytest
 
 from hpo.driving import adopt_records
 from hpo.ledger import Trial
-from hpo.mirror import open_storage
 from hpo.results import write_record
 from hpo.searcher import LedgerSearcher
 from hpo.space.search_space import built_in_search_space
+from hpo.storage.mirror import open_storage
 from hpo.storage_faults import storage_faults_told
 from hpo.sweep_config import SweepConfig
 from hpo.sweep_files import clear_checkpoints, writable_ledger

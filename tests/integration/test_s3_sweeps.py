@@ -18,8 +18,8 @@ from ray.cluster_utils import Cluster
 
 from hpo.cli.main import run
 from hpo.ledger import SweepState, read_ledger
-from hpo.mirror import open_storage
 from hpo.results import TrialRecord, read_records
+from hpo.storage.mirror import open_storage
 from hpo.sweep_store import SweepFolder, find_sweep
 from tests.integration.sweeps import (
     check_nothing_is_lost_or_repeated,

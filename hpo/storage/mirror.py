@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from core.files import exclusive_lock, fingerprint, writable_folder, write_bytes, write_json
-from hpo.object_store import ObjectStore, StoredObject, side_by_side
+from hpo.storage.object_store import ObjectStore, StoredObject, side_by_side
 
 MARK = "mirror.json"
 

@@ -17,11 +17,11 @@ from core.training.teachers import TeacherConfig, find_teachers
 from core.training.trainer import EpochReport
 from hpo.cli.main import run as run_command
 from hpo.ledger import read_ledger
-from hpo.mirror import mirror_of, open_storage
 from hpo.mirrored_sweeps import bring_exports, publish_export
-from hpo.object_store import ObjectStoreError
 from hpo.results import read_records, write_record
 from hpo.selection import best
+from hpo.storage.mirror import mirror_of, open_storage
+from hpo.storage.object_store import ObjectStoreError
 from hpo.stored_teachers import bring_teachers, train_stored_teacher
 from hpo.sweep_files import (
     TrialFiles,

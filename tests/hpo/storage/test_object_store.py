@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ConfigError
-from hpo.object_store import ObjectStore, ObjectStoreError, side_by_side
+from hpo.storage.object_store import ObjectStore, ObjectStoreError, side_by_side
 from tests.object_stores import CREDENTIALS, S3Server
 
 

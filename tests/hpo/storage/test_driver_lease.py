@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from core.errors import StorageError
-from hpo import driver_lease
-from hpo.driver_lease import DriverLease, held_lease, is_driven, lease_on
-from hpo.object_store import ObjectStore, ObjectStoreError
+from hpo.storage import driver_lease
+from hpo.storage.driver_lease import DriverLease, held_lease, is_driven, lease_on
+from hpo.storage.object_store import ObjectStore, ObjectStoreError
 from tests.integration.sweeps import ROOT
 from tests.object_stores import Environ, S3Server
 
@@ -84,8 +84,8 @@ def test_a_driver_of_this_machine_that_was_killed_gives_way_at_once(
     store: ObjectStore, s3: S3Server
 ) -> None:
     script = (
-        "import os, sys; from hpo.driver_lease import DriverLease; "
-        "from hpo.object_store import ObjectStore; "
+        "import os, sys; from hpo.storage.driver_lease import DriverLease; "
+        "from hpo.storage.object_store import ObjectStore; "
         "DriverLease(ObjectStore.at(sys.argv[1]), 'night', 'night').acquire(); os._exit(9)"
     )
     killed = subprocess.run([sys.executable, "-c", script, store.address], cwd=ROOT, check=False)

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from core.errors import StorageError
 from core.files import write_bytes
-from hpo.mirror import Mirror
-from hpo.object_store import StoredObject, side_by_side
+from hpo.storage.mirror import Mirror
+from hpo.storage.object_store import StoredObject, side_by_side
 
 GATHERED_FOR = 2.0
 MOST_PARTS = 500

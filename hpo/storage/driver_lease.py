@@ -10,7 +10,7 @@ clock, so clocks of machines do not matter.
 A driver that has not renewed for ``STALE_AFTER`` seconds gives way to the next one, at once if it
 is a process of this machine that has ended. It finds that out before it publishes again: whenever
 its last renewal is older than ``SURE_FOR`` it looks who else is there. What it had already sent
-may still arrive; of the ledger such parts are ignored (``hpo.ledger_segments``).
+may still arrive; of the ledger such parts are ignored (``hpo.storage.ledger_parts``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StorageError
-from hpo.object_store import ObjectStore, ObjectStoreError, StoredObject
+from hpo.storage.object_store import ObjectStore, ObjectStoreError, StoredObject
 
 RENEWED_EVERY = 10.0
 STALE_AFTER = 60.0
