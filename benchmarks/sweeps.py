@@ -25,16 +25,16 @@ from core.experiments import train_teacher
 from core.stgcn import STUDENT_CHANNELS
 from core.training.teachers import TeacherConfig
 from core.training.trainer import TrainingConfig
-from hpo.ledger import Event, SweepState, Trial, now, read_events
 from hpo.places import Places
 from hpo.planning import plan_sweep
 from hpo.recording import Recorder
-from hpo.results import TrialRecord
+from hpo.records.ledger import Event, SweepState, Trial, now, read_events
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan
+from hpo.records.trial_records import TrialRecord
 from hpo.space.search_space import built_in_search_space
 from hpo.sweep import SilentObserver, run_sweep
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_plan import SweepPlan
-from hpo.sweep_store import SweepFolder
 
 WORKERS = 2
 NEAR = 1.01

@@ -2,7 +2,7 @@
 
 Runs are trials like any other: Ray runs the same worker function, and a ledger, records and
 students of their own lie in STORAGE/NAME/confirmation. Killed at any moment, a confirmation goes
-on when it is asked for again. What came out is read by ``hpo.confirmation``.
+on when it is asked for again. What came out is read by ``hpo.records.confirmation``.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Literal
 from core.errors import ConfigError, StorageError
 from core.files import writable_folder
 from core.seeding import derived_seed
-from hpo.confirmation import Confirmed, confirmed
 from hpo.driving import drive
-from hpo.ledger import SweepState, read_ledger
 from hpo.observers import SilentObserver, SweepObserver
 from hpo.places import Places
 from hpo.planned_runs import PlannedRun
 from hpo.planning import open_planned_data
-from hpo.ranking import configurations, ranked_records
-from hpo.results import TrialRecord, read_records
+from hpo.records.confirmation import Confirmed, confirmed
+from hpo.records.ledger import SweepState, read_ledger
+from hpo.records.ranking import configurations, ranked_records
+from hpo.records.sweep_folder import SweepFolder, find_sweep
+from hpo.records.sweep_plan import SweepPlan
+from hpo.records.trial_records import TrialRecord, read_records
 from hpo.selection import best
-from hpo.sweep_plan import SweepPlan
-from hpo.sweep_store import SweepFolder, find_sweep
 
 FEWEST_SEEDS = 2
 """One says nothing about the spread."""

@@ -18,7 +18,7 @@ from core.evaluation.profiling import forecast_latency
 from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCNConfig
-from hpo.ledger import Ledger
+from hpo.records.ledger import Ledger
 from hpo.space.objectives import LATENCY
 from hpo.sweep_config import SweepConfig
 from hpo.trial_settings import Settings, StudentSizes

@@ -12,16 +12,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from core.preprocessing.prepare import PreparedData
-from hpo.kept_students import StudentKeeper
-from hpo.ledger import Ledger
 from hpo.observers import SweepInterruptedError, SweepObserver
 from hpo.planned_runs import PlannedRun
 from hpo.ray_cluster import termination_as_interrupt
 from hpo.recording import Recorder
-from hpo.results import TrialRecord, read_record, read_records
-from hpo.sweep_files import clear_checkpoints, writable_ledger
-from hpo.sweep_plan import SweepPlan
-from hpo.sweep_store import SweepFolder
+from hpo.records.kept_students import StudentKeeper
+from hpo.records.ledger import Ledger
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan
+from hpo.records.trial_files import clear_checkpoints, writable_ledger
+from hpo.records.trial_records import TrialRecord, read_record, read_records
 from hpo.trial_runs import build_targets
 from hpo.tuning import tune_trials
 

@@ -3,10 +3,10 @@
     STORAGE/NAME/exports/1-trial-0007/           ``core.export``; its rank when exported
     STORAGE/NAME/exports/1-trial-0007-run-0002/  the best run of a confirmed configuration
 
-Confirmed configurations are ranked by their mean over fresh seeds (``hpo.confirmation``), and of
-the best the run with the lowest validation error is exported.
-Each student is exported once, so the test days are looked at once; asked for again, it is
-returned or copied. Which trials are best is told by the records (``hpo.selection``).
+Confirmed configurations are ranked by their mean over fresh seeds (``hpo.records.confirmation``),
+and of the best the run with the lowest validation error is exported. Each student is exported once,
+so the test days are looked at once; asked for again, it is returned or copied. Which trials are
+best is told by the records (``hpo.selection``).
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from core.export.manifest import read_manifest
 from core.files import folder_written_aside, writable_folder
 from core.preprocessing.prepare import PreparedData
 from core.training.teachers import TEACHER_FILE, open_teacher, teacher_folder
-from hpo.confirmation import Confirmed, confirmed
-from hpo.mirrored_sweeps import bring_exports, publish_export
 from hpo.planning import open_planned_data
-from hpo.ranking import ranked_records
-from hpo.results import TrialRecord, read_records
+from hpo.records.confirmation import Confirmed, confirmed
+from hpo.records.ranking import ranked_records
+from hpo.records.sweep_folder import SweepFolder, find_sweep
+from hpo.records.sweep_plan import SweepPlan
+from hpo.records.sweep_sync import bring_exports, publish_export
+from hpo.records.trial_files import bring_student, has_student
+from hpo.records.trial_records import TrialRecord, read_records
 from hpo.selection import records_of
-from hpo.sweep_files import bring_student, has_student
-from hpo.sweep_plan import SweepPlan
-from hpo.sweep_store import SweepFolder, find_sweep
 
 
 def export_best(

@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 from core.errors import ConfigError
-from hpo.ledger import SweepState
+from hpo.records.ledger import SweepState
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan, extended_plan
+from hpo.records.trial_files import writable_ledger
 from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_files import writable_ledger
-from hpo.sweep_plan import SweepPlan, extended_plan
-from hpo.sweep_store import SweepFolder
 
 
 def extend(folder: SweepFolder, trials: int, state: SweepState) -> SweepState:

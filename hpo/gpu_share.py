@@ -17,12 +17,12 @@ from ray.exceptions import RayError
 
 from core.errors import ConfigError
 from core.training.trainer import EpochReport
-from hpo.ledger import Ledger
+from hpo.records.ledger import Ledger
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan
+from hpo.records.trial_files import bring_for_worker, open_sweep
 from hpo.space.parameters import STUDENT_WIDTHS
 from hpo.space.search_space import SearchSpace, corners
-from hpo.sweep_files import bring_for_worker, open_sweep
-from hpo.sweep_plan import SweepPlan
-from hpo.sweep_store import SweepFolder
 from hpo.trial_runs import build_targets, open_plan, train_trial
 
 MARGIN = 1.2

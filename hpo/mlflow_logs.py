@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import ConfigError
-from hpo.ledger import SweepState, Trial
 from hpo.observers import RelayingObserver, SweepObserver
+from hpo.records.ledger import SweepState, Trial
 
 if TYPE_CHECKING:
-    from hpo.sweep_plan import SweepPlan
+    from hpo.records.sweep_plan import SweepPlan
 
 STATUSES = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 """How a trial ended -> what MLflow calls it; a tag says it in our words."""

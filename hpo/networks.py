@@ -16,9 +16,9 @@ from core.training.teachers import (
     open_teacher,
     teacher_folder,
 )
-from hpo.stored_teachers import bring_teachers
+from hpo.records.sweep_plan import SweepPlan
+from hpo.records.teacher_sync import bring_teachers
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_plan import SweepPlan
 from hpo.trial_settings import StudentSizes
 
 PRUNING_BASE = TeacherConfig(channels=PRUNING_BASE_CHANNELS)

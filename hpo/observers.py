@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from core.training.trainer import EpochReport
-from hpo.ledger import SweepState
-from hpo.sweep_plan import SweepPlan
+from hpo.records.ledger import SweepState
+from hpo.records.sweep_plan import SweepPlan
 
 
 class SweepInterruptedError(KeyboardInterrupt):

@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 
-from hpo.ledger import Ledger, Trial
+from hpo.records.ledger import Ledger, Trial
 from hpo.searcher import LedgerSearcher, Record
 from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig

@@ -11,13 +11,13 @@ from typing import Any
 
 from core.errors import UserError
 from core.preprocessing.prepare import PreparedData
-from hpo.ledger import Trial, now
 from hpo.networks import planned_sizes
-from hpo.results import TrialRecord, write_record
+from hpo.records.ledger import Trial, now
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan
+from hpo.records.trial_files import clear_checkpoints, has_student
+from hpo.records.trial_records import TrialRecord, write_record
 from hpo.space.objectives import LATENCY
-from hpo.sweep_files import clear_checkpoints, has_student
-from hpo.sweep_plan import SweepPlan
-from hpo.sweep_store import SweepFolder
 
 _PACKAGES = ("stgcn-student-search", "torch", "ray", "optuna", "numpy")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
-from hpo.ledger import Event
+from hpo.records.ledger import Event
 from hpo.waiting_trials import WaitingTrials
 
 

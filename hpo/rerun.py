@@ -13,10 +13,10 @@ from typing import Any
 from core.errors import ConfigError, TrainingDivergedError, UnknownNameError, UserError
 from core.experiments import OnEpoch, TrainedStudent
 from core.training.trainer import EpochReport
-from hpo.ledger import Trial, read_ledger
-from hpo.results import TrialRecord, read_records
-from hpo.sweep_files import TrialFiles, has_student
-from hpo.sweep_store import SweepFolder
+from hpo.records.ledger import Trial, read_ledger
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.trial_files import TrialFiles, has_student
+from hpo.records.trial_records import TrialRecord, read_records
 from hpo.trial_runs import open_plan, save_student, train_trial, use_threads
 
 

@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 from core.errors import ConfigError
 from core.seeding import derived_seed
 from hpo.costs import Constraints, StudentCosts, limits_in_words, why_too_much
-from hpo.ledger import Ledger, SweepState, Trial
+from hpo.records.ledger import Ledger, SweepState, Trial
 from hpo.samplers import make_sampler
 from hpo.space.objectives import COSTS
 from hpo.space.search_space import SearchSpace

@@ -13,12 +13,12 @@ from typing import Any
 
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError, UnknownNameError
-from hpo.confirmation import Confirmed, confirmed
-from hpo.ranking import ranked_records
-from hpo.results import TrialRecord, read_records
+from hpo.records.confirmation import Confirmed, confirmed
+from hpo.records.ranking import ranked_records
+from hpo.records.sweep_folder import SweepFolder, all_sweeps
+from hpo.records.trial_records import TrialRecord, read_records
 from hpo.space.objectives import OBJECTIVES, pareto_front
 from hpo.space.parameters import PRUNE
-from hpo.sweep_store import SweepFolder, all_sweeps
 
 
 def best(

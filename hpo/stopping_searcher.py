@@ -14,7 +14,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from core.errors import StorageError
-from hpo.storage_faults import STOPPED
+from hpo.records.storage_faults import STOPPED
 
 
 class StoppingSearcher(Searcher):  # type: ignore[misc]

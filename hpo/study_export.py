@@ -9,9 +9,9 @@ import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import StorageError
-from hpo.ledger import read_ledger
+from hpo.records.ledger import read_ledger
+from hpo.records.sweep_folder import SweepFolder
 from hpo.study import told_trials
-from hpo.sweep_store import SweepFolder
 
 
 def export_study(folder: SweepFolder, url: str) -> int:

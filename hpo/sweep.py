@@ -17,19 +17,19 @@ from core.preprocessing.prepare import PreparedData
 from core.training.teachers import Teacher, TeacherConfig
 from hpo.driving import drive
 from hpo.extending import extend
-from hpo.ledger import read_ledger
 from hpo.networks import PRUNING_BASE, Networks, find_networks, needs_teacher
 from hpo.observers import SilentObserver, SweepInterruptedError, SweepObserver
 from hpo.places import Places
 from hpo.planning import check_is_new, make_plan, open_planned_data, plan_sweep
 from hpo.ray_cluster import cluster, termination_as_interrupt, trial_resources
-from hpo.results import TrialRecord
+from hpo.records.ledger import read_ledger
+from hpo.records.storage_faults import storage_faults_told
+from hpo.records.sweep_folder import SweepFolder, find_sweep
+from hpo.records.sweep_plan import SweepPlan, extended_plan
+from hpo.records.teacher_sync import publish_teacher, train_stored_teacher
+from hpo.records.trial_records import TrialRecord
 from hpo.space.search_space import SearchSpace
-from hpo.storage_faults import storage_faults_told
-from hpo.stored_teachers import publish_teacher, train_stored_teacher
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_plan import SweepPlan, extended_plan
-from hpo.sweep_store import SweepFolder, find_sweep
 
 __all__ = [
     "SilentObserver",

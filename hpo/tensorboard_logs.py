@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError
-from hpo.ledger import SweepState, Trial
 from hpo.observers import RelayingObserver, SweepObserver
+from hpo.records.ledger import SweepState, Trial
 
 if TYPE_CHECKING:
-    from hpo.sweep_plan import SweepPlan
+    from hpo.records.sweep_plan import SweepPlan
 
 
 class TensorBoardLogs(RelayingObserver):

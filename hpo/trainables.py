@@ -22,9 +22,9 @@ from core.errors import StorageError, TrainingDivergedError, UserError
 from core.evaluation.profiling import count_parameters
 from core.experiments import TrainedStudent
 from core.training.trainer import EpochReport, last_epochs
-from hpo.storage_faults import STOPPED, storage_faults_told
-from hpo.sweep_files import TrialFiles, open_sweep
-from hpo.sweep_store import SweepFolder
+from hpo.records.storage_faults import STOPPED, storage_faults_told
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.trial_files import TrialFiles, open_sweep
 from hpo.trial_runs import save_student, train_trial, use_threads
 from hpo.trial_settings import shape_flops
 

@@ -31,9 +31,9 @@ from core.experiments import (
 from core.files import write_json
 from core.preprocessing.prepare import PreparedData, prepare
 from core.training.teachers import find_teacher, open_teacher, teacher_folder
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_plan import SweepPlan
-from hpo.sweep_store import SweepFolder
 from hpo.trial_settings import pruning_config, student_config
 
 

@@ -19,11 +19,13 @@ from ray.tune.schedulers import TrialScheduler
 
 from hpo.costs import StudentCosts
 from hpo.gpu_share import find_share
-from hpo.kept_students import StudentKeeper
-from hpo.ledger import Ledger, read_events
 from hpo.planned_runs import PlannedRun, PlannedRunSearcher
 from hpo.ray_cluster import cluster, trial_resources
 from hpo.recording import Recorder
+from hpo.records.kept_students import StudentKeeper
+from hpo.records.ledger import Ledger, read_events
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan
 from hpo.remembering_scheduler import RememberingScheduler
 from hpo.schedulers import make_scheduler
 from hpo.searcher import LedgerSearcher
@@ -31,8 +33,6 @@ from hpo.space.objectives import LATENCY
 from hpo.space_fitting import largest_shape
 from hpo.stopping_searcher import StoppingSearcher
 from hpo.sweep_config import AUTO, SweepConfig
-from hpo.sweep_plan import SweepPlan
-from hpo.sweep_store import SweepFolder
 from hpo.trainables import run_trial
 from hpo.trial_settings import StudentSizes
 

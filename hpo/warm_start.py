@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from core.errors import ConfigError
-from hpo.ranking import configurations, ranked_records
-from hpo.results import TrialRecord, read_records
+from hpo.records.ranking import configurations, ranked_records
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.trial_records import TrialRecord, read_records
 from hpo.space.search_space import FirstPoint, SearchSpace, without_repeats
-from hpo.sweep_store import SweepFolder
 
 WARM_POINTS = 5
 """Taken from the other sweep: half of what a sampler draws at random before it learns."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hpo.gpu_share import Memory
-from hpo.sweep_store import SweepFolder
+from hpo.records.sweep_folder import SweepFolder
 from hpo.trial_runs import open_plan, train_trial
 
 MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

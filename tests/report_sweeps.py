@@ -11,12 +11,12 @@ from core.experiments import new_network
 from core.files import write_json
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCNConfig
-from hpo.ledger import Ledger
-from hpo.results import TrialRecord, read_records, write_record
+from hpo.records.ledger import Ledger
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan
+from hpo.records.trial_records import TrialRecord, read_records, write_record
 from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_plan import SweepPlan
-from hpo.sweep_store import SweepFolder
 from tests.small_students import make_dataset, make_student
 from tests.small_sweeps import make_students, record
 

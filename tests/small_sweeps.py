@@ -7,12 +7,12 @@ from typing import Any
 
 from core.checkpoint import save_model
 from core.preprocessing.prepare import PreparedData
-from hpo.ledger import Ledger
-from hpo.results import TrialRecord, write_record
+from hpo.records.ledger import Ledger
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan
+from hpo.records.trial_records import TrialRecord, write_record
 from hpo.space.search_space import built_in_search_space
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_plan import SweepPlan
-from hpo.sweep_store import SweepFolder
 from tests.small_students import make_student
 
 SETTINGS = {

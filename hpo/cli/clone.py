@@ -48,10 +48,10 @@ def clone(
     hpo clone ord-first --name ord-second --seed 1
     """
     from hpo.extending import clone_of
-    from hpo.ledger import read_ledger
     from hpo.places import Places
-    from hpo.sweep_plan import extended_plan
-    from hpo.sweep_store import find_sweep
+    from hpo.records.ledger import read_ledger
+    from hpo.records.sweep_folder import find_sweep
+    from hpo.records.sweep_plan import extended_plan
 
     folder = find_sweep(storage, like)
     plan = extended_plan(folder.read_plan(), read_ledger(folder.ledger_file))

@@ -14,8 +14,8 @@ from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage
 from hpo.cli.output import Format, console, error_console, print_json
 
 if TYPE_CHECKING:
-    from hpo.confirmation import Confirmed
     from hpo.confirming import ConfirmationPlan
+    from hpo.records.confirmation import Confirmed
 
 
 def confirm(
@@ -33,7 +33,7 @@ def confirm(
     hpo confirm ord-first --top 3 --seeds 5
     """
     from hpo.confirming import plan_confirmation, ranked_confirmations
-    from hpo.sweep_store import find_sweep
+    from hpo.records.sweep_folder import find_sweep
 
     folder = find_sweep(storage.resolve(), name)
     plan = plan_confirmation(folder, seeds, top=top)

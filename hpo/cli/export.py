@@ -58,7 +58,7 @@ def export(
         return
     from core.errors import ConfigError
     from hpo.export_best import export_best, export_dataset_best
-    from hpo.sweep_store import find_sweep
+    from hpo.records.sweep_folder import find_sweep
 
     if (name is None) == (dataset is None):
         raise ConfigError("hpo export needs either the name of a sweep or --dataset; give one")
@@ -82,7 +82,7 @@ def _confirm(
 ) -> None:
     from hpo.cli.confirm import run_shown
     from hpo.confirming import missing_before_export, missing_in_dataset
-    from hpo.sweep_store import find_sweep
+    from hpo.records.sweep_folder import find_sweep
 
     if name is not None:
         missing = missing_before_export(find_sweep(storage, name), top, seeds)

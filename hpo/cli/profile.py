@@ -77,7 +77,7 @@ def _check(threads: int) -> None:
 
 def _find_teacher(storage: Path, manifest: Manifest) -> Teacher | None:
     from core.training.teachers import TEACHER_FILE, open_teacher
-    from hpo.stored_teachers import bring_teachers
+    from hpo.records.teacher_sync import bring_teachers
 
     bring_teachers(storage)
     files = sorted((storage / "teachers").glob(f"*/{TEACHER_FILE}"))

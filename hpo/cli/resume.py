@@ -37,8 +37,8 @@ def resume(
     from hpo.cli.sweep_display import SweepDisplay, answer, observer_of
     from hpo.extending import check_comparable
     from hpo.places import Places
+    from hpo.records.sweep_folder import find_sweep
     from hpo.sweep import resume_sweep
-    from hpo.sweep_store import find_sweep
 
     plan = find_sweep(storage, name).read_plan()
     wanted = None if space is None else find_space(plan.config.method, space, [])

@@ -10,9 +10,9 @@ from hpo.cli.options import STORAGE, AnswerFormat, Storage
 from hpo.cli.output import Format
 
 if TYPE_CHECKING:
-    from hpo.ledger import Status, SweepState
-    from hpo.sweep_plan import SweepPlan
-    from hpo.sweep_store import SweepFolder
+    from hpo.records.ledger import Status, SweepState
+    from hpo.records.sweep_folder import SweepFolder
+    from hpo.records.sweep_plan import SweepPlan
 
 _COUNTED: tuple[Status, ...] = ("finished", "pruned", "failed", "infeasible", "running")
 
@@ -28,7 +28,7 @@ def status(
     """Show how one sweep stands, or all of them."""
     from core.errors import ConfigError
     from hpo.cli.watching import watch
-    from hpo.sweep_store import all_sweeps, find_sweep
+    from hpo.records.sweep_folder import all_sweeps, find_sweep
 
     if watching and (name is None or output is Format.json):
         raise ConfigError("--watch follows one sweep for people; give its name and no --format")
@@ -41,8 +41,8 @@ def status(
 
 
 def _summary(folder: SweepFolder) -> dict[str, Any]:
-    from hpo.ledger import read_ledger
-    from hpo.sweep_plan import extended_plan
+    from hpo.records.ledger import read_ledger
+    from hpo.records.sweep_plan import extended_plan
 
     state = read_ledger(folder.ledger_file)
     plan = extended_plan(folder.read_plan(), state)
@@ -94,7 +94,7 @@ def _state(folder: SweepFolder, complete: bool) -> str:
 def _show_one(folder: SweepFolder, output: Format) -> None:
     from hpo.cli.output import console, print_json
     from hpo.cli.trial_table import trial_table
-    from hpo.ledger import read_ledger
+    from hpo.records.ledger import read_ledger
 
     summary, plan = _summary(folder), folder.read_plan()
     state = read_ledger(folder.ledger_file)

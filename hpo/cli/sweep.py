@@ -130,8 +130,8 @@ def sweep(
     `hpo resume NAME` goes on.
     """
     from hpo.places import Places
+    from hpo.records.sweep_folder import find_sweep
     from hpo.sweep_config import SweepConfig
-    from hpo.sweep_store import find_sweep
     from hpo.warm_start import with_best_of
 
     config = SweepConfig(

@@ -21,17 +21,17 @@ from hpo.cli import durations
 from hpo.cli.output import Format, console, error_console, print_json
 from hpo.cli.teacher_display import TeacherDisplay
 from hpo.cli.trial_table import describe, failures_text, settings_text, trial_table
-from hpo.ledger import ENDED_STATUSES
+from hpo.records.ledger import ENDED_STATUSES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from core.training.trainer import EpochReport
-    from hpo.ledger import SweepState
     from hpo.observers import SweepObserver
-    from hpo.results import TrialRecord
+    from hpo.records.ledger import SweepState
+    from hpo.records.sweep_plan import SweepPlan
+    from hpo.records.trial_records import TrialRecord
     from hpo.sweep_config import SweepConfig
-    from hpo.sweep_plan import SweepPlan
 
 MOST_ROWS = 12
 """Of a live table; trials that ended long ago scroll away."""

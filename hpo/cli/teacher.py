@@ -36,7 +36,7 @@ def teacher(
     from core.training.teachers import TeacherConfig
     from hpo.cli.output import print_json
     from hpo.cli.teacher_display import TeacherDisplay, show_teacher
-    from hpo.stored_teachers import train_stored_teacher
+    from hpo.records.teacher_sync import train_stored_teacher
 
     config = TeacherConfig()
     config = replace(

@@ -16,8 +16,8 @@ from hpo.cli.output import Format, console, error_console, print_json
 
 if TYPE_CHECKING:
     from core.training.trainer import EpochReport
+    from hpo.records.sweep_folder import SweepFolder
     from hpo.rerun import Rerun
-    from hpo.sweep_store import SweepFolder
 
 MOST_DIFFERENCES = 5
 """Shown in a table."""
@@ -41,8 +41,8 @@ def trial(
 
     hpo trial ord-first 10 --rerun
     """
+    from hpo.records.sweep_folder import find_sweep
     from hpo.rerun import rerun_trial
-    from hpo.sweep_store import find_sweep
 
     folder = find_sweep(storage.resolve(), name)
     folder = folder.confirmation if confirmation else folder

@@ -12,9 +12,9 @@ from rich.table import Table
 from hpo.space.objectives import LATENCY
 
 if TYPE_CHECKING:
-    from hpo.ledger import SweepState, Trial
+    from hpo.records.ledger import SweepState, Trial
+    from hpo.records.sweep_plan import SweepPlan
     from hpo.sweep_config import SweepConfig
-    from hpo.sweep_plan import SweepPlan
 
 
 def describe(trial: Trial, objective: str) -> str:

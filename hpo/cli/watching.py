@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hpo.sweep_store import SweepFolder
+    from hpo.records.sweep_folder import SweepFolder
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_IN_STORE = 5.0
@@ -19,8 +19,8 @@ def watch(folder: SweepFolder) -> None:
     Reads the ledger alone, and it only if it has grown.
     """
     from hpo.cli.sweep_display import SweepDisplay
-    from hpo.ledger import read_ledger
-    from hpo.sweep_plan import extended_plan
+    from hpo.records.ledger import read_ledger
+    from hpo.records.sweep_plan import extended_plan
 
     began, seen = folder.read_plan(), -1
     with SweepDisplay() as display:

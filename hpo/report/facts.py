@@ -18,12 +18,12 @@ from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import Part
 from core.shapes import Rows
 from core.training.teachers import Teacher
-from hpo.confirmation import Confirmed
-from hpo.ledger import SweepState, Trial
+from hpo.records.confirmation import Confirmed
+from hpo.records.ledger import SweepState, Trial
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan
+from hpo.records.trial_records import TrialRecord
 from hpo.report.paper import PaperResult
-from hpo.results import TrialRecord
-from hpo.sweep_plan import SweepPlan
-from hpo.sweep_store import SweepFolder
 
 Role = Literal["student", "teacher", "repeat_last"]
 ROLE_NAMES = {"repeat_last": "repeating the last reading", "teacher": "teacher"}

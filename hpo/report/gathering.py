@@ -17,19 +17,19 @@ from core.export.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
 from core.training.teachers import TEACHER_FILE, Teacher, find_teacher, open_teacher, teacher_folder
-from hpo.confirmation import Confirmed, confirmed
-from hpo.ledger import read_ledger
-from hpo.mirrored_sweeps import bring_exports
 from hpo.planning import open_planned_data
-from hpo.ranking import ranked_records
+from hpo.records.confirmation import Confirmed, confirmed
+from hpo.records.ledger import read_ledger
+from hpo.records.ranking import ranked_records
+from hpo.records.sweep_folder import SweepFolder, find_sweep
+from hpo.records.sweep_plan import SweepPlan, extended_plan
+from hpo.records.sweep_sync import bring_exports
+from hpo.records.trial_records import TrialRecord, read_records
 from hpo.report.facts import ReportedSweep, ReportFacts, ShownStudent
 from hpo.report.paper import paper_results
-from hpo.results import TrialRecord, read_records
 from hpo.selection import records_of
 from hpo.space.objectives import LATENCY
 from hpo.space.parameters import PRUNE
-from hpo.sweep_plan import SweepPlan, extended_plan
-from hpo.sweep_store import SweepFolder, find_sweep
 
 
 def gather(names: Sequence[str], storage: Path) -> ReportFacts:

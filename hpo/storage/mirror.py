@@ -6,7 +6,7 @@
 All other code reads and writes local files; this module puts them into the store under the same
 names and brings what others have put there. A local file is the store's if size and time agree.
 The store is the truth: a mirror may be deleted at any time. What is to be moved when is decided
-in ``hpo.mirrored_sweeps`` and ``hpo.stored_teachers``.
+in ``hpo.records.sweep_sync`` and ``hpo.records.teacher_sync``.
 """
 
 from __future__ import annotations

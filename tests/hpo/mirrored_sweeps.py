@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from hpo.driving import adopt_records
-from hpo.ledger import Trial
-from hpo.results import write_record
+from hpo.records.ledger import Trial
+from hpo.records.storage_faults import storage_faults_told
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan
+from hpo.records.trial_files import clear_checkpoints, writable_ledger
+from hpo.records.trial_records import write_record
 from hpo.searcher import LedgerSearcher
 from hpo.space.search_space import built_in_search_space
 from hpo.storage.mirror import open_storage
-from hpo.storage_faults import storage_faults_told
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_files import clear_checkpoints, writable_ledger
-from hpo.sweep_plan import SweepPlan
-from hpo.sweep_store import SweepFolder
 from tests.small_sweeps import record
 
 TRIALS, EPOCHS = 6, 2

@@ -14,12 +14,12 @@ import pytest
 from core.errors import ConfigError
 from hpo.cli import main as command_line
 from hpo.cli.main import run
-from hpo.ledger import Ledger
 from hpo.places import Places
 from hpo.planning import plan_sweep
+from hpo.records.ledger import Ledger
+from hpo.records.sweep_folder import SweepFolder
 from hpo.space.search_space import built_in_search_space
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("ray", "torch", "optuna", "pandas", "pyarrow")
@@ -94,7 +94,7 @@ def test_errors_become_exit_codes(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("hpo.sweep_store.all_sweeps", fail)
+    monkeypatch.setattr("hpo.records.sweep_folder.all_sweeps", fail)
     assert run(["status"]) == code
     assert tuple(capsys.readouterr()) == ("", line)
 
@@ -103,7 +103,7 @@ def test_a_mistake_of_the_project_is_not_hidden(monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("hpo.sweep_store.all_sweeps", fail)
+    monkeypatch.setattr("hpo.records.sweep_folder.all_sweeps", fail)
     with pytest.raises(ZeroDivisionError):
         run(["status"])
 

@@ -23,7 +23,7 @@ from core.preprocessing.prepare import PreparedData, prepare
 from hpo.cli.evaluate import evaluate as evaluate_command
 from hpo.cli.export import export as export_command
 from hpo.export_best import export_best, export_dataset_best
-from hpo.sweep_store import SweepFolder
+from hpo.records.sweep_folder import SweepFolder
 from tests.small_students import (
     SENSORS,
     WINDOWS_PER_DAY,

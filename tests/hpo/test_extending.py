@@ -15,13 +15,13 @@ from core.errors import ConfigError, StorageError
 from hpo.cli.durations import read_duration
 from hpo.cli.main import run
 from hpo.extending import check_comparable, clone_of, extend
-from hpo.ledger import Ledger, SweepState, read_ledger
 from hpo.places import Places
 from hpo.planning import plan_sweep
+from hpo.records.ledger import Ledger, SweepState, read_ledger
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan, extended_plan
 from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_plan import SweepPlan, extended_plan
-from hpo.sweep_store import SweepFolder
 from hpo.warm_start import WARM_POINTS, with_best_of
 from tests.small_sweeps import make_sweep, record
 

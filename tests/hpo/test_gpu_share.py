@@ -12,14 +12,14 @@ import ray
 from core.errors import ConfigError
 from hpo.cli.sweep_display import share_in_words
 from hpo.gpu_share import find_share, largest_settings, share_of
-from hpo.ledger import Ledger, read_ledger
 from hpo.places import Places
 from hpo.planning import plan_sweep
 from hpo.ray_cluster import trial_resources
+from hpo.records.ledger import Ledger, read_ledger
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan
 from hpo.space.search_space import built_in_search_space
 from hpo.sweep_config import AUTO, SweepConfig
-from hpo.sweep_plan import SweepPlan
-from hpo.sweep_store import SweepFolder
 from tests.memory_probes import MEMORY, fail, measure_resident
 
 GIGABYTE = 10**9

@@ -11,8 +11,8 @@ from rich.console import Console
 
 import hpo.cli.sweep_display
 from hpo.cli.sweep_display import MOST_ROWS, SweepDisplay
-from hpo.ledger import Ledger
-from hpo.sweep_plan import SweepPlan
+from hpo.records.ledger import Ledger
+from hpo.records.sweep_plan import SweepPlan
 from tests.small_sweeps import make_sweep, record
 
 STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -19,10 +19,10 @@ from core.training.teachers import TeacherConfig
 from core.training.trainer import TrainingConfig
 from hpo.places import Places
 from hpo.planning import open_planned_data, plan_sweep
+from hpo.records.sweep_folder import SweepFolder
 from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep import run_sweep
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder
 
 GOOD = {"name": "night", "method": "none", "dataset": "small", "trials": 2, "epochs": 1}
 

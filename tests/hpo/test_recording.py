@@ -16,14 +16,14 @@ from core.checkpoint import CheckpointFolder
 from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
-from hpo.ledger import Ledger, Trial, read_ledger
 from hpo.places import Places
 from hpo.planning import plan_sweep
 from hpo.recording import Recorder
-from hpo.results import TrialRecord, read_records
+from hpo.records.ledger import Ledger, Trial, read_ledger
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.trial_records import TrialRecord, read_records
 from hpo.sweep import resume_sweep
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder
 
 TRIAL = Trial(3, {"batch_size": 16, "learning_rate": 0.01}, 17, "2026-01-01T00:00:00+00:00")
 FACTS = {"metrics": {"val_mae": 2.0}, "epoch": 4, "best_epoch": 3, "seconds": 1.5}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
 
 from hpo.early_stopping import Hyperband, MedianStopping
-from hpo.ledger import Event, Ledger, read_events
+from hpo.records.ledger import Event, Ledger, read_events
 from hpo.remembering_scheduler import RememberingScheduler
 from hpo.schedulers import SCHEDULERS, make_scheduler
 

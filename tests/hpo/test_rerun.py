@@ -14,13 +14,13 @@ import pytest
 from core.errors import ConfigError, UnknownNameError
 from hpo import trainables
 from hpo.cli.main import run
-from hpo.ledger import Ledger
 from hpo.places import Places
 from hpo.planning import plan_sweep
+from hpo.records.ledger import Ledger
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.trial_records import read_records, write_record
 from hpo.rerun import Difference, rerun_trial
-from hpo.results import read_records, write_record
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder
 from hpo.trainables import run_trial
 from tests.small_sweeps import record
 

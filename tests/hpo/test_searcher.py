@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from hpo.ledger import Ledger, Trial, read_ledger
+from hpo.records.ledger import Ledger, Trial, read_ledger
 from hpo.samplers import SAMPLERS
 from hpo.searcher import LOST_WORKER, LedgerSearcher
 from hpo.space.search_space import SearchSpace, built_in_search_space

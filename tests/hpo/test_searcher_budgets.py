@@ -17,7 +17,7 @@ from core.errors import ConfigError
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCNConfig
 from hpo.costs import StudentCosts
-from hpo.ledger import Ledger, Trial, read_ledger
+from hpo.records.ledger import Ledger, Trial, read_ledger
 from hpo.samplers import SAMPLERS
 from hpo.searcher import MOST_REPEATS, LedgerSearcher
 from hpo.space.search_space import SearchSpace, built_in_search_space

@@ -13,11 +13,11 @@ from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, TEACHER_CHANNELS, STGCNConfig
 from hpo.places import Places
 from hpo.planning import plan_sweep
+from hpo.records.sweep_plan import SweepPlan
 from hpo.space.parameters import Range
 from hpo.space.search_space import SearchSpace, built_in_search_space, corners
 from hpo.space_fitting import fit_space, largest_costs
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_plan import SweepPlan
 from hpo.trial_settings import StudentSizes
 
 

@@ -12,13 +12,13 @@ import pytest
 from ray.tune.search import Searcher
 
 from core.errors import ConfigError, StorageError
-from hpo import ledger as ledger_module
-from hpo.ledger import Ledger, read_ledger
 from hpo.ray_cluster import trial_resources
+from hpo.records import ledger as ledger_module
+from hpo.records.ledger import Ledger, read_ledger
+from hpo.records.storage_faults import STOPPED, storage_fault, storage_faults_told
+from hpo.records.sweep_folder import SweepFolder
 from hpo.stopping_searcher import StoppingSearcher
-from hpo.storage_faults import STOPPED, storage_fault, storage_faults_told
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder
 
 
 class Failing(Searcher):  # type: ignore[misc]

@@ -20,8 +20,8 @@ from core.training.trainer import TrainingConfig
 from hpo import trainables, trial_runs
 from hpo.places import Places
 from hpo.planning import plan_sweep
+from hpo.records.sweep_folder import SweepFolder
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder
 from hpo.trainables import run_trial
 from hpo.trial_settings import StudentSizes, student_config
 

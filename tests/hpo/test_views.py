@@ -16,10 +16,10 @@ import pytest
 from core.errors import ConfigError
 from hpo.cli import watching
 from hpo.cli.main import run
-from hpo.ledger import Ledger, SweepState, read_ledger
 from hpo.observers import SilentObserver
+from hpo.records.ledger import Ledger, SweepState, read_ledger
+from hpo.records.sweep_folder import SweepFolder
 from hpo.study_export import export_study
-from hpo.sweep_store import SweepFolder
 from hpo.tensorboard_logs import TensorBoardLogs
 from tests.small_sweeps import SETTINGS, make_sweep, make_sweep_under_way, note, record
 

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hpo.ledger import SweepState
-from hpo.results import read_records
-from hpo.sweep_plan import SweepPlan
+from hpo.records.ledger import SweepState
+from hpo.records.sweep_plan import SweepPlan
+from hpo.records.trial_records import read_records
 
 ROOT = Path(__file__).parents[2]
 SPACE = """

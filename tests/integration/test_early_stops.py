@@ -16,8 +16,8 @@ import hpo.sweep
 from hpo.cli.main import run
 from hpo.places import Places
 from hpo.planning import plan_sweep
+from hpo.records.sweep_folder import SweepFolder
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder
 
 
 @contextmanager

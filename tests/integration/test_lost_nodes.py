@@ -13,9 +13,9 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from hpo.ledger import SweepState, read_ledger
 from hpo.places import Places
-from hpo.results import TrialRecord, read_records
+from hpo.records.ledger import SweepState, read_ledger
+from hpo.records.trial_records import TrialRecord, read_records
 from hpo.searcher import LedgerSearcher
 from hpo.space.search_space import load_search_space
 from hpo.sweep import run_sweep

@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpo import tuning
-from hpo.ledger import Ledger, SweepState, read_ledger
 from hpo.places import Places
 from hpo.planning import plan_sweep
 from hpo.recording import Recorder
-from hpo.results import read_records
+from hpo.records.ledger import Ledger, SweepState, read_ledger
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.trial_records import read_records
 from hpo.searcher import LedgerSearcher
 from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder
 from tests.integration.sweeps import events, instant_trial, local_ray, report, short_trial
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from hpo.cli.main import run
-from hpo.results import read_records
+from hpo.records.sweep_folder import SweepFolder, find_sweep
+from hpo.records.trial_records import read_records
 from hpo.storage.mirror import open_storage
-from hpo.sweep_store import SweepFolder, find_sweep
 from tests.integration.sweeps import events
 from tests.object_stores import BUCKET, S3Server
 

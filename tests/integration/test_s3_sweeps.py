@@ -17,10 +17,10 @@ from pyarrow import fs, parquet
 from ray.cluster_utils import Cluster
 
 from hpo.cli.main import run
-from hpo.ledger import SweepState, read_ledger
-from hpo.results import TrialRecord, read_records
+from hpo.records.ledger import SweepState, read_ledger
+from hpo.records.sweep_folder import SweepFolder, find_sweep
+from hpo.records.trial_records import TrialRecord, read_records
 from hpo.storage.mirror import open_storage
-from hpo.sweep_store import SweepFolder, find_sweep
 from tests.integration.sweeps import (
     check_nothing_is_lost_or_repeated,
     start,

@@ -21,15 +21,15 @@ from core.training.teachers import Teacher, TeacherConfig, open_teacher, teacher
 from core.training.trainer import TrainingConfig
 from hpo import tuning
 from hpo.export_best import export_best
-from hpo.ledger import SweepState, read_ledger
 from hpo.places import Places
-from hpo.results import TrialRecord, read_records
+from hpo.records.ledger import SweepState, read_ledger
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.trial_records import TrialRecord, read_records
 from hpo.searcher import LOST_WORKER, LedgerSearcher
 from hpo.selection import best
 from hpo.space.search_space import built_in_search_space, load_search_space
 from hpo.sweep import SweepInterruptedError, resume_sweep, run_sweep
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder
 from hpo.tuning import WORKER_DEATHS
 from tests.integration.sweeps import Watcher, deadly_trial, descendants, events, local_ray
 

@@ -14,13 +14,13 @@ import pytest
 from core.export.manifest import read_manifest
 from hpo.cli.main import run
 from hpo.confirming import confirm_sweep, ranked_confirmations
-from hpo.ledger import SweepState, read_ledger
 from hpo.places import Places
-from hpo.results import read_records
+from hpo.records.ledger import SweepState, read_ledger
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.trial_records import read_records
 from hpo.space.search_space import load_search_space
 from hpo.sweep import SweepInterruptedError, resume_sweep, run_sweep
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder
 from tests.integration.sweeps import Watcher, events, local_ray
 from tests.small_students import stand_in_forecasters
 

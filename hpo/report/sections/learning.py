@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from hpo.ledger import Trial
+from hpo.records.ledger import Trial
 from hpo.report import palette
 from hpo.report.charts import baseline, metric_name, new_figure, thinned
 from hpo.report.facts import ReportedSweep, ReportFacts

@@ -12,11 +12,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from hpo.records.trial_records import TrialRecord
 from hpo.report import palette
 from hpo.report.charts import metric_name, new_figure, setting_text, thinned
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
-from hpo.results import TrialRecord
 
 Column = tuple[str, Mapping[Any, float]]
 """Title, and where each value lies between 0 and 1."""

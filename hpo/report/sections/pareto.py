@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from hpo.records.trial_records import TrialRecord
 from hpo.report import palette
 from hpo.report.charts import metric_name, new_figure
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
-from hpo.results import TrialRecord
 from hpo.space.objectives import LATENCY, pareto_front
 
 _SIZES = {

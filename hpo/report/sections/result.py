@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.preprocessing.prepare import HORIZON_MINUTES
-from hpo.confirmation import Confirmed
+from hpo.records.confirmation import Confirmed
 from hpo.report.charts import metric_name, setting_text, with_unit
 from hpo.report.facts import ROLE_NAMES, ReportedSweep, ReportFacts
 from hpo.report.section import Block, Numbers, Section, Table

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from core.errors import StorageError
-from hpo.ledger import Ledger, read_ledger
+from hpo.records.ledger import Ledger, read_ledger
+from hpo.records.sweep_folder import SweepFolder, all_sweeps, find_sweep
+from hpo.records.trial_files import writable_ledger
 from hpo.storage import ledger_parts as ledger_segments
 from hpo.storage.mirror import Mirror, mirror_of
 from hpo.storage.object_store import ObjectStoreError
-from hpo.sweep_files import writable_ledger
-from hpo.sweep_store import SweepFolder, all_sweeps, find_sweep
 from tests.hpo.mirrored_sweeps import Machines, begin
 from tests.object_stores import Environ, S3Server
 

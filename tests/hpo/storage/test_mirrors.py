@@ -16,14 +16,11 @@ from core.preprocessing.prepare import PreparedData
 from core.training.teachers import TeacherConfig, find_teachers
 from core.training.trainer import EpochReport
 from hpo.cli.main import run as run_command
-from hpo.ledger import read_ledger
-from hpo.mirrored_sweeps import bring_exports, publish_export
-from hpo.results import read_records, write_record
-from hpo.selection import best
-from hpo.storage.mirror import mirror_of, open_storage
-from hpo.storage.object_store import ObjectStoreError
-from hpo.stored_teachers import bring_teachers, train_stored_teacher
-from hpo.sweep_files import (
+from hpo.records.ledger import read_ledger
+from hpo.records.sweep_folder import SweepFolder, all_sweeps, find_sweep
+from hpo.records.sweep_sync import bring_exports, publish_export
+from hpo.records.teacher_sync import bring_teachers, train_stored_teacher
+from hpo.records.trial_files import (
     TrialFiles,
     bring_student,
     clear_checkpoints,
@@ -31,7 +28,10 @@ from hpo.sweep_files import (
     open_sweep,
     writable_ledger,
 )
-from hpo.sweep_store import SweepFolder, all_sweeps, find_sweep
+from hpo.records.trial_records import read_records, write_record
+from hpo.selection import best
+from hpo.storage.mirror import mirror_of, open_storage
+from hpo.storage.object_store import ObjectStoreError
 from tests.hpo.mirrored_sweeps import EPOCHS, TRIALS, Machines, a_plan, begin, drive, error_of
 from tests.object_stores import CREDENTIALS, Broken, S3Server
 from tests.small_sweeps import record

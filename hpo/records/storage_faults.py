@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.errors import StorageError
+from hpo.records.sweep_folder import SweepFolder
 from hpo.storage.object_store import ObjectStoreError
-from hpo.sweep_store import SweepFolder
 
 STOPPED = "stopped"
 """What a trial reports as its status when its storage failed: no end, the sweep stops."""

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import StorageError
-from hpo.results import TrialRecord, read_records, write_record
+from hpo.records.trial_records import TrialRecord, read_records, write_record
 
 RECORD = TrialRecord(
     sweep="night",

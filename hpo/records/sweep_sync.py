@@ -5,7 +5,7 @@
     a worker                      plan and teachers, its trial's checkpoints
     who exports                   the student, exports made before
 
-Sweeps lie in the store as on a disk (``hpo.sweep_store``), but for the ledger
+Sweeps lie in the store as on a disk (``hpo.records.sweep_folder``), but for the ledger
 (``hpo.storage.ledger_parts``) and ``drivers/`` (``hpo.storage.driver_lease``). Runs nothing.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.training.teachers import TEACHER_FILE
-from hpo.layout import CONFIRMATION, EXPORTS, LEDGER, LOCK, PLAN, RESULTS, TEACHERS
+from hpo.records.layout import CONFIRMATION, EXPORTS, LEDGER, LOCK, PLAN, RESULTS, TEACHERS
 from hpo.storage.ledger_parts import bring_ledger
 from hpo.storage.mirror import Mirror
 from hpo.storage.object_store import StoredObject

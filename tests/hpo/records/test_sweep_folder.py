@@ -14,12 +14,12 @@ import pytest
 
 from core.errors import ConfigError, StorageError, UnknownNameError
 from core.files import write_json
+from hpo.records.sweep_folder import SweepFolder, all_sweeps, find_sweep
+from hpo.records.sweep_plan import SweepPlan
 from hpo.space.search_space import built_in_search_space
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_plan import SweepPlan
-from hpo.sweep_store import SweepFolder, all_sweeps, find_sweep
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PLAN = SweepPlan(
     config=SweepConfig("night", "stcd", "synthetic", trials=7, gpus_per_trial=0.5),
     space=built_in_search_space("stcd").with_fixed({"learning_rate": "1e-3"}),
@@ -32,7 +32,7 @@ PLAN = SweepPlan(
 HOLD_THE_LOCK = """
 import sys, time
 from pathlib import Path
-from hpo.sweep_store import SweepFolder
+from hpo.records.sweep_folder import SweepFolder
 with SweepFolder(Path(sys.argv[1])).driver_lock():
     print("held", flush=True)
     time.sleep(60)

@@ -1,9 +1,9 @@
 """Name the files and folders of a storage: sweeps, their parts, teachers. Touches none of them.
 
 STORAGE/NAME/sweep.json            settings, search space, fingerprints, baselines
-STORAGE/NAME/ledger.jsonl          ``hpo.ledger``
-STORAGE/NAME/results/0007.parquet  ``hpo.results``
-STORAGE/NAME/trials/0007/          student.safetensors, if kept (``hpo.kept_students``);
+STORAGE/NAME/ledger.jsonl          ``hpo.records.ledger``
+STORAGE/NAME/results/0007.parquet  ``hpo.records.trial_records``
+STORAGE/NAME/trials/0007/          student.safetensors, if kept (``hpo.records.kept_students``);
 checkpoints/ while it runs; trajectory.json, if pruned
 STORAGE/NAME/confirmation/         ledger.jsonl, results/ and trials/ of the best
 configurations, trained again (``hpo.confirming``)

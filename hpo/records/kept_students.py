@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 
-from hpo.ledger import ENDED_STATUSES, SweepState, read_ledger
+from hpo.records.ledger import ENDED_STATUSES, SweepState, read_ledger
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.trial_files import delete_student, names_of_exports
 from hpo.space.objectives import pareto_front
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_files import delete_student, names_of_exports
-from hpo.sweep_store import SweepFolder
 
 _EXPORT = re.compile(r"\d+-trial-(\d+)(-run-\d+)?")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hpo.results import TrialRecord
+from hpo.records.trial_records import TrialRecord
 
 
 def ranked_records(records: Sequence[TrialRecord], metric: str) -> list[TrialRecord]:

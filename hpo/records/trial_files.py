@@ -12,12 +12,12 @@ from pathlib import Path
 
 from core.checkpoint import CheckpointFolder
 from core.errors import StorageError
-from hpo.ledger import Ledger, SweepState
-from hpo.mirrored_sweeps import bring_plan
+from hpo.records.ledger import Ledger, SweepState
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_sync import bring_plan
 from hpo.storage.driver_lease import lease_on
 from hpo.storage.ledger_parts import LedgerSegments
 from hpo.storage.mirror import MirroredStates, open_mirror
-from hpo.sweep_store import SweepFolder
 
 
 def open_sweep(address: str) -> SweepFolder:

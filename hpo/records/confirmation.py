@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpo.ranking import configurations
-from hpo.results import TrialRecord, read_records
-from hpo.sweep_store import SweepFolder
+from hpo.records.ranking import configurations
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.trial_records import TrialRecord, read_records
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import pytest
 
 from core.errors import ConfigError, ExportError
 from hpo.export_best import export_best
-from hpo.kept_students import StudentKeeper, best_trials
-from hpo.ledger import Ledger
+from hpo.records.kept_students import StudentKeeper, best_trials
+from hpo.records.ledger import Ledger
+from hpo.records.sweep_folder import SweepFolder
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_store import SweepFolder
 from tests.small_sweeps import make_sweep, record
 
 FRONT = {"objective": "val_mae,parameters"}

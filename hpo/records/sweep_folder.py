@@ -1,4 +1,4 @@
-"""Open the folder of one sweep: its files (``hpo.layout``), its plan, the right to drive it.
+"""Open the folder of one sweep: its files, its plan, the right to drive it.
 
 Runs nothing. Only the process that holds the driver's lock may write the ledger and the records.
 Where the storage is a mirror (``hpo.storage.mirror``), what is written here is uploaded to its
@@ -17,12 +17,13 @@ from typing import Any
 
 from core.errors import StorageError, UnknownNameError
 from core.files import check_name, write_json
-from hpo import layout, mirrored_sweeps
+from hpo.records import layout
+from hpo.records import sweep_sync as mirrored_sweeps
+from hpo.records.sweep_plan import PLAN_VERSION, SweepPlan
 from hpo.space.search_space import SearchSpace
 from hpo.storage import driver_lease
 from hpo.storage.mirror import Mirror, mirror_of
 from hpo.sweep_config import SweepConfig
-from hpo.sweep_plan import PLAN_VERSION, SweepPlan
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class SweepFolder:
 
     @property
     def address(self) -> str:
-        """What ``hpo.sweep_files.open_sweep`` finds it by, also on another machine."""
+        """What ``hpo.records.trial_files.open_sweep`` finds it by, also on another machine."""
         mirror = self.mirror
         return str(self.path) if mirror is None else f"{mirror.store.address}#{self.key}"
 

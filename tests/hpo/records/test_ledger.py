@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import StorageError
-from hpo.ledger import ENDED_STATUSES, Ledger, SweepState, read_ledger
+from hpo.records.ledger import ENDED_STATUSES, Ledger, SweepState, read_ledger
 
 Step = tuple[str, dict[str, Any]]
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -84,7 +84,7 @@ def write(path: Path, steps: list[Step]) -> SweepState:
 def without_waiting_for_the_disk():
     """Hypothesis writes thousands of lines; one test of its own sees to ``fsync``."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hpo.ledger.os.fsync", lambda _: None)
+        patch.setattr("hpo.records.ledger.os.fsync", lambda _: None)
         yield
 
 
@@ -230,7 +230,7 @@ def test_an_event_is_on_the_disk_before_anybody_hears_of_it(
         lines = path.read_bytes().count(b"\n")
         happened.append(f"synced {lines}")
 
-    monkeypatch.setattr("hpo.ledger.os.fsync", fsync)
+    monkeypatch.setattr("hpo.records.ledger.os.fsync", fsync)
     ledger = Ledger(path, lambda state: happened.append(f"told {len(state.trials)}"))
     ledger.append(SUGGESTED[0], **SUGGESTED[1])
     ledger.append(EPOCH[0], **EPOCH[1])

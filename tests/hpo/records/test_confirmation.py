@@ -15,7 +15,6 @@ from core.errors import ConfigError, ExportError, StorageError
 from core.export.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
 from hpo.cli.main import run
-from hpo.confirmation import Confirmed
 from hpo.confirming import (
     fresh_seed,
     is_confirmed,
@@ -26,10 +25,11 @@ from hpo.confirming import (
     run_confirmation,
 )
 from hpo.export_best import export_best, export_dataset_best
-from hpo.ledger import Ledger
-from hpo.results import TrialRecord, write_record
+from hpo.records.confirmation import Confirmed
+from hpo.records.ledger import Ledger
+from hpo.records.sweep_folder import SweepFolder, all_sweeps
+from hpo.records.trial_records import TrialRecord, write_record
 from hpo.selection import best
-from hpo.sweep_store import SweepFolder, all_sweeps
 from tests.small_students import stand_in_forecasters
 from tests.small_sweeps import make_students, make_sweep, record
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from hpo.ledger import SweepState
+from hpo.records.ledger import SweepState
 from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 
