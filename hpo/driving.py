@@ -22,7 +22,7 @@ from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_files import clear_checkpoints, writable_ledger
 from hpo.records.trial_records import TrialRecord, read_record, read_records
-from hpo.trial_runs import build_targets
+from hpo.trials.student_training import build_targets
 from hpo.tuning import tune_trials
 
 

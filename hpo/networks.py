@@ -19,7 +19,7 @@ from core.training.teachers import (
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.teacher_sync import bring_teachers
 from hpo.sweep_config import SweepConfig
-from hpo.trial_settings import StudentSizes
+from hpo.trials.trial_settings import StudentSizes
 
 PRUNING_BASE = TeacherConfig(channels=PRUNING_BASE_CHANNELS)
 """The pruning base of Table 1, trained as teachers are."""

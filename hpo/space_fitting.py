@@ -15,13 +15,13 @@ from core.errors import ConfigError
 from core.stgcn import STGCNConfig
 from core.training.config import TrainingConfig
 from core.training.trainer import fewest_steps
-from hpo.costs import shape_latency
 from hpo.samplers import check_sampler
 from hpo.space.objectives import COSTS, LATENCY
 from hpo.space.parameters import LOSS_WEIGHT, PRUNE, Range
 from hpo.space.search_space import SearchSpace, corners, method_settings, without_repeats
 from hpo.sweep_config import SweepConfig
-from hpo.trial_settings import WINDOWS_PER_SEGMENT, StudentSizes, shape_flops
+from hpo.trials.student_costs import shape_latency
+from hpo.trials.trial_settings import WINDOWS_PER_SEGMENT, StudentSizes, shape_flops
 
 
 def fit_space(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:

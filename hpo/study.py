@@ -13,10 +13,10 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpo.costs import excess_over
 from hpo.records.ledger import ENDED_STATUSES, SweepState, Trial
 from hpo.samplers import past_attributes
 from hpo.sweep_config import SweepConfig
+from hpo.trials.student_costs import excess_over
 
 STATES = {
     "finished": TrialState.COMPLETE,

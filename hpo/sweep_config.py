@@ -49,7 +49,7 @@ class SweepConfig:
     max_parameters: int | None = None
     """The most that a student may have."""
     max_latency_ms: float | None = None
-    """The longest that a student's forecast may take, as ``hpo.costs`` measures it."""
+    """The longest that a forecast of a student may take (``hpo.trials.student_costs``)."""
     base: str | None = None
     """What pruning starts from, one of ``BASES``; None: the first."""
     loss: str | None = None
@@ -60,7 +60,7 @@ class SweepConfig:
     cpus_per_trial: int = 1
     gpus_per_trial: float | Literal["auto"] | None = None
     """May be a fraction; None: one if the cluster has GPUs, else none; ``auto``: as large a share
-    as a trial was measured to need (``hpo.gpu_share``)."""
+    as a trial was measured to need (``hpo.trials.gpu_share``)."""
     max_concurrent: int | None = None
     """Trials at once; None: as many as the cluster has room for."""
     targets_gigabytes: float = MEMORY_BUDGET / 1e9

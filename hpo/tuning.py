@@ -17,8 +17,6 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from hpo.costs import StudentCosts
-from hpo.gpu_share import find_share
 from hpo.planned_runs import PlannedRun, PlannedRunSearcher
 from hpo.ray_cluster import cluster, trial_resources
 from hpo.recording import Recorder
@@ -33,8 +31,10 @@ from hpo.space.objectives import LATENCY
 from hpo.space_fitting import largest_shape
 from hpo.stopping_searcher import StoppingSearcher
 from hpo.sweep_config import AUTO, SweepConfig
-from hpo.trainables import run_trial
-from hpo.trial_settings import StudentSizes
+from hpo.trials.gpu_share import find_share
+from hpo.trials.ray_trainable import run_trial
+from hpo.trials.student_costs import StudentCosts
+from hpo.trials.trial_settings import StudentSizes
 
 WORKER_DEATHS = 2
 """How often a trial whose worker process died is tried again, from its checkpoint, without getting

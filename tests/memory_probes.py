@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hpo.gpu_share import Memory
 from hpo.records.sweep_folder import SweepFolder
-from hpo.trial_runs import open_plan, train_trial
+from hpo.trials.gpu_share import Memory
+from hpo.trials.student_training import open_plan, train_trial
 
 MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 """Bytes of this machine."""

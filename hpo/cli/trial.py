@@ -1,6 +1,6 @@
 """``hpo trial NAME TRIAL``: all that is recorded of one trial, and whether it can be had again.
 
-Turns options into calls of ``hpo.rerun`` and what they return into tables or JSON.
+Turns options into calls of ``hpo.trials.rerun`` and what they return into tables or JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hpo.cli.output import Format, console, error_console, print_json
 if TYPE_CHECKING:
     from core.training.trainer import EpochReport
     from hpo.records.sweep_folder import SweepFolder
-    from hpo.rerun import Rerun
+    from hpo.trials.rerun import Rerun
 
 MOST_DIFFERENCES = 5
 """Shown in a table."""
@@ -42,7 +42,7 @@ def trial(
     hpo trial ord-first 10 --rerun
     """
     from hpo.records.sweep_folder import find_sweep
-    from hpo.rerun import rerun_trial
+    from hpo.trials.rerun import rerun_trial
 
     folder = find_sweep(storage.resolve(), name)
     folder = folder.confirmation if confirmation else folder
@@ -60,7 +60,7 @@ def trial(
 
 
 def _facts(folder: SweepFolder, number: int, confirmation: bool) -> dict[str, Any]:
-    from hpo.rerun import find_trial
+    from hpo.trials.rerun import find_trial
 
     trial, record = find_trial(folder, number)
     plan = folder.read_plan()

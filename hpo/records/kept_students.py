@@ -2,8 +2,8 @@
 
 With ``--keep-checkpoints K`` the best K stay: by the sweep's objective, with several objectives the
 Pareto front first. Trials that have not ended are never touched, nor those that an export or a
-confirmation came from. Whoever wants a deleted student trains it again (``hpo.rerun``). A crash
-before a deletion leaves a file too many, which goes when the sweep is next driven.
+confirmation came from. Whoever wants a deleted student trains it again (``hpo.trials.rerun``). A
+crash before a deletion leaves a file too many, which goes when the sweep is next driven.
 """
 
 from __future__ import annotations

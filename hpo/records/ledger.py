@@ -65,10 +65,10 @@ class SweepState:
     extended_to: int | None = None
     """How many trials there are to be, where more were asked for after the sweep began."""
     gpu_share: dict[str, float] | None = None
-    """Where it was measured (``hpo.gpu_share``): ``gpus_per_trial``, and the bytes ``peak`` of one
+    """Where it was measured: ``gpus_per_trial``, and the bytes ``peak`` of one
     trial and ``total`` of a GPU."""
     latencies: dict[tuple[int, ...], float] = field(default_factory=dict)
-    """Filters of every layer -> milliseconds of a student with them (``hpo.costs``)."""
+    """Filters of every layer -> milliseconds of a student with them."""
 
     def apply(self, event: Event) -> None:
         """Take in one event, or refuse it and stay as it was.

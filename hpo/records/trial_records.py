@@ -65,7 +65,7 @@ class TrialRecord:
     base: str | None = None
     """What pruning started from."""
     latency_ms: float | None = None
-    """Of one forecast (``hpo.costs``), where the sweep asks for it; else None, and no column."""
+    """Of one forecast, where the sweep asks for it; else None, and no column."""
 
     @property
     def configuration(self) -> dict[str, Any]:

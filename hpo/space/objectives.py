@@ -1,7 +1,7 @@
 """What a sweep may minimise, and how several objectives are weighed.
 
 Text in, names out; points in, their Pareto front and the hypervolume they dominate out. Lower is
-better throughout. Measures nothing: what latency is, is said in ``hpo.costs``.
+better throughout. Measures nothing: what latency is, is said in ``hpo.trials.student_costs``.
 """
 
 from __future__ import annotations

@@ -12,17 +12,17 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 import hpo.searcher
-import hpo.trial_settings
+import hpo.trials.trial_settings
 from core.errors import ConfigError
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCNConfig
-from hpo.costs import StudentCosts
 from hpo.records.ledger import Ledger, Trial, read_ledger
 from hpo.samplers import SAMPLERS
 from hpo.searcher import MOST_REPEATS, LedgerSearcher
 from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
-from hpo.trial_settings import StudentSizes
+from hpo.trials.student_costs import StudentCosts
+from hpo.trials.trial_settings import StudentSizes
 
 pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
@@ -147,7 +147,7 @@ def test_a_search_that_finds_nothing_small_enough_gives_up_in_one_line(
 def test_the_sampler_learns_what_fits(
     name: str, tmp_path: Path, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hpo.trial_settings, "shape_flops", lambda shape: shape.parameters)
+    monkeypatch.setattr(hpo.trials.trial_settings, "shape_flops", lambda shape: shape.parameters)
     session = Session(tmp_path, prepared, max_parameters=MOST, sampler=name, trials=25)
     session.run(25)
     statuses = [trial.status for trial in read_ledger(session.path).trials.values()]

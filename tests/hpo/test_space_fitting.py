@@ -18,7 +18,7 @@ from hpo.space.parameters import Range
 from hpo.space.search_space import SearchSpace, built_in_search_space, corners
 from hpo.space_fitting import fit_space, largest_costs
 from hpo.sweep_config import SweepConfig
-from hpo.trial_settings import StudentSizes
+from hpo.trials.trial_settings import StudentSizes
 
 
 def plan(data: Path, space: str | SearchSpace | None = None, **changes: Any) -> SweepPlan:

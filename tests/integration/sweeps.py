@@ -154,7 +154,7 @@ def report(trial: int, epoch: int) -> dict[str, Any]:
 
 
 def instant_trial(config: dict[str, Any]) -> None:
-    """Stand in for ``hpo.trainables.run_trial``: one epoch that takes no time."""
+    """Stand in for ``run_trial``: one epoch that takes no time."""
     from ray import tune
 
     told = report(config["trial"], epoch=1)
@@ -163,7 +163,7 @@ def instant_trial(config: dict[str, Any]) -> None:
 
 
 def short_trial(config: dict[str, Any]) -> None:
-    """Stand in for ``hpo.trainables.run_trial``: a moment's work, by a worker that says who it is.
+    """Stand in for ``run_trial``: a moment's work, by a worker that says who it is.
 
     The first worker to come to trial 5 dies of it. Trials take longer until a third one is there.
     """
@@ -182,7 +182,7 @@ def short_trial(config: dict[str, Any]) -> None:
 
 
 def deadly_trial(config: dict[str, Any]) -> None:
-    """Stand in for ``hpo.trainables.run_trial``: tells two epochs, and its process dies."""
+    """Stand in for ``run_trial``: tells two epochs, and its process dies."""
     from ray import tune
 
     for epoch in (1, 2):

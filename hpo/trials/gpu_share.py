@@ -23,7 +23,7 @@ from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_files import bring_for_worker, open_sweep
 from hpo.space.parameters import STUDENT_WIDTHS
 from hpo.space.search_space import SearchSpace, corners
-from hpo.trial_runs import build_targets, open_plan, train_trial
+from hpo.trials.student_training import build_targets, open_plan, train_trial
 
 MARGIN = 1.2
 """How much more memory than the probe a trial may take: settings differ, allocators fragment."""

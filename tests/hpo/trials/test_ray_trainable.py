@@ -17,13 +17,14 @@ from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, STUDENT_CHANNELS, STGCNConfig
 from core.training.teachers import Teacher, TeacherConfig
 from core.training.trainer import TrainingConfig
-from hpo import trainables, trial_runs
 from hpo.places import Places
 from hpo.planning import plan_sweep
 from hpo.records.sweep_folder import SweepFolder
 from hpo.sweep_config import SweepConfig
-from hpo.trainables import run_trial
-from hpo.trial_settings import StudentSizes, student_config
+from hpo.trials import ray_trainable as trainables
+from hpo.trials import student_training as trial_runs
+from hpo.trials.ray_trainable import run_trial
+from hpo.trials.trial_settings import StudentSizes, student_config
 
 SETTINGS = {"batch_size": 50, "learning_rate": 0.01, "optimizer": "adam", "schedule": "cosine"}
 EPOCHS = 3
@@ -173,7 +174,10 @@ def test_a_batch_that_the_data_cannot_fill_fails_with_its_reason(
     ("error", "reason"),
     [
         (torch.OutOfMemoryError("tried 3 GiB"), r"out of GPU memory: tried 3 GiB; ask for more"),
-        (RuntimeError("shapes differ"), r"RuntimeError: shapes differ \(test_trainables\.py:\d+\)"),
+        (
+            RuntimeError("shapes differ"),
+            r"RuntimeError: shapes differ \(test_ray_trainable\.py:\d+\)",
+        ),
         (ZeroDivisionError("division"), r"ZeroDivisionError: division"),
     ],
 )

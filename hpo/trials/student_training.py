@@ -34,7 +34,7 @@ from core.training.teachers import find_teacher, open_teacher, teacher_folder
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
 from hpo.sweep_config import SweepConfig
-from hpo.trial_settings import pruning_config, student_config
+from hpo.trials.trial_settings import pruning_config, student_config
 
 
 def target_storage(config: SweepConfig) -> TargetStorage:

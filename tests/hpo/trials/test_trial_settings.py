@@ -11,7 +11,7 @@ from core.evaluation.profiling import count_flops, count_parameters
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, STUDENT_CHANNELS, STGCNConfig
 from hpo.sweep_config import SweepConfig
-from hpo.trial_settings import StudentSizes, pruning_config, student_channels, student_config
+from hpo.trials.trial_settings import StudentSizes, pruning_config, student_channels, student_config
 
 WIDTHS = {"block1_hidden": 3, "block1_out": 5, "block2_hidden": 1, "block2_out": 7}
 PRUNING = {

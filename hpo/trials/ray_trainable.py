@@ -25,8 +25,8 @@ from core.training.trainer import EpochReport, last_epochs
 from hpo.records.storage_faults import STOPPED, storage_faults_told
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_files import TrialFiles, open_sweep
-from hpo.trial_runs import save_student, train_trial, use_threads
-from hpo.trial_settings import shape_flops
+from hpo.trials.student_training import save_student, train_trial, use_threads
+from hpo.trials.trial_settings import shape_flops
 
 
 def run_trial(config: dict[str, Any]) -> None:

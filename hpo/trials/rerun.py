@@ -17,7 +17,7 @@ from hpo.records.ledger import Trial, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_files import TrialFiles, has_student
 from hpo.records.trial_records import TrialRecord, read_records
-from hpo.trial_runs import open_plan, save_student, train_trial, use_threads
+from hpo.trials.student_training import open_plan, save_student, train_trial, use_threads
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from core.stgcn import STGCNConfig
 from hpo.records.ledger import Ledger
 from hpo.space.objectives import LATENCY
 from hpo.sweep_config import SweepConfig
-from hpo.trial_settings import Settings, StudentSizes
+from hpo.trials.trial_settings import Settings, StudentSizes
 
 Constraints = dict[str, float]
 """Cost -> how much of it is too much; 0 or less fits."""

@@ -11,7 +11,6 @@ import ray
 
 from core.errors import ConfigError
 from hpo.cli.sweep_display import share_in_words
-from hpo.gpu_share import find_share, largest_settings, share_of
 from hpo.places import Places
 from hpo.planning import plan_sweep
 from hpo.ray_cluster import trial_resources
@@ -20,6 +19,7 @@ from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
 from hpo.space.search_space import built_in_search_space
 from hpo.sweep_config import AUTO, SweepConfig
+from hpo.trials.gpu_share import find_share, largest_settings, share_of
 from tests.memory_probes import MEMORY, fail, measure_resident
 
 GIGABYTE = 10**9
