@@ -18,7 +18,6 @@ from core.seeding import derived_seed
 from hpo.driving import drive
 from hpo.observers import SilentObserver, SweepObserver
 from hpo.places import Places
-from hpo.planned_runs import PlannedRun
 from hpo.planning import open_planned_data
 from hpo.records.confirmation import Confirmed, confirmed
 from hpo.records.ledger import SweepState, read_ledger
@@ -26,6 +25,7 @@ from hpo.records.ranking import configurations, ranked_records
 from hpo.records.sweep_folder import SweepFolder, find_sweep
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_records import TrialRecord, read_records
+from hpo.search.fixed_runs import PlannedRun
 from hpo.selection import best
 
 FEWEST_SEEDS = 2

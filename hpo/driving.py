@@ -13,7 +13,6 @@ from contextlib import contextmanager
 
 from core.preprocessing.prepare import PreparedData
 from hpo.observers import SweepInterruptedError, SweepObserver
-from hpo.planned_runs import PlannedRun
 from hpo.ray_cluster import termination_as_interrupt
 from hpo.recording import Recorder
 from hpo.records.kept_students import StudentKeeper
@@ -22,6 +21,7 @@ from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_files import clear_checkpoints, writable_ledger
 from hpo.records.trial_records import TrialRecord, read_record, read_records
+from hpo.search.fixed_runs import PlannedRun
 from hpo.trials.student_training import build_targets
 from hpo.tuning import tune_trials
 

@@ -21,7 +21,7 @@ from hpo.places import Places
 from hpo.records.layout import RESERVED_NAMES
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
-from hpo.schedulers import make_scheduler
+from hpo.search.schedulers import make_scheduler
 from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.space_fitting import check_objectives, fit_space, largest_costs
 from hpo.sweep_config import SweepConfig

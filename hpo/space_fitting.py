@@ -15,7 +15,7 @@ from core.errors import ConfigError
 from core.stgcn import STGCNConfig
 from core.training.config import TrainingConfig
 from core.training.trainer import fewest_steps
-from hpo.samplers import check_sampler
+from hpo.search.samplers import check_sampler
 from hpo.space.objectives import COSTS, LATENCY
 from hpo.space.parameters import LOSS_WEIGHT, PRUNE, Range
 from hpo.space.search_space import SearchSpace, corners, method_settings, without_repeats

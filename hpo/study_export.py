@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.errors import StorageError
 from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder
-from hpo.study import told_trials
+from hpo.search.optuna_study import told_trials
 
 
 def export_study(folder: SweepFolder, url: str) -> int:

@@ -17,19 +17,19 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from hpo.planned_runs import PlannedRun, PlannedRunSearcher
 from hpo.ray_cluster import cluster, trial_resources
 from hpo.recording import Recorder
 from hpo.records.kept_students import StudentKeeper
 from hpo.records.ledger import Ledger, read_events
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
-from hpo.remembering_scheduler import RememberingScheduler
-from hpo.schedulers import make_scheduler
-from hpo.searcher import LedgerSearcher
+from hpo.search.fixed_runs import PlannedRun, PlannedRunSearcher
+from hpo.search.ledger_searcher import LedgerSearcher
+from hpo.search.replaying_scheduler import RememberingScheduler
+from hpo.search.schedulers import make_scheduler
+from hpo.search.stopping_searcher import StoppingSearcher
 from hpo.space.objectives import LATENCY
 from hpo.space_fitting import largest_shape
-from hpo.stopping_searcher import StoppingSearcher
 from hpo.sweep_config import AUTO, SweepConfig
 from hpo.trials.gpu_share import find_share
 from hpo.trials.ray_trainable import run_trial

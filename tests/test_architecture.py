@@ -15,8 +15,8 @@ SOURCES = sorted(path for package in ("core", "hpo") for path in (ROOT / package
 REGISTRIES = {
     "LOSSES": "core/distillation/losses.py",
     "PUBLISHED": "core/datasets/published/__init__.py",
-    "SAMPLERS": "hpo/samplers.py",
-    "SCHEDULERS": "hpo/schedulers.py",
+    "SAMPLERS": "hpo/search/samplers.py",
+    "SCHEDULERS": "hpo/search/schedulers.py",
     "SECTIONS": "hpo/report/sections/__init__.py",
 }
 FORBIDDEN_IN_CORE = ("hpo", "optuna", "ray")

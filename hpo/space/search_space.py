@@ -9,7 +9,7 @@
         values: {alpha1: 0.593, batch_size: 50}
 
 Files of this project lie in ``search_spaces/``, one per method. All mistakes of a file are
-reported at once. Draws no points: that is for ``hpo.samplers``.
+reported at once. Draws no points: that is for ``hpo.search.samplers``.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 
 from core.errors import ConfigError
-from hpo.samplers import SAMPLERS, check_sampler, make_sampler, past_attributes
+from hpo.search.samplers import SAMPLERS, check_sampler, make_sampler, past_attributes
 from hpo.space.search_space import SearchSpace, built_in_search_space
 
 SPACE = built_in_search_space("stcd").with_fixed({"schedule": "cosine"})

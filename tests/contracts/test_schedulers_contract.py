@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from hpo.schedulers import SCHEDULERS, make_scheduler
+from hpo.search.schedulers import SCHEDULERS, make_scheduler
 
 
 class FakeTrial:

@@ -17,7 +17,7 @@ from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_files import clear_checkpoints, writable_ledger
 from hpo.records.trial_records import write_record
-from hpo.searcher import LedgerSearcher
+from hpo.search.ledger_searcher import LedgerSearcher
 from hpo.space.search_space import built_in_search_space
 from hpo.storage.mirror import open_storage
 from hpo.sweep_config import SweepConfig

@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 from hpo.places import Places
 from hpo.records.ledger import SweepState, read_ledger
 from hpo.records.trial_records import TrialRecord, read_records
-from hpo.searcher import LedgerSearcher
+from hpo.search.ledger_searcher import LedgerSearcher
 from hpo.space.search_space import load_search_space
 from hpo.sweep import run_sweep
 from hpo.sweep_config import SweepConfig

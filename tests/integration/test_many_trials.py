@@ -20,7 +20,7 @@ from hpo.recording import Recorder
 from hpo.records.ledger import Ledger, SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_records import read_records
-from hpo.searcher import LedgerSearcher
+from hpo.search.ledger_searcher import LedgerSearcher
 from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
 from tests.integration.sweeps import events, instant_trial, local_ray, report, short_trial

@@ -25,7 +25,7 @@ from hpo.places import Places
 from hpo.records.ledger import SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_records import TrialRecord, read_records
-from hpo.searcher import LOST_WORKER, LedgerSearcher
+from hpo.search.ledger_searcher import LOST_WORKER, LedgerSearcher
 from hpo.selection import best
 from hpo.space.search_space import built_in_search_space, load_search_space
 from hpo.sweep import SweepInterruptedError, resume_sweep, run_sweep

@@ -6,7 +6,7 @@ import pytest
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from core.errors import ConfigError, UnknownNameError
-from hpo.schedulers import make_scheduler
+from hpo.search.schedulers import make_scheduler
 
 
 class FakeTrial:

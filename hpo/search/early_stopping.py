@@ -1,7 +1,7 @@
 """Ray Tune schedulers of our own: epochs' results in, which running trials stop out.
 
 Both only ever stop a trial before its last epoch: one that gets there ends by itself, so that it
-can write down what it found. Which scheduler is called what is said in ``hpo.schedulers``.
+can write down what it found. Which scheduler is called what is said in ``hpo.search.schedulers``.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.records.ledger import ENDED_STATUSES, SweepState, Trial
-from hpo.samplers import past_attributes
+from hpo.search.samplers import past_attributes
 from hpo.sweep_config import SweepConfig
 from hpo.trials.student_costs import excess_over
 

@@ -14,7 +14,7 @@ from typing import Any
 from ray.tune.schedulers import TrialScheduler
 
 from hpo.records.ledger import Event
-from hpo.waiting_trials import WaitingTrials
+from hpo.search.worker_queue import WaitingTrials
 
 
 @dataclass(frozen=True)

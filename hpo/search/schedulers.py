@@ -77,7 +77,7 @@ def hyperband(metric: str, mode: Mode, epochs: int) -> TrialScheduler:
     Of six trials three are compared from a ninth of the epochs on, two from a third, and one runs
     to its end; trials are compared with those of their own bracket alone.
     """
-    from hpo.early_stopping import Hyperband  # noqa: PLC0415 - ray is slow to import
+    from hpo.search.early_stopping import Hyperband  # noqa: PLC0415 - ray is slow to import
 
     graces = (epochs // 9, epochs // 3)
     brackets = [_halving(metric, mode, epochs, max(1, grace)) for grace in graces]
@@ -90,7 +90,7 @@ def median(metric: str, mode: Mode, epochs: int) -> TrialScheduler:
     After a fifth of the epochs a trial stops once its best result is worse than the median of the
     other trials' means so far, if there are at least three of them.
     """
-    from hpo.early_stopping import MedianStopping  # noqa: PLC0415 - ray is slow to import
+    from hpo.search.early_stopping import MedianStopping  # noqa: PLC0415 - ray is slow to import
 
     return MedianStopping(metric, mode, max(1, epochs // 5), epochs)
 

@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 
 from hpo.records.ledger import Ledger, Trial
-from hpo.searcher import LedgerSearcher, Record
+from hpo.search.ledger_searcher import LedgerSearcher, Record
 from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 

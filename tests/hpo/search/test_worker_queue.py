@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from ray.tune.experiment import Trial
 
-from hpo.waiting_trials import START_SECONDS, WaitingTrials
+from hpo.search.worker_queue import START_SECONDS, WaitingTrials
 
 
 @dataclass

@@ -17,7 +17,7 @@ from hpo.records import ledger as ledger_module
 from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.storage_faults import STOPPED, storage_fault, storage_faults_told
 from hpo.records.sweep_folder import SweepFolder
-from hpo.stopping_searcher import StoppingSearcher
+from hpo.search.stopping_searcher import StoppingSearcher
 from hpo.sweep_config import SweepConfig
 
 

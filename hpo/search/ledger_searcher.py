@@ -19,10 +19,10 @@ from ray.tune.search import Searcher
 from core.errors import ConfigError
 from core.seeding import derived_seed
 from hpo.records.ledger import Ledger, SweepState, Trial
-from hpo.samplers import make_sampler
+from hpo.search.optuna_study import STATES, told_trials
+from hpo.search.samplers import make_sampler
 from hpo.space.objectives import COSTS
 from hpo.space.search_space import SearchSpace
-from hpo.study import STATES, told_trials
 from hpo.sweep_config import SweepConfig
 from hpo.trials.student_costs import Constraints, StudentCosts, limits_in_words, why_too_much
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
 
-from hpo.early_stopping import Hyperband, MedianStopping
 from hpo.records.ledger import Event, Ledger, read_events
-from hpo.remembering_scheduler import RememberingScheduler
-from hpo.schedulers import SCHEDULERS, make_scheduler
+from hpo.search.early_stopping import Hyperband, MedianStopping
+from hpo.search.replaying_scheduler import RememberingScheduler
+from hpo.search.schedulers import SCHEDULERS, make_scheduler
 
 EPOCHS = 9
 TRIALS = 10

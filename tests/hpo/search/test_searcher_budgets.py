@@ -11,14 +11,14 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-import hpo.searcher
+import hpo.search.ledger_searcher
 import hpo.trials.trial_settings
 from core.errors import ConfigError
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCNConfig
 from hpo.records.ledger import Ledger, Trial, read_ledger
-from hpo.samplers import SAMPLERS
-from hpo.searcher import MOST_REPEATS, LedgerSearcher
+from hpo.search.ledger_searcher import MOST_REPEATS, LedgerSearcher
+from hpo.search.samplers import SAMPLERS
 from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
 from hpo.trials.student_costs import StudentCosts
@@ -136,7 +136,7 @@ def test_a_crash_between_suggesting_and_refusing_is_mended(
 def test_a_search_that_finds_nothing_small_enough_gives_up_in_one_line(
     tmp_path: Path, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hpo.searcher, "MOST_INFEASIBLE", 5)
+    monkeypatch.setattr(hpo.search.ledger_searcher, "MOST_INFEASIBLE", 5)
     session = Session(tmp_path, prepared, max_parameters=1)
     with pytest.raises(ConfigError, match=r"at most 1 parameters .* 5 in a row were larger; raise"):
         session.suggest()
@@ -263,7 +263,7 @@ FEW = SearchSpace.from_json(
 def test_no_configuration_runs_twice_while_there_are_others(
     sampler: str, tmp_path: Path, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hpo.searcher, "MOST_REPEATS", 200)
+    monkeypatch.setattr(hpo.search.ledger_searcher, "MOST_REPEATS", 200)
     session = Session(tmp_path, prepared, FEW, sampler=sampler, trials=6)
     said = []
     for _ in range(6):

@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from hpo.records.ledger import Ledger, Trial, read_ledger
-from hpo.samplers import SAMPLERS
-from hpo.searcher import LOST_WORKER, LedgerSearcher
+from hpo.search.ledger_searcher import LOST_WORKER, LedgerSearcher
+from hpo.search.samplers import SAMPLERS
 from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
 

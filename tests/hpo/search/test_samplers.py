@@ -9,7 +9,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from core.errors import UnknownNameError
-from hpo.samplers import make_sampler
+from hpo.search.samplers import make_sampler
 
 
 def test_unknown_name_suggests_the_nearest() -> None:

@@ -1,0 +1,1 @@
+"""Who asks for the next trial and who stops one: Optuna's samplers, Ray's schedulers."""
