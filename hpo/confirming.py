@@ -17,8 +17,8 @@ from core.files import writable_folder
 from core.seeding import derived_seed
 from hpo.driving import drive
 from hpo.observers import SilentObserver, SweepObserver
-from hpo.places import Places
-from hpo.planning import open_planned_data
+from hpo.planning.places import Places
+from hpo.planning.sweep_planning import open_planned_data
 from hpo.records.confirmation import Confirmed, confirmed
 from hpo.records.ledger import SweepState, read_ledger
 from hpo.records.ranking import configurations, ranked_records

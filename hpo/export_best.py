@@ -27,7 +27,7 @@ from core.export.manifest import read_manifest
 from core.files import folder_written_aside, writable_folder
 from core.preprocessing.prepare import PreparedData
 from core.training.teachers import TEACHER_FILE, open_teacher, teacher_folder
-from hpo.planning import open_planned_data
+from hpo.planning.sweep_planning import open_planned_data
 from hpo.records.confirmation import Confirmed, confirmed
 from hpo.records.ranking import ranked_records
 from hpo.records.sweep_folder import SweepFolder, find_sweep

@@ -11,7 +11,7 @@ from typing import Any
 
 from core.errors import UserError
 from core.preprocessing.prepare import PreparedData
-from hpo.networks import planned_sizes
+from hpo.planning.networks import planned_sizes
 from hpo.records.ledger import Trial, now
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan

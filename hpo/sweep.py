@@ -16,11 +16,11 @@ from core.files import writable_folder
 from core.preprocessing.prepare import PreparedData
 from core.training.teachers import Teacher, TeacherConfig
 from hpo.driving import drive
-from hpo.extending import extend
-from hpo.networks import PRUNING_BASE, Networks, find_networks, needs_teacher
 from hpo.observers import SilentObserver, SweepInterruptedError, SweepObserver
-from hpo.places import Places
-from hpo.planning import check_is_new, make_plan, open_planned_data, plan_sweep
+from hpo.planning.extending import extend
+from hpo.planning.networks import PRUNING_BASE, Networks, find_networks, needs_teacher
+from hpo.planning.places import Places
+from hpo.planning.sweep_planning import check_is_new, make_plan, open_planned_data, plan_sweep
 from hpo.ray_cluster import cluster, termination_as_interrupt, trial_resources
 from hpo.records.ledger import read_ledger
 from hpo.records.storage_faults import storage_faults_told

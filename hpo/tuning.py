@@ -17,6 +17,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
+from hpo.planning.space_fitting import largest_shape
 from hpo.ray_cluster import cluster, trial_resources
 from hpo.recording import Recorder
 from hpo.records.kept_students import StudentKeeper
@@ -29,7 +30,6 @@ from hpo.search.replaying_scheduler import RememberingScheduler
 from hpo.search.schedulers import make_scheduler
 from hpo.search.stopping_searcher import StoppingSearcher
 from hpo.space.objectives import LATENCY
-from hpo.space_fitting import largest_shape
 from hpo.sweep_config import AUTO, SweepConfig
 from hpo.trials.gpu_share import find_share
 from hpo.trials.ray_trainable import run_trial

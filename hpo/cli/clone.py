@@ -47,8 +47,8 @@ def clone(
 
     hpo clone ord-first --name ord-second --seed 1
     """
-    from hpo.extending import clone_of
-    from hpo.places import Places
+    from hpo.planning.extending import clone_of
+    from hpo.planning.places import Places
     from hpo.records.ledger import read_ledger
     from hpo.records.sweep_folder import find_sweep
     from hpo.records.sweep_plan import extended_plan

@@ -35,8 +35,8 @@ def resume(
     from hpo.cli.durations import read_duration
     from hpo.cli.sweep import find_space
     from hpo.cli.sweep_display import SweepDisplay, answer, observer_of
-    from hpo.extending import check_comparable
-    from hpo.places import Places
+    from hpo.planning.extending import check_comparable
+    from hpo.planning.places import Places
     from hpo.records.sweep_folder import find_sweep
     from hpo.sweep import resume_sweep
 

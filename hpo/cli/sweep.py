@@ -25,7 +25,7 @@ from hpo.cli.options import (
 from hpo.cli.output import Format
 
 if TYPE_CHECKING:
-    from hpo.places import Places
+    from hpo.planning.places import Places
     from hpo.space.search_space import SearchSpace
     from hpo.sweep_config import SweepConfig
 
@@ -129,10 +129,10 @@ def sweep(
     Trains a teacher first if the method needs one and there is none. Stop it at any time;
     `hpo resume NAME` goes on.
     """
-    from hpo.places import Places
+    from hpo.planning.places import Places
+    from hpo.planning.warm_start import with_best_of
     from hpo.records.sweep_folder import find_sweep
     from hpo.sweep_config import SweepConfig
-    from hpo.warm_start import with_best_of
 
     config = SweepConfig(
         name=name or f"{method}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}",
@@ -191,7 +191,7 @@ def search(
 def print_plan(config: SweepConfig, places: Places, space: SearchSpace) -> None:
     """Check everything and print the plan."""
     from hpo.cli.output import print_json
-    from hpo.planning import plan_sweep
+    from hpo.planning.sweep_planning import plan_sweep
 
     plan, _ = plan_sweep(config, places, space)
     fitted, teacher = plan.space.to_json(), plan.teacher_fingerprint

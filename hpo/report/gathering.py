@@ -17,7 +17,7 @@ from core.export.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
 from core.training.teachers import TEACHER_FILE, Teacher, find_teacher, open_teacher, teacher_folder
-from hpo.planning import open_planned_data
+from hpo.planning.sweep_planning import open_planned_data
 from hpo.records.confirmation import Confirmed, confirmed
 from hpo.records.ledger import read_ledger
 from hpo.records.ranking import ranked_records

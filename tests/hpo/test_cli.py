@@ -14,8 +14,8 @@ import pytest
 from core.errors import ConfigError
 from hpo.cli import main as command_line
 from hpo.cli.main import run
-from hpo.places import Places
-from hpo.planning import plan_sweep
+from hpo.planning.places import Places
+from hpo.planning.sweep_planning import plan_sweep
 from hpo.records.ledger import Ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.space.search_space import built_in_search_space

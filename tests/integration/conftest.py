@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.datasets.synthetic import build_synthetic
-from hpo.places import Places
+from hpo.planning.places import Places
 from tests.integration.sweeps import SPACE
 
 

@@ -14,8 +14,8 @@ import pytest
 import hpo.driving
 import hpo.sweep
 from hpo.cli.main import run
-from hpo.places import Places
-from hpo.planning import plan_sweep
+from hpo.planning.places import Places
+from hpo.planning.sweep_planning import plan_sweep
 from hpo.records.sweep_folder import SweepFolder
 from hpo.sweep_config import SweepConfig
 

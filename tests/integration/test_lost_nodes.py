@@ -13,7 +13,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from hpo.places import Places
+from hpo.planning.places import Places
 from hpo.records.ledger import SweepState, read_ledger
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.search.ledger_searcher import LedgerSearcher

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpo import tuning
-from hpo.places import Places
-from hpo.planning import plan_sweep
+from hpo.planning.places import Places
+from hpo.planning.sweep_planning import plan_sweep
 from hpo.recording import Recorder
 from hpo.records.ledger import Ledger, SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder

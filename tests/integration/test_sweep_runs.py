@@ -21,7 +21,7 @@ from core.training.teachers import Teacher, TeacherConfig, open_teacher, teacher
 from core.training.trainer import TrainingConfig
 from hpo import tuning
 from hpo.export_best import export_best
-from hpo.places import Places
+from hpo.planning.places import Places
 from hpo.records.ledger import SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_records import TrialRecord, read_records

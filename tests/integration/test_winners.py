@@ -14,7 +14,7 @@ import pytest
 from core.export.manifest import read_manifest
 from hpo.cli.main import run
 from hpo.confirming import confirm_sweep, ranked_confirmations
-from hpo.places import Places
+from hpo.planning.places import Places
 from hpo.records.ledger import SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_records import read_records

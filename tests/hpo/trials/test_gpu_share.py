@@ -11,8 +11,8 @@ import ray
 
 from core.errors import ConfigError
 from hpo.cli.sweep_display import share_in_words
-from hpo.places import Places
-from hpo.planning import plan_sweep
+from hpo.planning.places import Places
+from hpo.planning.sweep_planning import plan_sweep
 from hpo.ray_cluster import trial_resources
 from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.sweep_folder import SweepFolder

@@ -17,8 +17,8 @@ from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, STUDENT_CHANNELS, STGCNConfig
 from core.training.teachers import Teacher, TeacherConfig
 from core.training.trainer import TrainingConfig
-from hpo.places import Places
-from hpo.planning import plan_sweep
+from hpo.planning.places import Places
+from hpo.planning.sweep_planning import plan_sweep
 from hpo.records.sweep_folder import SweepFolder
 from hpo.sweep_config import SweepConfig
 from hpo.trials import ray_trainable as trainables

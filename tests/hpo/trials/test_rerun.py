@@ -13,8 +13,8 @@ import pytest
 
 from core.errors import ConfigError, UnknownNameError
 from hpo.cli.main import run
-from hpo.places import Places
-from hpo.planning import plan_sweep
+from hpo.planning.places import Places
+from hpo.planning.sweep_planning import plan_sweep
 from hpo.records.ledger import Ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_records import read_records, write_record

@@ -16,14 +16,14 @@ from core.evaluation.forecasting import repeat_last
 from core.experiments import check_sampling
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
-from hpo.networks import Networks, find_networks, student_sizes
-from hpo.places import Places
+from hpo.planning.networks import Networks, find_networks, student_sizes
+from hpo.planning.places import Places
+from hpo.planning.space_fitting import check_objectives, fit_space, largest_costs
 from hpo.records.layout import RESERVED_NAMES
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
 from hpo.search.schedulers import make_scheduler
 from hpo.space.search_space import SearchSpace, built_in_search_space
-from hpo.space_fitting import check_objectives, fit_space, largest_costs
 from hpo.sweep_config import SweepConfig
 
 

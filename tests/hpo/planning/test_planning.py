@@ -17,8 +17,8 @@ from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS
 from core.training.teachers import TeacherConfig
 from core.training.trainer import TrainingConfig
-from hpo.places import Places
-from hpo.planning import open_planned_data, plan_sweep
+from hpo.planning.places import Places
+from hpo.planning.sweep_planning import open_planned_data, plan_sweep
 from hpo.records.sweep_folder import SweepFolder
 from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep import run_sweep

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-import hpo.space_fitting
+import hpo.planning.space_fitting
 from core.errors import UserError
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, TEACHER_CHANNELS, STGCNConfig
-from hpo.places import Places
-from hpo.planning import plan_sweep
+from hpo.planning.places import Places
+from hpo.planning.space_fitting import fit_space, largest_costs
+from hpo.planning.sweep_planning import plan_sweep
 from hpo.records.sweep_plan import SweepPlan
 from hpo.space.parameters import Range
 from hpo.space.search_space import SearchSpace, built_in_search_space, corners
-from hpo.space_fitting import fit_space, largest_costs
 from hpo.sweep_config import SweepConfig
 from hpo.trials.trial_settings import StudentSizes
 
@@ -173,7 +173,7 @@ def clock(shape: STGCNConfig, data: PreparedData) -> float:
 def test_no_student_forecasts_faster_than_the_smallest(
     small_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hpo.space_fitting, "shape_latency", clock)
+    monkeypatch.setattr(hpo.planning.space_fitting, "shape_latency", clock)
     widths = {"space": "widths", "method": "stcd"}
     message = r"--max-latency-ms must be at least 0.73, what the smallest student .* got 0.7; raise"
     refuse(small_data, message, max_latency_ms=0.7, **widths)
@@ -190,7 +190,7 @@ def test_no_student_forecasts_faster_than_the_smallest(
 def test_three_objectives_are_measured_against_the_largest_student(
     small_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hpo.space_fitting, "shape_latency", clock)
+    monkeypatch.setattr(hpo.planning.space_fitting, "shape_latency", clock)
     planned = plan(small_data, max_parameters=2000, objective="val_mae,parameters,latency_ms")
     assert "pruning_ratio" in planned.space.parameters
     assert list(planned.reference) == ["val_mae", "parameters", "latency_ms"]

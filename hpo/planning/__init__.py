@@ -1,0 +1,7 @@
+"""Everything that is checked before anything is trained. Writes nothing."""
+
+from __future__ import annotations
+
+from hpo.planning.places import Places
+
+__all__ = ["Places"]
