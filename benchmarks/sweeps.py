@@ -25,9 +25,9 @@ from core.experiments import train_teacher
 from core.stgcn import STUDENT_CHANNELS
 from core.training.teachers import TeacherConfig
 from core.training.trainer import TrainingConfig
+from hpo.driver.recorder import Recorder
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
-from hpo.recording import Recorder
 from hpo.records.ledger import Event, SweepState, Trial, now, read_events
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan

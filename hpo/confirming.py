@@ -15,8 +15,8 @@ from typing import Literal
 from core.errors import ConfigError, StorageError
 from core.files import writable_folder
 from core.seeding import derived_seed
-from hpo.driving import drive
-from hpo.observers import SilentObserver, SweepObserver
+from hpo.driver.drive import drive
+from hpo.driver.observers import SilentObserver, SweepObserver
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import open_planned_data
 from hpo.records.confirmation import Confirmed, confirmed

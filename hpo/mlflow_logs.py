@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import ConfigError
-from hpo.observers import RelayingObserver, SweepObserver
+from hpo.driver.observers import RelayingObserver, SweepObserver
 from hpo.records.ledger import SweepState, Trial
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """Run a sweep, or go on with one after any stop.
 
 A sweep's settings in; trial records, students and a ledger below the storage out. A sweep that
-resumes is a sweep that starts with its ledger read: both entrances end in ``hpo.driving``. Shows
-nothing: whoever calls passes an observer.
+resumes is a sweep that starts with its ledger read: both entrances end in ``hpo.driver.drive``.
+Shows nothing: whoever calls passes an observer.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from core.devices import choose_device
 from core.files import writable_folder
 from core.preprocessing.prepare import PreparedData
 from core.training.teachers import Teacher, TeacherConfig
-from hpo.driving import drive
-from hpo.observers import SilentObserver, SweepInterruptedError, SweepObserver
+from hpo.driver.drive import drive
+from hpo.driver.observers import SilentObserver, SweepInterruptedError, SweepObserver
+from hpo.driver.ray_cluster import cluster, termination_as_interrupt, trial_resources
 from hpo.planning.extending import extend
 from hpo.planning.networks import PRUNING_BASE, Networks, find_networks, needs_teacher
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import check_is_new, make_plan, open_planned_data, plan_sweep
-from hpo.ray_cluster import cluster, termination_as_interrupt, trial_resources
 from hpo.records.ledger import read_ledger
 from hpo.records.storage_faults import storage_faults_told
 from hpo.records.sweep_folder import SweepFolder, find_sweep

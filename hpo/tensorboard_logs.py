@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError
-from hpo.observers import RelayingObserver, SweepObserver
+from hpo.driver.observers import RelayingObserver, SweepObserver
 from hpo.records.ledger import SweepState, Trial
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TensorBoardLogs(RelayingObserver):
-    """Watches a sweep (``hpo.driving.SweepObserver``) for another observer and logs what it sees.
+    """Watches a sweep for another observer and logs what it sees.
 
     Trials that ended are closed, so that no more files are open than trials run.
     """

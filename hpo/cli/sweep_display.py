@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.training.trainer import EpochReport
-    from hpo.observers import SweepObserver
+    from hpo.driver.observers import SweepObserver
     from hpo.records.ledger import SweepState
     from hpo.records.sweep_plan import SweepPlan
     from hpo.records.trial_records import TrialRecord
@@ -169,7 +169,7 @@ class SweepDisplay:
 
 def _stopped_sweep(error: BaseException | None) -> str | None:
     """Return the sweep that a user stopped, also before anything was shown of it."""
-    from hpo.observers import SweepInterruptedError
+    from hpo.driver.observers import SweepInterruptedError
 
     return str(error.args[0]) if isinstance(error, SweepInterruptedError) else None
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hpo.driving import adopt_records
+from hpo.driver.drive import adopt_records
 from hpo.records.ledger import Trial
 from hpo.records.storage_faults import storage_faults_told
 from hpo.records.sweep_folder import SweepFolder
@@ -66,7 +66,7 @@ def error_of(trial: int, epoch: int) -> float:
 
 
 def drive(folder: SweepFolder, ended: set[int]) -> None:
-    """Drive a sweep as ``hpo.driving`` and Ray Tune do; note what the user is told has ended."""
+    """Drive a sweep as ``drive`` and Ray Tune do; note what the user is told has ended."""
 
     def write(trial: Trial, status: str, reason: str | None, facts: dict[str, Any]) -> None:
         metrics = record(0, facts["metrics"]["val_mae"]).metrics

@@ -13,8 +13,8 @@ import pytest
 
 from core.errors import ConfigError
 from hpo.cli.main import run
+from hpo.driver.observers import SilentObserver
 from hpo.mlflow_logs import ENVIRONMENT, MlflowLogs
-from hpo.observers import SilentObserver
 from hpo.records.ledger import Ledger, SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from tests.small_sweeps import SETTINGS, make_sweep_under_way

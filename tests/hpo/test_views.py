@@ -16,7 +16,7 @@ import pytest
 from core.errors import ConfigError
 from hpo.cli import watching
 from hpo.cli.main import run
-from hpo.observers import SilentObserver
+from hpo.driver.observers import SilentObserver
 from hpo.records.ledger import Ledger, SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.study_export import export_study

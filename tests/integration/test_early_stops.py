@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import hpo.driving
+import hpo.driver.drive
 import hpo.sweep
 from hpo.cli.main import run
 from hpo.planning.places import Places
@@ -35,7 +35,7 @@ def slow_targets(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(30)
         raise AssertionError("SIGTERM did not stop it")
 
-    monkeypatch.setattr(hpo.driving, "build_targets", build)
+    monkeypatch.setattr(hpo.driver.drive, "build_targets", build)
     monkeypatch.setattr(hpo.sweep, "cluster", no_cluster)
 
 

@@ -13,6 +13,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from hpo.driver.ray_tune import WORKER_DEATHS
 from hpo.planning.places import Places
 from hpo.records.ledger import SweepState, read_ledger
 from hpo.records.trial_records import TrialRecord, read_records
@@ -20,7 +21,6 @@ from hpo.search.ledger_searcher import LedgerSearcher
 from hpo.space.search_space import load_search_space
 from hpo.sweep import run_sweep
 from hpo.sweep_config import SweepConfig
-from hpo.tuning import WORKER_DEATHS
 from tests.integration.sweeps import Watcher, descendants, events
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from hpo import tuning
+from hpo.driver import ray_tune as tuning
+from hpo.driver.recorder import Recorder
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
-from hpo.recording import Recorder
 from hpo.records.ledger import Ledger, SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_records import read_records

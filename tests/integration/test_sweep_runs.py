@@ -19,7 +19,8 @@ from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STUDENT_CHANNELS
 from core.training.teachers import Teacher, TeacherConfig, open_teacher, teacher_folder
 from core.training.trainer import TrainingConfig
-from hpo import tuning
+from hpo.driver import ray_tune as tuning
+from hpo.driver.ray_tune import WORKER_DEATHS
 from hpo.export_best import export_best
 from hpo.planning.places import Places
 from hpo.records.ledger import SweepState, read_ledger
@@ -30,7 +31,6 @@ from hpo.selection import best
 from hpo.space.search_space import built_in_search_space, load_search_space
 from hpo.sweep import SweepInterruptedError, resume_sweep, run_sweep
 from hpo.sweep_config import SweepConfig
-from hpo.tuning import WORKER_DEATHS
 from tests.integration.sweeps import Watcher, deadly_trial, descendants, events, local_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -12,7 +12,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from core.errors import ConfigError, StorageError
-from hpo.ray_cluster import trial_resources
+from hpo.driver.ray_cluster import trial_resources
 from hpo.records import ledger as ledger_module
 from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.storage_faults import STOPPED, storage_fault, storage_faults_told

@@ -11,9 +11,9 @@ import ray
 
 from core.errors import ConfigError
 from hpo.cli.sweep_display import share_in_words
+from hpo.driver.ray_cluster import trial_resources
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
-from hpo.ray_cluster import trial_resources
 from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan

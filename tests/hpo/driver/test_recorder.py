@@ -16,9 +16,9 @@ from core.checkpoint import CheckpointFolder
 from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
+from hpo.driver.recorder import Recorder
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
-from hpo.recording import Recorder
 from hpo.records.ledger import Ledger, Trial, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_records import TrialRecord, read_records

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from core.preprocessing.prepare import PreparedData
-from hpo.observers import SweepInterruptedError, SweepObserver
-from hpo.ray_cluster import termination_as_interrupt
-from hpo.recording import Recorder
+from hpo.driver.observers import SweepInterruptedError, SweepObserver
+from hpo.driver.ray_cluster import termination_as_interrupt
+from hpo.driver.ray_tune import tune_trials
+from hpo.driver.recorder import Recorder
 from hpo.records.kept_students import StudentKeeper
 from hpo.records.ledger import Ledger
 from hpo.records.sweep_folder import SweepFolder
@@ -23,7 +24,6 @@ from hpo.records.trial_files import clear_checkpoints, writable_ledger
 from hpo.records.trial_records import TrialRecord, read_record, read_records
 from hpo.search.fixed_runs import PlannedRun
 from hpo.trials.student_training import build_targets
-from hpo.tuning import tune_trials
 
 
 def drive(

@@ -17,9 +17,9 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
+from hpo.driver.ray_cluster import cluster, trial_resources
+from hpo.driver.recorder import Recorder
 from hpo.planning.space_fitting import largest_shape
-from hpo.ray_cluster import cluster, trial_resources
-from hpo.recording import Recorder
 from hpo.records.kept_students import StudentKeeper
 from hpo.records.ledger import Ledger, read_events
 from hpo.records.sweep_folder import SweepFolder
