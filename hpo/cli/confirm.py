@@ -1,6 +1,7 @@
 """``hpo confirm NAME``: are a sweep's best configurations good, or was one seed lucky?
 
-Turns options into one call of ``hpo.confirming`` and the ranking into a table or JSON.
+Turns options into one call of ``hpo.outcomes.confirmation_runs`` and the ranking into a table or
+JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage
 from hpo.cli.output import Format, console, error_console, print_json
 
 if TYPE_CHECKING:
-    from hpo.confirming import ConfirmationPlan
+    from hpo.outcomes.confirmation_runs import ConfirmationPlan
     from hpo.records.confirmation import Confirmed
 
 
@@ -32,7 +33,7 @@ def confirm(
 
     hpo confirm ord-first --top 3 --seeds 5
     """
-    from hpo.confirming import plan_confirmation, ranked_confirmations
+    from hpo.outcomes.confirmation_runs import plan_confirmation, ranked_confirmations
     from hpo.records.sweep_folder import find_sweep
 
     folder = find_sweep(storage.resolve(), name)
@@ -54,7 +55,7 @@ def run_shown(plan: ConfirmationPlan, address: str, again: str) -> None:
         again: the command that goes on after a stop.
     """
     from hpo.cli.sweep_display import SweepDisplay
-    from hpo.confirming import run_confirmation
+    from hpo.outcomes.confirmation_runs import run_confirmation
 
     name = plan.folder.name
     if plan.seconds:

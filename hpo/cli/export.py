@@ -1,7 +1,7 @@
 """``hpo export``: the best students as folders to take away.
 
-Turns options into one call of ``hpo.export_best`` and the manifests of what came out into a table
-or JSON.
+Turns options into one call of ``hpo.outcomes.export_best`` and the manifests of what came out into
+a table or JSON.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def export(
         show_verified(verify, data, output, alone=name is None and dataset is None)
         return
     from core.errors import ConfigError
-    from hpo.export_best import export_best, export_dataset_best
+    from hpo.outcomes.export_best import export_best, export_dataset_best
     from hpo.records.sweep_folder import find_sweep
 
     if (name is None) == (dataset is None):
@@ -81,7 +81,7 @@ def _confirm(
     name: str | None, dataset: str, storage: Path, top: int, seeds: int, address: str
 ) -> None:
     from hpo.cli.confirm import run_shown
-    from hpo.confirming import missing_before_export, missing_in_dataset
+    from hpo.outcomes.confirmation_runs import missing_before_export, missing_in_dataset
     from hpo.records.sweep_folder import find_sweep
 
     if name is not None:

@@ -22,8 +22,8 @@ def study(
 
     hpo study ord-first --to sqlite:///ord-first.db
     """
+    from hpo.outcomes.optuna_export import export_study
     from hpo.records.sweep_folder import find_sweep
-    from hpo.study_export import export_study
 
     trials = export_study(find_sweep(storage.resolve(), name), to)
     if output is Format.json:

@@ -180,11 +180,11 @@ def observer_of(
     """Return what watches a sweep: the display, and logs for other tools if wanted."""
     observer: SweepObserver = display
     if tensorboard:
-        from hpo.tensorboard_logs import TensorBoardLogs
+        from hpo.outcomes.tensorboard_logs import TensorBoardLogs
 
         observer = TensorBoardLogs(sweep / "tensorboard", observer)
     if mlflow is not None:
-        from hpo.mlflow_logs import MlflowLogs
+        from hpo.outcomes.mlflow_logs import MlflowLogs
 
         observer = MlflowLogs(mlflow, observer, _tell)
     return observer

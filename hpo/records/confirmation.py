@@ -2,7 +2,7 @@
 
 One trial says little: small students differ by a tenth between seeds, and the best of many trials
 is partly the luckiest. So the best are trained again on fresh seeds, and judged by those runs
-alone. Runs nothing; that is for ``hpo.confirming``.
+alone. Runs nothing; that is for ``hpo.outcomes.confirmation_runs``.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ STORAGE/NAME/results/0007.parquet  ``hpo.records.trial_records``
 STORAGE/NAME/trials/0007/          student.safetensors, if kept (``hpo.records.kept_students``);
 checkpoints/ while it runs; trajectory.json, if pruned
 STORAGE/NAME/confirmation/         ledger.jsonl, results/ and trials/ of the best
-configurations, trained again (``hpo.confirming``)
-STORAGE/NAME/exports/              ``hpo.export_best``
+configurations, trained again (``hpo.outcomes.confirmation_runs``)
+STORAGE/NAME/exports/              ``hpo.outcomes.export_best``
 STORAGE/teachers/                  ``core.training.teachers``
 """
 

@@ -90,7 +90,7 @@ class SweepFolder:
 
     @property
     def exports(self) -> Path:
-        """Folder of its exports (``hpo.export_best``)."""
+        """Folder of its exports (``hpo.outcomes.export_best``)."""
         return self.path / layout.EXPORTS
 
     def checkpoints(self, trial: int) -> Path:

@@ -1,7 +1,7 @@
 """A ledger's trials in, the same as trials of an Optuna study out.
 
-What a sampler learns from when a sweep starts, and what ``hpo.study_export`` gives away. Asks and
-draws nothing.
+What a sampler learns from when a sweep starts, and what ``hpo.outcomes.optuna_export`` gives away.
+Asks and draws nothing.
 """
 
 from __future__ import annotations

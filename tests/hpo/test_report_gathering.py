@@ -11,7 +11,7 @@ import pytest
 from core.errors import ConfigError, ExportError, UnknownNameError
 from core.files import write_json
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
-from hpo.export_best import export_best
+from hpo.outcomes.export_best import export_best
 from hpo.records.trial_records import TrialRecord, write_record
 from hpo.report.facts import ReportFacts
 from hpo.report.gathering import gather

@@ -21,7 +21,7 @@ from core.training.teachers import Teacher, TeacherConfig, open_teacher, teacher
 from core.training.trainer import TrainingConfig
 from hpo.driver import ray_tune as tuning
 from hpo.driver.ray_tune import WORKER_DEATHS
-from hpo.export_best import export_best
+from hpo.outcomes.export_best import export_best
 from hpo.planning.places import Places
 from hpo.records.ledger import SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder

@@ -13,7 +13,7 @@ import pytest
 
 from core.export.manifest import read_manifest
 from hpo.cli.main import run
-from hpo.confirming import confirm_sweep, ranked_confirmations
+from hpo.outcomes.confirmation_runs import confirm_sweep, ranked_confirmations
 from hpo.planning.places import Places
 from hpo.records.ledger import SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder

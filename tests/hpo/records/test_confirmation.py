@@ -15,7 +15,7 @@ from core.errors import ConfigError, ExportError, StorageError
 from core.export.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
 from hpo.cli.main import run
-from hpo.confirming import (
+from hpo.outcomes.confirmation_runs import (
     fresh_seed,
     is_confirmed,
     missing_before_export,
@@ -24,7 +24,7 @@ from hpo.confirming import (
     ranked_confirmations,
     run_confirmation,
 )
-from hpo.export_best import export_best, export_dataset_best
+from hpo.outcomes.export_best import export_best, export_dataset_best
 from hpo.records.confirmation import Confirmed
 from hpo.records.ledger import Ledger
 from hpo.records.sweep_folder import SweepFolder, all_sweeps

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError, ExportError
-from hpo.export_best import export_best
+from hpo.outcomes.export_best import export_best
 from hpo.records.kept_students import StudentKeeper, best_trials
 from hpo.records.ledger import Ledger
 from hpo.records.sweep_folder import SweepFolder

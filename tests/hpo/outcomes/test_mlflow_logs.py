@@ -14,7 +14,7 @@ import pytest
 from core.errors import ConfigError
 from hpo.cli.main import run
 from hpo.driver.observers import SilentObserver
-from hpo.mlflow_logs import ENVIRONMENT, MlflowLogs
+from hpo.outcomes.mlflow_logs import ENVIRONMENT, MlflowLogs
 from hpo.records.ledger import Ledger, SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from tests.small_sweeps import SETTINGS, make_sweep_under_way

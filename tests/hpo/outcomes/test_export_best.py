@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 import core.export.export_folder
-import hpo.export_best
+import hpo.outcomes.export_best
 from core.checkpoint import save_model
 from core.datasets.dataset import Dataset
 from core.errors import ConfigError, ExportError, UnknownNameError
@@ -22,7 +22,7 @@ from core.files import sha256_of_file
 from core.preprocessing.prepare import PreparedData, prepare
 from hpo.cli.evaluate import evaluate as evaluate_command
 from hpo.cli.export import export as export_command
-from hpo.export_best import export_best, export_dataset_best
+from hpo.outcomes.export_best import export_best, export_dataset_best
 from hpo.records.sweep_folder import SweepFolder
 from tests.small_students import (
     SENSORS,
@@ -68,7 +68,7 @@ def looks_at_test_days(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return evaluate(model, data, part)
 
     monkeypatch.setattr(core.export.export_folder, "evaluate", watched)
-    monkeypatch.setattr(hpo.export_best, "evaluate", watched)
+    monkeypatch.setattr(hpo.outcomes.export_best, "evaluate", watched)
     return looks
 
 

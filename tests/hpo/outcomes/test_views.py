@@ -17,10 +17,10 @@ from core.errors import ConfigError
 from hpo.cli import watching
 from hpo.cli.main import run
 from hpo.driver.observers import SilentObserver
+from hpo.outcomes.optuna_export import export_study
+from hpo.outcomes.tensorboard_logs import TensorBoardLogs
 from hpo.records.ledger import Ledger, SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder
-from hpo.study_export import export_study
-from hpo.tensorboard_logs import TensorBoardLogs
 from tests.small_sweeps import SETTINGS, make_sweep, make_sweep_under_way, note, record
 
 Output = pytest.CaptureFixture[str]

@@ -1,0 +1,1 @@
+"""What leaves a sweep: confirmed winners, exports, views for other tools."""
