@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.display.output import Format, console, error_console, print_json
 from hpo.cli.options import STORAGE, AnswerFormat, Storage
-from hpo.cli.output import Format, console, error_console, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,7 +38,7 @@ def best(
     hpo best --dataset pemsd7 --method ord --top 3
     """
     from hpo import selection
-    from hpo.cli.trial_table import settings_text
+    from hpo.cli.display.trial_table import settings_text
 
     rows = selection.best(
         dataset,

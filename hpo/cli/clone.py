@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.durations import read_duration
+from hpo.cli.display.durations import read_duration
+from hpo.cli.display.output import Format
 from hpo.cli.options import (
     STORAGE,
     Address,
@@ -18,7 +19,6 @@ from hpo.cli.options import (
     TensorBoard,
     TimeBudget,
 )
-from hpo.cli.output import Format
 from hpo.cli.sweep import print_plan, search
 
 

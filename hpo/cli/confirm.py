@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli import durations
+from hpo.cli.display import durations
+from hpo.cli.display.output import Format, console, error_console, print_json
 from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage
-from hpo.cli.output import Format, console, error_console, print_json
 
 if TYPE_CHECKING:
     from hpo.outcomes.confirmation_runs import ConfirmationPlan
@@ -54,7 +54,7 @@ def run_shown(plan: ConfirmationPlan, address: str, again: str) -> None:
         address: of a Ray cluster.
         again: the command that goes on after a stop.
     """
-    from hpo.cli.sweep_display import SweepDisplay
+    from hpo.cli.display.sweep_display import SweepDisplay
     from hpo.outcomes.confirmation_runs import run_confirmation
 
     name = plan.folder.name
@@ -96,7 +96,7 @@ def _row(rank: int, one: Confirmed) -> dict[str, Any]:
 def _show(name: str, ranked: list[Confirmed]) -> None:
     from rich.table import Table
 
-    from hpo.cli.trial_table import settings_text
+    from hpo.cli.display.trial_table import settings_text
 
     metric = ranked[0].metric
     table = Table(

@@ -11,13 +11,14 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.dataset_tables import (
+from hpo.cli.display.dataset_tables import (
     answer_import,
     datasets_table,
     published_facts,
     published_table,
     summary,
 )
+from hpo.cli.display.output import Format, console, print_json
 from hpo.cli.fetch import fetch
 from hpo.cli.options import (
     DATA,
@@ -29,7 +30,6 @@ from hpo.cli.options import (
     MissingValue,
     TimeColumn,
 )
-from hpo.cli.output import Format, console, print_json
 
 app = typer.Typer(help="List, fetch, import and check datasets.", no_args_is_help=True)
 app.command()(fetch)

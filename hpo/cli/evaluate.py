@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.display.output import Format, console, error_console, print_json
 from hpo.cli.options import AnswerFormat, Array, Channel, Header, MissingValue, TimeColumn
-from hpo.cli.output import Format, console, error_console, print_json
 from hpo.cli.readings_source import source_like
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.display.output import Format, console, error_console, print_json
 from hpo.cli.export_verify import show_verified
 from hpo.cli.options import DATA, STORAGE, Address, AnswerFormat, DataFolder, Storage
-from hpo.cli.output import Format, console, error_console, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.cli.output import Format, console, print_json
+from hpo.cli.display.output import Format, console, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -16,9 +16,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from hpo.cli.dataset_tables import answer_import
+from hpo.cli.display.dataset_tables import answer_import
+from hpo.cli.display.output import Format, error_console
 from hpo.cli.options import DATA, AnswerFormat, DataFolder
-from hpo.cli.output import Format, error_console
 
 if TYPE_CHECKING:
     from core.datasets.published.form import Download

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.display.output import console
 from hpo.cli.options import Array, Channel, Header, MissingValue, TimeColumn
-from hpo.cli.output import console
 from hpo.cli.readings_source import source_like
 
 if TYPE_CHECKING:

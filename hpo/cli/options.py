@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.output import Format
+from hpo.cli.display.output import Format
 
 DataFolder = Annotated[
     Path, typer.Option("--data", envvar="HPO_DATA", help="Folder of the datasets.")

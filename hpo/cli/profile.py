@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.display.output import Format, console, error_console, print_json
 from hpo.cli.options import STORAGE, AnswerFormat, Storage
-from hpo.cli.output import Format, console, error_console, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hpo.cli.display.output import Format
 from hpo.cli.options import STORAGE, Address, AnswerFormat, Mlflow, Storage, TensorBoard, TimeBudget
-from hpo.cli.output import Format
 
 
 def resume(
@@ -32,9 +32,9 @@ def resume(
 
     hpo resume ord-first --trials 40
     """
-    from hpo.cli.durations import read_duration
+    from hpo.cli.display.durations import read_duration
+    from hpo.cli.display.sweep_display import SweepDisplay, answer, observer_of
     from hpo.cli.sweep import find_space
-    from hpo.cli.sweep_display import SweepDisplay, answer, observer_of
     from hpo.planning.extending import check_comparable
     from hpo.planning.places import Places
     from hpo.records.sweep_folder import find_sweep

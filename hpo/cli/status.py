@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.display.output import Format
 from hpo.cli.options import STORAGE, AnswerFormat, Storage
-from hpo.cli.output import Format
 
 if TYPE_CHECKING:
     from hpo.records.ledger import Status, SweepState
@@ -27,7 +27,7 @@ def status(
 ) -> None:
     """Show how one sweep stands, or all of them."""
     from core.errors import ConfigError
-    from hpo.cli.watching import watch
+    from hpo.cli.display.watching import watch
     from hpo.records.sweep_folder import all_sweeps, find_sweep
 
     if watching and (name is None or output is Format.json):
@@ -92,8 +92,8 @@ def _state(folder: SweepFolder, complete: bool) -> str:
 
 
 def _show_one(folder: SweepFolder, output: Format) -> None:
-    from hpo.cli.output import console, print_json
-    from hpo.cli.trial_table import trial_table
+    from hpo.cli.display.output import console, print_json
+    from hpo.cli.display.trial_table import trial_table
     from hpo.records.ledger import read_ledger
 
     summary, plan = _summary(folder), folder.read_plan()
@@ -120,7 +120,7 @@ def _show_one(folder: SweepFolder, output: Format) -> None:
 def _show_front(plan: SweepPlan, weighed: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from hpo.cli.output import console
+    from hpo.cli.display.output import console
 
     objectives = plan.config.objectives
     table = Table("trial", *objectives, title="Pareto front", title_justify="left", box=None)
@@ -144,7 +144,7 @@ def _quarter(history: list[dict[str, Any]]) -> float:
 def _show_all(folders: list[SweepFolder], output: Format) -> None:
     from rich.table import Table
 
-    from hpo.cli.output import console, print_json
+    from hpo.cli.display.output import console, print_json
 
     summaries = [_summary(folder) for folder in folders]
     if output is Format.json:

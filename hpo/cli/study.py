@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from hpo.cli.display.output import Format, console, print_json
 from hpo.cli.options import STORAGE, AnswerFormat, Storage
-from hpo.cli.output import Format, console, print_json
 
 
 def study(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hpo.cli.durations import read_duration
+from hpo.cli.display.durations import read_duration
+from hpo.cli.display.output import Format
 from hpo.cli.options import (
     DATA,
     STORAGE,
@@ -22,7 +23,6 @@ from hpo.cli.options import (
     TensorBoard,
     TimeBudget,
 )
-from hpo.cli.output import Format
 
 if TYPE_CHECKING:
     from hpo.planning.places import Places
@@ -178,7 +178,7 @@ def search(
     output: Format,
 ) -> None:
     """Run a sweep, show it and what came of it."""
-    from hpo.cli.sweep_display import SweepDisplay, answer, observer_of
+    from hpo.cli.display.sweep_display import SweepDisplay, answer, observer_of
     from hpo.sweep import run_sweep
 
     with SweepDisplay() as display:
@@ -190,7 +190,7 @@ def search(
 
 def print_plan(config: SweepConfig, places: Places, space: SearchSpace) -> None:
     """Check everything and print the plan."""
-    from hpo.cli.output import print_json
+    from hpo.cli.display.output import print_json
     from hpo.planning.sweep_planning import plan_sweep
 
     plan, _ = plan_sweep(config, places, space)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from hpo.cli.display.output import Format
 from hpo.cli.options import DATA, STORAGE, AnswerFormat, DataFolder, Storage
-from hpo.cli.output import Format
 
 
 def teacher(
@@ -34,8 +34,8 @@ def teacher(
     from core.files import writable_folder
     from core.preprocessing.prepare import prepare
     from core.training.teachers import TeacherConfig
-    from hpo.cli.output import print_json
-    from hpo.cli.teacher_display import TeacherDisplay, show_teacher
+    from hpo.cli.display.output import print_json
+    from hpo.cli.display.teacher_display import TeacherDisplay, show_teacher
     from hpo.records.teacher_sync import train_stored_teacher
 
     config = TeacherConfig()

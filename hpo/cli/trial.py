@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.display.output import Format, console, error_console, print_json
 from hpo.cli.options import STORAGE, AnswerFormat, Storage
-from hpo.cli.output import Format, console, error_console, print_json
 
 if TYPE_CHECKING:
     from core.training.trainer import EpochReport
@@ -101,7 +101,7 @@ def _show(facts: dict[str, Any]) -> None:
 
 
 def _lines(facts: dict[str, Any]) -> dict[str, str]:
-    from hpo.cli.trial_table import settings_text
+    from hpo.cli.display.trial_table import settings_text
 
     record = facts["record"] or {}
     lines = {

@@ -14,7 +14,7 @@ import optuna
 import pytest
 
 from core.errors import ConfigError
-from hpo.cli import watching
+from hpo.cli.display import watching
 from hpo.cli.main import run
 from hpo.driver.observers import SilentObserver
 from hpo.outcomes.optuna_export import export_study

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.datasets.synthetic import build_synthetic
 from core.errors import ConfigError, StorageError
-from hpo.cli.durations import read_duration
+from hpo.cli.display.durations import read_duration
 from hpo.cli.main import run
 from hpo.planning.extending import check_comparable, clone_of, extend
 from hpo.planning.places import Places

@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from core.errors import ConfigError
-from hpo.cli.sweep_display import share_in_words
+from hpo.cli.display.sweep_display import share_in_words
 from hpo.driver.ray_cluster import trial_resources
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep

@@ -17,10 +17,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hpo.cli import durations
-from hpo.cli.output import Format, console, error_console, print_json
-from hpo.cli.teacher_display import TeacherDisplay
-from hpo.cli.trial_table import describe, failures_text, settings_text, trial_table
+from hpo.cli.display import durations
+from hpo.cli.display.output import Format, console, error_console, print_json
+from hpo.cli.display.teacher_display import TeacherDisplay
+from hpo.cli.display.trial_table import describe, failures_text, settings_text, trial_table
 from hpo.records.ledger import ENDED_STATUSES
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from hpo.cli.output import console, error_console
+from hpo.cli.display.output import console, error_console
 
 if TYPE_CHECKING:
     from core.training.teachers import Teacher

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import hpo.cli.sweep_display
-from hpo.cli.sweep_display import MOST_ROWS, SweepDisplay
+import hpo.cli.display.sweep_display
+from hpo.cli.display.sweep_display import MOST_ROWS, SweepDisplay
 from hpo.records.ledger import Ledger
 from hpo.records.sweep_plan import SweepPlan
 from tests.small_sweeps import make_sweep, record
@@ -44,7 +44,7 @@ def shown(
 ) -> tuple[SweepDisplay, io.StringIO]:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=100, no_color=True)
-    monkeypatch.setattr(hpo.cli.sweep_display, "error_console", console)
+    monkeypatch.setattr(hpo.cli.display.sweep_display, "error_console", console)
     display = SweepDisplay()
     display.on_change(plan, ledger.state)
     return display, stream
@@ -54,7 +54,7 @@ def test_a_terminal_shows_the_whole_sweep(
     monkeypatch: pytest.MonkeyPatch, ledger: Ledger, plan: SweepPlan
 ) -> None:
     with shown(monkeypatch, ledger, plan, terminal=True)[0] as display:
-        stream = hpo.cli.sweep_display.error_console.file
+        stream = hpo.cli.display.sweep_display.error_console.file
         early = begin(ledger)
         ledger.append("epoch", trial=early, epoch=4, metrics={"val_mae": 5.4321})
         for _ in range(MOST_ROWS + 2):

@@ -18,7 +18,7 @@ def watch(folder: SweepFolder) -> None:
 
     Reads the ledger alone, and it only if it has grown.
     """
-    from hpo.cli.sweep_display import SweepDisplay
+    from hpo.cli.display.sweep_display import SweepDisplay
     from hpo.records.ledger import read_ledger
     from hpo.records.sweep_plan import extended_plan
 

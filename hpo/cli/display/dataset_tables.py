@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from hpo.cli.output import Format, console, print_json
+from hpo.cli.display.output import Format, console, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
