@@ -11,21 +11,21 @@ import sys
 import typer
 
 from core.errors import UserError
-from hpo.cli.best import best
-from hpo.cli.clone import clone
-from hpo.cli.confirm import confirm
-from hpo.cli.data import app as data_app
-from hpo.cli.evaluate import evaluate
-from hpo.cli.export import export
-from hpo.cli.forecast import forecast
-from hpo.cli.profile import profile
-from hpo.cli.report import report
-from hpo.cli.resume import resume
-from hpo.cli.status import status
-from hpo.cli.study import study
-from hpo.cli.sweep import sweep
-from hpo.cli.teacher import teacher
-from hpo.cli.trial import trial
+from hpo.cli.datasets.data import app as data_app
+from hpo.cli.students.best import best
+from hpo.cli.students.confirm import confirm
+from hpo.cli.students.evaluate import evaluate
+from hpo.cli.students.export import export
+from hpo.cli.students.forecast import forecast
+from hpo.cli.students.profile import profile
+from hpo.cli.sweeps.clone import clone
+from hpo.cli.sweeps.report import report
+from hpo.cli.sweeps.resume import resume
+from hpo.cli.sweeps.status import status
+from hpo.cli.sweeps.study import study
+from hpo.cli.sweeps.sweep import sweep
+from hpo.cli.sweeps.teacher import teacher
+from hpo.cli.sweeps.trial import trial
 
 app = typer.Typer(
     help="Search for distilled students of STGCN traffic forecasters, on Ray Tune and Optuna.",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from core.errors import ConfigError, UnknownNameError
-from hpo.cli.best import best as best_command
+from hpo.cli.students.best import best as best_command
 from hpo.selection import best, pareto_front
 from tests.small_sweeps import make_sweep, record
 

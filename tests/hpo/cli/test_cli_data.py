@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from core.datasets.published import PUBLISHED
 from core.errors import ConfigError, DatasetError, UnknownNameError
-from hpo.cli.data import app
+from hpo.cli.datasets.data import app
 
 
 @pytest.fixture
@@ -92,7 +92,10 @@ def test_help_loads_nothing_heavy():
     import subprocess
     import sys
 
-    code = "import sys, hpo.cli.data; print(sorted({'torch', 'pandas', 'ray'} & set(sys.modules)))"
+    code = (
+        "import sys, hpo.cli.datasets.data; "
+        "print(sorted({'torch', 'pandas', 'ray'} & set(sys.modules)))"
+    )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

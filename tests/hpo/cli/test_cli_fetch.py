@@ -16,7 +16,7 @@ import pytest
 from core.datasets.published import PUBLISHED
 from core.datasets.published.form import Download, PublishedDataset, PublishedFile
 from hpo.cli.main import run
-from hpo.cli.readings_source import source_like
+from hpo.cli.students.readings_source import source_like
 from tests.core.file_server import FileServer, serving
 
 Output = pytest.CaptureFixture[str]

@@ -20,8 +20,8 @@ from core.export.export_folder import open_export
 from core.export.manifest import read_manifest
 from core.files import sha256_of_file
 from core.preprocessing.prepare import PreparedData, prepare
-from hpo.cli.evaluate import evaluate as evaluate_command
-from hpo.cli.export import export as export_command
+from hpo.cli.students.evaluate import evaluate as evaluate_command
+from hpo.cli.students.export import export as export_command
 from hpo.outcomes.export_best import export_best, export_dataset_best
 from hpo.records.sweep_folder import SweepFolder
 from tests.small_students import (

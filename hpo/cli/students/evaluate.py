@@ -13,7 +13,7 @@ import typer
 
 from hpo.cli.display.output import Format, console, error_console, print_json
 from hpo.cli.options import AnswerFormat, Array, Channel, Header, MissingValue, TimeColumn
-from hpo.cli.readings_source import source_like
+from hpo.cli.students.readings_source import source_like
 
 if TYPE_CHECKING:
     from rich.table import Table

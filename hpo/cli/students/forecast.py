@@ -16,7 +16,7 @@ import typer
 
 from hpo.cli.display.output import console
 from hpo.cli.options import Array, Channel, Header, MissingValue, TimeColumn
-from hpo.cli.readings_source import source_like
+from hpo.cli.students.readings_source import source_like
 
 if TYPE_CHECKING:
     import pandas as pd

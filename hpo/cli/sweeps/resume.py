@@ -34,7 +34,7 @@ def resume(
     """
     from hpo.cli.display.durations import read_duration
     from hpo.cli.display.sweep_display import SweepDisplay, answer, observer_of
-    from hpo.cli.sweep import find_space
+    from hpo.cli.sweeps.sweep import find_space
     from hpo.planning.extending import check_comparable
     from hpo.planning.places import Places
     from hpo.records.sweep_folder import find_sweep

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.output import Format, console, error_console, print_json
-from hpo.cli.export_verify import show_verified
 from hpo.cli.options import DATA, STORAGE, Address, AnswerFormat, DataFolder, Storage
+from hpo.cli.students.export_verify import show_verified
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -80,7 +80,7 @@ def export(
 def _confirm(
     name: str | None, dataset: str, storage: Path, top: int, seeds: int, address: str
 ) -> None:
-    from hpo.cli.confirm import run_shown
+    from hpo.cli.students.confirm import run_shown
     from hpo.outcomes.confirmation_runs import missing_before_export, missing_in_dataset
     from hpo.records.sweep_folder import find_sweep
 
@@ -149,7 +149,7 @@ def _table(row: dict[str, Any]) -> Table:
 
 def _standing(row: dict[str, Any]) -> str:
     """Say how good the configuration is over seeds."""
-    from hpo.cli.confirm import in_words
+    from hpo.cli.students.confirm import in_words
 
     known = row["confirmed"]
     if known is None:

@@ -19,7 +19,7 @@ from hpo.cli.options import (
     TensorBoard,
     TimeBudget,
 )
-from hpo.cli.sweep import print_plan, search
+from hpo.cli.sweeps.sweep import print_plan, search
 
 
 def clone(

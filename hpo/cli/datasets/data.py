@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from hpo.cli.datasets.fetch import fetch
 from hpo.cli.display.dataset_tables import (
     answer_import,
     datasets_table,
@@ -19,7 +20,6 @@ from hpo.cli.display.dataset_tables import (
     summary,
 )
 from hpo.cli.display.output import Format, console, print_json
-from hpo.cli.fetch import fetch
 from hpo.cli.options import (
     DATA,
     AnswerFormat,

@@ -67,7 +67,7 @@ def best(
 
 
 def _standing(known: dict[str, Any] | None) -> str:
-    from hpo.cli.confirm import in_words
+    from hpo.cli.students.confirm import in_words
 
     return "not confirmed" if known is None else f"confirmed: {in_words(known)}"
 

@@ -1,0 +1,1 @@
+"""``hpo data``: list, fetch, import and check datasets."""

@@ -1,0 +1,1 @@
+"""Commands on what was found: rank, confirm, export, evaluate and forecast."""

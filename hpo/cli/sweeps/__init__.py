@@ -1,0 +1,1 @@
+"""Commands on sweeps: begin, resume, clone, watch and look into them."""
