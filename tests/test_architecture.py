@@ -14,9 +14,11 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for package in ("core", "hpo") for path in (ROOT / package).rglob("*.py"))
 REGISTRIES = {
     "LOSSES": "core/distillation/losses.py",
+    "OPTIMIZERS": "core/training/config.py",
     "PUBLISHED": "core/datasets/published/__init__.py",
     "SAMPLERS": "hpo/search/samplers.py",
     "SCHEDULERS": "hpo/search/schedulers.py",
+    "SCHEDULES": "core/training/config.py",
     "SECTIONS": "hpo/report/sections/__init__.py",
 }
 FORBIDDEN_IN_CORE = ("hpo", "optuna", "ray")

@@ -25,13 +25,7 @@ from core.preprocessing.windows import segment_rows
 from core.seeding import derived_seed, generator
 from core.shapes import Rows
 from core.stgcn import STGCN
-from core.training.config import (
-    OPTIMIZERS,
-    SCHEDULES,
-    OptimizerName,
-    ScheduleName,
-    TrainingConfig,
-)
+from core.training.config import OPTIMIZERS, SCHEDULES, TrainingConfig
 from core.training.interface import EpochReport, Objective, ObjectiveValue, Surgeon
 from core.training.step_replay import Recorder, ReplayedStep, Step
 
@@ -41,8 +35,6 @@ __all__ = [
     "EpochReport",
     "Objective",
     "ObjectiveValue",
-    "OptimizerName",
-    "ScheduleName",
     "Surgeon",
     "Trainer",
     "TrainingConfig",
