@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from core.distillation.correlation.pair_samples import SampledPairs
 from core.distillation.correlation.step_tables import StoredDistances, StoredFeatures
-from core.distillation.response import check_shares
+from core.distillation.hyperparameters import hyperparameter_problems, raise_problems
 from core.errors import ConfigError
 from core.shapes import OtherSignal, Scalar, WindowValues
 from core.stgcn import Features
@@ -97,8 +97,9 @@ class Loss(ABC):
     """
 
     def __post_init__(self) -> None:
-        """Refuse hyperparameters outside [0, 1]."""
-        check_shares(**{entry.name: getattr(self, entry.name) for entry in fields(self)})
+        """Refuse hyperparameters out of their ranges."""
+        given = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        raise_problems(hyperparameter_problems(self, given))
 
     @abstractmethod
     def __call__(

@@ -1,15 +1,16 @@
-"""All distillation losses, side by side: one signature, one registry.
+"""Define all distillation losses side by side, with one signature and one registry.
 
-A student's outputs, the target and what the teacher says go in; a ``LossValue`` comes out. Each
-loss is a frozen dataclass whose fields are its hyperparameters, all in [0, 1]. Every term is a mean
-over its entries; layers of one kind are summed. A new one is a class and a line in ``LOSSES``.
+Each compares a student's outputs with the target and the teacher's outputs. It is a frozen
+dataclass whose fields are its hyperparameters, each with its range: checks, search spaces and
+pruning read it there. Every term is a mean over its entries; layers of one kind are summed. A new
+loss is a class and a line in ``LOSSES``. Runs no network and takes no optimiser step.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 import torch
@@ -17,9 +18,13 @@ from torch import Tensor
 
 from core.distillation.correlation.terms import scd_loss, summed_over_layers, tcd_loss
 from core.distillation.gradient_revision import RevisedLossValue
+from core.distillation.hyperparameters import (
+    hyperparameter_bounds,
+    hyperparameter_problems,
+    within,
+)
 from core.distillation.interface import Loss, LossValue, TeacherOutput
 from core.distillation.response import (
-    hyperparameter_problems,
     ord_loss,
     overseen_target,
     rd_kl_loss,
@@ -70,7 +75,7 @@ class NoDistillation(Loss):
 class ResponseL2(Loss):
     """RD(L2), Eq. 3: squared error against the teacher and against the target."""
 
-    beta: float
+    beta: float = field(metadata=within(0.0, 1.0))
     """Weight of the teacher; the target's is 1 - beta."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"prediction"})
@@ -90,7 +95,7 @@ class ResponseL2(Loss):
 class ResponseKL(Loss):
     """RD(KL), Eq. 1-2: divergence from the teacher and squared error against the target."""
 
-    beta: float
+    beta: float = field(metadata=within(0.0, 1.0))
     """Weight of the teacher; the target's is 1 - beta."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"prediction"})
@@ -113,7 +118,7 @@ class StructuralDistillation(Loss):
     On the last hidden layer. ``backward`` takes the revised gradient, not that of ``total``.
     """
 
-    alpha: float
+    alpha: float = field(metadata=within(0.0, 1.0))
     """Weight of each distilling gradient; the task's is 1 - alpha."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"prediction", "last"})
@@ -147,7 +152,7 @@ class StructuralDistillation(Loss):
 class OverseenResponse(Loss):
     """ORD, Eq. 4-6: the target where the teacher is near it, else the teacher's prediction."""
 
-    alpha1: float
+    alpha1: float = field(metadata=within(0.0, 1.0))
     """Largest normalised error of the teacher at which the target is used."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"prediction"})
@@ -168,9 +173,9 @@ class OverseenResponse(Loss):
 class TemporalCorrelation(Loss):
     """STCD's temporal part alone (Table 5): ORD + alpha3 TCD, that is STCD with alpha2 = 0."""
 
-    alpha1: float
+    alpha1: float = field(metadata=within(0.0, 1.0))
     """Largest normalised error of the teacher at which the target is used."""
-    alpha3: float
+    alpha3: float = field(metadata=within(0.0, 1.0))
     """Weight of the correlation term beside ORD."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"prediction", "temporal"})
@@ -192,9 +197,9 @@ class TemporalCorrelation(Loss):
 class SpatialCorrelation(Loss):
     """STCD's spatial part alone (Table 5): ORD + alpha3 SCD, that is STCD with alpha2 = 1."""
 
-    alpha1: float
+    alpha1: float = field(metadata=within(0.0, 1.0))
     """Largest normalised error of the teacher at which the target is used."""
-    alpha3: float
+    alpha3: float = field(metadata=within(0.0, 1.0))
     """Weight of the correlation term beside ORD."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"prediction", "spatial"})
@@ -216,11 +221,11 @@ class SpatialCorrelation(Loss):
 class SpatioTemporalCorrelation(Loss):
     """STCD, Eq. 11: ORD + alpha3 (alpha2 SCD + (1 - alpha2) TCD)."""
 
-    alpha1: float
+    alpha1: float = field(metadata=within(0.0, 1.0))
     """Largest normalised error of the teacher at which the target is used."""
-    alpha2: float
+    alpha2: float = field(metadata=within(0.0, 1.0))
     """Weight of the spatial term; the temporal term's is 1 - alpha2."""
-    alpha3: float
+    alpha3: float = field(metadata=within(0.0, 1.0))
     """Weight of both correlation terms beside ORD."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"prediction", "spatial", "temporal"})
@@ -244,7 +249,7 @@ def make_loss(method: str, hyperparameters: Mapping[str, Any]) -> Loss:
 
     Args:
         method: a key of ``LOSSES``.
-        hyperparameters: all of its fields and no others, each in [0, 1].
+        hyperparameters: all of its fields and no others, each in its range.
 
     Raises:
         UnknownNameError: no such method.
@@ -252,10 +257,9 @@ def make_loss(method: str, hyperparameters: Mapping[str, Any]) -> Loss:
     """
     if method not in LOSSES:
         raise UnknownNameError("method", method, LOSSES)
-    wanted = [entry.name for entry in fields(LOSSES[method])]
-    problems = hyperparameter_problems(wanted, hyperparameters)
+    problems = hyperparameter_problems(LOSSES[method], hyperparameters)
     if problems:
-        takes = ", ".join(wanted) or "no hyperparameters"
+        takes = ", ".join(hyperparameter_bounds(LOSSES[method])) or "no hyperparameters"
         raise ConfigError(f"method {method!r} takes {takes}: {'; '.join(problems)}")
     return LOSSES[method](**{name: float(value) for name, value in hyperparameters.items()})
 

@@ -8,14 +8,13 @@ Axes: B windows, N sensors.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.errors import ConfigError, ShapeError
+from core.distillation.hyperparameters import check_share
+from core.errors import ShapeError
 from core.shapes import Scalar, WindowValues
 
 
@@ -41,7 +40,7 @@ def rd_l2_loss(
         ConfigError: ``beta`` is outside [0, 1].
     """
     check_window_values(student, teacher, target)
-    check_shares(beta=beta)
+    check_share("beta", beta)
     response = F.mse_loss(student, teacher.detach())
     return beta * response + (1.0 - beta) * F.mse_loss(student, target)
 
@@ -62,7 +61,7 @@ def rd_kl_loss(
         ConfigError: ``beta`` is outside [0, 1].
     """
     check_window_values(student, teacher, target)
-    check_shares(beta=beta)
+    check_share("beta", beta)
     return beta * response_kl_loss(student, teacher) + (1.0 - beta) * F.mse_loss(student, target)
 
 
@@ -107,7 +106,7 @@ def overseen_target(
     Returns:
         The mixture [B, N], and where it took the teacher's prediction.
     """
-    check_shares(alpha1=alpha1)
+    check_share("alpha1", alpha1)
     difference = (teacher.detach() - target).abs()
     least, most = difference.aminmax(dim=1, keepdim=True)
     span = most - least
@@ -115,29 +114,6 @@ def overseen_target(
     # Not ">": a teacher that is not a number must show in the loss instead of going unused.
     from_teacher = ~(normalised <= alpha1)
     return torch.where(from_teacher, teacher.detach(), target), from_teacher
-
-
-def check_shares(**shares: float) -> None:
-    """Raise one ``ConfigError`` that names every value outside [0, 1]."""
-    problems = share_problems(shares)
-    if problems:
-        raise ConfigError("; ".join(problems))
-
-
-def share_problems(shares: Mapping[str, object]) -> list[str]:
-    """Say of every value that is not a number in [0, 1] what it should be."""
-    return [
-        f"{name} must be a number in [0, 1], got {value!r}"
-        for name, value in shares.items()
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0
-    ]
-
-
-def hyperparameter_problems(wanted: Collection[str], given: Mapping[str, object]) -> list[str]:
-    """Say what is missing, unknown or not in [0, 1] of the hyperparameters ``given``."""
-    problems = [f"{name} is missing" for name in wanted if name not in given]
-    problems += [f"{name} is unknown" for name in given if name not in wanted]
-    return problems + share_problems({name: given[name] for name in given if name in wanted})
 
 
 def check_window_values(*values: Tensor) -> None:

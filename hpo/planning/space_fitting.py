@@ -7,18 +7,19 @@ refused before anything is trained. The file of the space stays as it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import fields, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
-from core.distillation.losses import LOSSES
+from core.distillation.hyperparameters import Bounds, hyperparameter_bounds
+from core.distillation.losses import LOSSES, make_loss
 from core.errors import ConfigError
 from core.stgcn import STGCNConfig
 from core.training.config import TrainingConfig
 from core.training.trainer import fewest_steps
 from hpo.search.samplers import check_sampler
 from hpo.space.objectives import COSTS, LATENCY
-from hpo.space.parameters import LOSS_WEIGHT, PRUNE, Range
-from hpo.space.search_space import SearchSpace, corners, method_settings, without_repeats
+from hpo.space.parameters import PRUNE, Range, loss_parameters
+from hpo.space.search_space import SearchSpace, corners, without_repeats
 from hpo.sweep_config import SweepConfig
 from hpo.trials.student_costs import shape_latency
 from hpo.trials.trial_settings import WINDOWS_PER_SEGMENT, StudentSizes, shape_flops
@@ -70,18 +71,12 @@ def largest_costs(space: SearchSpace, sizes: StudentSizes) -> dict[str, float]:
 
 def _fit_pruning(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
     config, base = sizes.config, sizes.base
-    weights = {field.name for field in fields(LOSSES[config.loss_name])}
-    known = method_settings(PRUNE)
-    unused = {name for name, rule in known.items() if rule is LOSS_WEIGHT} - weights
+    own = hyperparameter_bounds(LOSSES[config.loss_name])
+    unused = loss_parameters(PRUNE).keys() - own.keys()
     if _is_target(space, config):
         unused.add("pruning_ratio")
     space = _without(space, unused)
-    missing = sorted(weights - space.parameters.keys())
-    if missing:
-        raise ConfigError(
-            f"loss {config.loss_name} needs {missing[0]}, which the space does not hold; hold it "
-            f"at one value by --set {missing[0]}=0.5, or vary it in a --space of your own"
-        )
+    _check_all_held(space, config.loss_name, own)
     space = _lowered(space, "pruning_interval", _fewest_steps(space, sizes))
     if base is not None:
         smallest = base.with_widths([1] * len(base.layers)).parameters
@@ -91,7 +86,19 @@ def _fit_pruning(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
             _check_target(config.max_parameters, smallest, base.parameters)
     for settings in [*corners(space), *space.points()]:
         sizes.shape(settings)  # raises where it is out of reach
+        # Losses may share a name but not its range, so the space's own check is not enough.
+        make_loss(config.loss_name, {name: settings[name] for name in own})
     return space
+
+
+def _check_all_held(space: SearchSpace, loss: str, bounds: Mapping[str, Bounds]) -> None:
+    missing = sorted(bounds.keys() - space.parameters.keys())
+    if missing:
+        middle = (bounds[missing[0]].low + bounds[missing[0]].high) / 2
+        raise ConfigError(
+            f"loss {loss} needs {missing[0]}, which the space does not hold; hold it at one value "
+            f"by --set {missing[0]}={middle:g}, or vary it in a --space of your own"
+        )
 
 
 def _check_target(most: int | None, smallest: int, whole: int) -> None:

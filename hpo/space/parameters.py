@@ -75,15 +75,6 @@ class Setting:
 PRUNE: Final = "prune"
 """The method that finds a student's shape by pruning, with any loss; all others are losses."""
 
-TRAINING_PARAMETERS: Final = {
-    "batch_size": Setting("int", low=1),
-    "learning_rate": Setting("float", low=0, above_low=True),
-    "optimizer": Setting("name", names=("rmsprop", "adam")),
-    "schedule": Setting("name", names=("step", "cosine")),
-    "windows_per_segment": Setting("int", low=1),
-}
-"""What every training understands, whatever its loss."""
-
 STUDENT_WIDTHS: Final = {
     "block1_hidden": Setting("int", low=1),
     "block1_out": Setting("int", low=1),
@@ -101,8 +92,41 @@ PRUNING_PARAMETERS: Final = {
 """What pruning understands: the share of parameters that leaves, the training steps from one
 removal to the next, and the epochs on the plain loss at the end."""
 
-LOSS_WEIGHT: Final = Setting("float", low=0, high=1)
-"""Every weight of every loss (Eq. 1-11)."""
+
+def training_parameters() -> dict[str, Setting]:
+    """Return what every training understands, whatever its loss."""
+    from core.training.config import (  # noqa: PLC0415 - torch is slow to import
+        OPTIMIZERS,
+        SCHEDULES,
+    )
+
+    return {
+        "batch_size": Setting("int", low=1),
+        "learning_rate": Setting("float", low=0, above_low=True),
+        "optimizer": Setting("name", names=tuple(OPTIMIZERS)),
+        "schedule": Setting("name", names=tuple(SCHEDULES)),
+        "windows_per_segment": Setting("int", low=1),
+    }
+
+
+def loss_parameters(method: str) -> dict[str, Setting]:
+    """Return the hyperparameters of a loss, in the ranges that its fields hold.
+
+    Those of ``prune`` are the hyperparameters of all losses, for any of them may teach meanwhile.
+    One that several losses share has the smallest range that holds all of theirs.
+    """
+    from core.distillation.hyperparameters import (  # noqa: PLC0415 - with the losses
+        hyperparameter_bounds,
+    )
+    from core.distillation.losses import LOSSES  # noqa: PLC0415 - torch is slow to import
+
+    settings: dict[str, Setting] = {}
+    for loss in LOSSES.values() if method == PRUNE else [LOSSES[method]]:
+        for name, bounds in hyperparameter_bounds(loss).items():
+            known = settings.get(name, bounds)
+            low, high = min(known.low, bounds.low), max(known.high, bounds.high)
+            settings[name] = Setting("float", low, high)
+    return settings
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ reported at once. Draws no points: that is for ``hpo.search.samplers``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,17 +23,17 @@ from typing import TYPE_CHECKING, Any
 from core import files
 from core.errors import ConfigError, UnknownNameError
 from hpo.space.parameters import (
-    LOSS_WEIGHT,
     PRUNE,
     PRUNING_PARAMETERS,
     STUDENT_WIDTHS,
-    TRAINING_PARAMETERS,
     Choices,
     Parameter,
     Setting,
     Value,
+    loss_parameters,
     read_parameter,
     read_value,
+    training_parameters,
 )
 from hpo.space.strict_yaml import Problems, load_yaml
 
@@ -143,10 +143,10 @@ def corners(space: SearchSpace) -> list[dict[str, Value]]:
 
 
 def method_settings(method: str) -> dict[str, Setting]:
-    """Return what a trial of ``method`` understands beside the training settings.
+    """Return every setting that a trial of ``method`` understands.
 
-    A loss: its weights and the student's widths. Pruning: how it prunes and the weights of all
-    losses, for any of them may teach meanwhile.
+    Beside the training settings, a loss has its hyperparameters and the student's widths; pruning
+    has its own settings and the hyperparameters of all losses, for any of them may teach meanwhile.
 
     Raises:
         UnknownNameError: it is neither a loss's name nor ``prune``.
@@ -155,10 +155,8 @@ def method_settings(method: str) -> dict[str, Setting]:
 
     if method not in {*LOSSES, PRUNE}:
         raise UnknownNameError("method", method, [*LOSSES, PRUNE])
-    losses = LOSSES.values() if method == PRUNE else [LOSSES[method]]
-    weights = {field.name: LOSS_WEIGHT for loss in losses for field in fields(loss)}
     own = PRUNING_PARAMETERS if method == PRUNE else STUDENT_WIDTHS
-    return {**TRAINING_PARAMETERS, **own, **weights}
+    return {**training_parameters(), **own, **loss_parameters(method)}
 
 
 def built_in_search_space(name: str) -> SearchSpace:

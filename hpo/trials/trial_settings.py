@@ -7,12 +7,13 @@ wants them sorted: by loss, training, pruning and the student's widths. Trains n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
 
+from core.distillation.hyperparameters import hyperparameter_bounds
 from core.distillation.losses import LOSSES
 from core.evaluation.profiling import count_flops
 from core.experiments import StudentConfig
@@ -21,7 +22,7 @@ from core.pruning.config import PruningConfig
 from core.pruning.plan import plan_pruning
 from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, STGCNConfig
 from core.training.config import TrainingConfig
-from hpo.space.parameters import STUDENT_WIDTHS, TRAINING_PARAMETERS
+from hpo.space.parameters import STUDENT_WIDTHS, training_parameters
 from hpo.sweep_config import SweepConfig
 
 Settings = Mapping[str, Any]
@@ -104,12 +105,12 @@ def shape_flops(shape: STGCNConfig) -> int:
 
 
 def _weights(loss: str, settings: Settings) -> dict[str, float]:
-    names = [field.name for field in fields(LOSSES[loss])]
+    names = hyperparameter_bounds(LOSSES[loss])
     return {name: float(settings[name]) for name in names if name in settings}
 
 
 def _training(settings: Settings, epochs: int, seed: int) -> TrainingConfig:
-    chosen = {name: settings[name] for name in TRAINING_PARAMETERS if name in settings}
+    chosen = {name: settings[name] for name in training_parameters() if name in settings}
     chosen.setdefault(
         "windows_per_segment",
         min(WINDOWS_PER_SEGMENT, chosen.get("batch_size", WINDOWS_PER_SEGMENT)),

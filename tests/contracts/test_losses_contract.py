@@ -10,9 +10,12 @@ from itertools import pairwise
 import pytest
 import torch
 
+from core.distillation.hyperparameters import Bounds, hyperparameter_bounds
 from core.distillation.losses import LOSSES, TeacherOutput, make_loss
 from core.errors import ConfigError
 from core.stgcn import STGCN, STGCNConfig
+from hpo.space.parameters import PRUNING_PARAMETERS, STUDENT_WIDTHS, training_parameters
+from tests.loss_settings import settings_of
 
 HYPERPARAMETERS = {
     "none": [],
@@ -27,10 +30,6 @@ HYPERPARAMETERS = {
 REPORTS_TEACHER_SHARE = {"ord", "tcd", "scd", "stcd"}
 
 each_loss = pytest.mark.parametrize("method", LOSSES)
-
-
-def settings_of(method: str, value: float = 0.4) -> dict[str, float]:
-    return {entry.name: value for entry in dataclasses.fields(LOSSES[method])}
 
 
 @pytest.fixture
@@ -50,8 +49,16 @@ def only_needed(teacher: TeacherOutput, needs: frozenset[str]) -> TeacherOutput:
     return TeacherOutput(**{name: getattr(teacher, name) for name in needs})
 
 
-def test_the_registry_holds_every_method_with_its_hyperparameters():
-    assert {method: list(settings_of(method)) for method in LOSSES} == HYPERPARAMETERS
+def test_the_papers_methods_have_its_hyperparameters_each_between_0_and_1():
+    for method, names in HYPERPARAMETERS.items():
+        assert hyperparameter_bounds(LOSSES[method]) == dict.fromkeys(names, Bounds(0.0, 1.0))
+        assert list(settings_of(method)) == names
+
+
+@each_loss
+def test_its_hyperparameters_are_called_like_no_other_setting(method):
+    ranges = hyperparameter_bounds(LOSSES[method])
+    assert not ranges.keys() & {*training_parameters(), *STUDENT_WIDTHS, *PRUNING_PARAMETERS}
 
 
 @each_loss
@@ -77,19 +84,28 @@ def test_is_frozen_and_comparable(method):
 
 @each_loss
 def test_refuses_each_hyperparameter_outside_its_range(method):
-    for name in settings_of(method):
-        for value in (-0.01, 1.01, float("nan")):
+    for name, bounds in hyperparameter_bounds(LOSSES[method]).items():
+        for value in (bounds.low - 0.01, bounds.high + 0.01, float("nan")):
             with pytest.raises(ConfigError, match=rf"{name} must be .* got {value}"):
                 LOSSES[method](**{**settings_of(method), name: value})
     for end in (0.0, 1.0):
         make_loss(method, settings_of(method, end))
 
 
+def test_a_field_without_a_range_is_refused():
+    @dataclasses.dataclass(frozen=True)
+    class Forgetful(LOSSES["none"]):
+        temperature: float
+
+    with pytest.raises(TypeError, match=r"temperature has none; write temperature: float = field"):
+        Forgetful(2.0)
+
+
 @each_loss
-@pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
-def test_trains_a_student_with_what_it_needs_alone(method, value, batch):
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_trains_a_student_with_what_it_needs_alone(method, share, batch):
     student, history, target, teacher = batch
-    loss = make_loss(method, settings_of(method, value))
+    loss = make_loss(method, settings_of(method, share))
     assert loss.needs <= {"prediction", "temporal", "spatial", "last"}
     prediction, features = student(history)
     outcome = loss(prediction[:, 0], features, target, only_needed(teacher, loss.needs))

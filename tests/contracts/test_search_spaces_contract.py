@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from core.distillation.hyperparameters import hyperparameter_bounds
 from core.distillation.losses import LOSSES
+from core.training.config import OPTIMIZERS, SCHEDULES
 from hpo.space.search_space import built_in_search_space, load_search_space
 
 ROOT = Path(__file__).parents[2]
@@ -22,8 +23,8 @@ TABLE9: dict[str, dict[str, dict[str, Any]]] = TABLES["table9"]
 TRAINING = {
     "batch_size": CategoricalDistribution((16, 25, 32, 50, 60, 64, 100)),
     "learning_rate": FloatDistribution(1e-4, 3e-2, log=True),
-    "optimizer": CategoricalDistribution(("rmsprop", "adam")),
-    "schedule": CategoricalDistribution(("step", "cosine")),
+    "optimizer": CategoricalDistribution(tuple(OPTIMIZERS)),
+    "schedule": CategoricalDistribution(tuple(SCHEDULES)),
     "windows_per_segment": CategoricalDistribution((1, 5)),
 }
 
@@ -69,10 +70,13 @@ def test_header_says_what_why_and_whence(path: Path) -> None:
 
 
 @every_file
-def test_it_varies_the_losss_weights_and_the_same_training_settings(path: Path) -> None:
+def test_it_varies_the_losss_whole_ranges_and_the_same_training_settings(path: Path) -> None:
     _, loss, more = OTHERS.get(path.stem, (path.stem, path.stem, {}))
-    weights = {field.name: FloatDistribution(0.0, 1.0) for field in fields(LOSSES[loss])}
-    assert built_in_search_space(path.stem).distributions() == {**TRAINING, **weights, **more}
+    ranges = {
+        name: FloatDistribution(bounds.low, bounds.high)
+        for name, bounds in hyperparameter_bounds(LOSSES[loss]).items()
+    }
+    assert built_in_search_space(path.stem).distributions() == {**TRAINING, **ranges, **more}
 
 
 @every_file

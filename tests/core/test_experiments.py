@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -27,6 +27,7 @@ from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCNConfig
 from core.training.teachers import Teacher, TeacherConfig, find_teacher, open_teacher
 from core.training.trainer import EpochReport, TrainingConfig
+from tests.loss_settings import settings_of
 
 TRAINING = TrainingConfig(
     epochs=2, batch_size=120, learning_rate=5e-3, optimizer="adam", windows_per_segment=4
@@ -60,10 +61,6 @@ def killed_after_one_epoch(report: EpochReport) -> None:
 
 def must_not_be_called(*_: object) -> None:
     raise AssertionError("something was trained")
-
-
-def settings_of(method: str, value: float = 0.4) -> dict[str, float]:
-    return {entry.name: value for entry in fields(LOSSES[method])}
 
 
 def distill(

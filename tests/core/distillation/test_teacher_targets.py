@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from core.preprocessing.batching import cut_batch
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import segment_rows, window_rows
 from core.stgcn import STGCN, STGCNConfig
+from tests.loss_settings import settings_of
 from tests.small_students import make_student
 
 ALL_NEEDS = ("prediction", "temporal", "spatial", "last")
@@ -59,7 +60,7 @@ def by_window(teacher: STGCN, data: PreparedData, rows: torch.Tensor) -> Teacher
 
 
 def loss_of(method: str) -> Loss:
-    return make_loss(method, {entry.name: 0.4 for entry in fields(LOSSES[method])})
+    return make_loss(method, settings_of(method))
 
 
 def some_rows(data: PreparedData) -> torch.Tensor:

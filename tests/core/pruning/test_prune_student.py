@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from core.experiments import PruningConfig, TrainedStudent, prune_student, train
 from core.preprocessing.prepare import PreparedData, prepare
 from core.training.teachers import Teacher, TeacherConfig
 from core.training.trainer import EpochReport, TrainingConfig
+from tests.loss_settings import settings_of
 
 TRAINING = TrainingConfig(
     epochs=2, batch_size=120, learning_rate=5e-3, optimizer="adam", windows_per_segment=4
@@ -54,8 +55,9 @@ def must_not_be_called(*_: object) -> None:
 
 
 def settings(method: str, **changes: object) -> PruningConfig:
-    weights = {entry.name: 0.4 for entry in fields(LOSSES[method])}
-    return replace(PruningConfig(method, weights, TRAINING, 3, 1, pruning_ratio=0.5), **changes)
+    return replace(
+        PruningConfig(method, settings_of(method), TRAINING, 3, 1, pruning_ratio=0.5), **changes
+    )
 
 
 @pytest.fixture(scope="module")

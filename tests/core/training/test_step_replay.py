@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -29,6 +29,7 @@ from core.training.step_replay import WARM_UP_STEPS, ReplayedStep, Values
 from core.training.teachers import Teacher, TeacherConfig
 from core.training.trainer import Trainer, TrainingConfig
 from tests.core.training_runs import PlainObjective, network
+from tests.loss_settings import settings_of
 
 CONFIG = TrainingConfig(
     epochs=3, batch_size=48, learning_rate=1e-2, schedule="cosine", windows_per_segment=4
@@ -180,7 +181,7 @@ def test_no_step_waits_for_a_gpu(
 ):
     # Compiled terms go past torch; on a GPU they launch one kernel.
     monkeypatch.setattr(correlation, "compiled_terms", lambda student, backend: None)
-    loss = make_loss(method, {entry.name: 0.4 for entry in fields(LOSSES[method])})
+    loss = make_loss(method, settings_of(method))
     there, targets = data.to(NOWHERE), None
     if loss.needs:
         storage = TargetStorage(tmp_path, memory_budget)
@@ -202,7 +203,7 @@ def test_a_cpu_is_refused(data):
 @pytest.mark.parametrize("method", LOSSES)
 def test_on_a_gpu_a_student_learns_the_same(data, teacher, method, tmp_path):
     there = data.to(torch.device("cuda"))
-    weights = {entry.name: 0.4 for entry in fields(LOSSES[method])}
+    weights = settings_of(method)
     config = StudentConfig(method, weights, replace(CONFIG, optimizer="adam"))
     storage = TargetStorage(tmp_path)
     plain, recorded = (
