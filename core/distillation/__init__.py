@@ -1,1 +1,1 @@
-"""What a student learns from its teacher: losses, correlation terms, gradient revision."""
+"""Compute what a student learns from its teacher: losses, their terms, the teacher's targets."""

@@ -1,9 +1,9 @@
-"""Gradients of a task and of distillation in, one gradient without conflict out.
+"""Revise distillation gradients so that none of them conflicts with the task gradient.
 
-Where a distilling gradient points against the task gradient (negative dot product) it is projected
+A distillation gradient that points against the task gradient (negative dot product) is projected
 onto the normal plane of the task gradient, so that following the teacher never undoes the task;
 after Bian et al. (Structural Knowledge Distillation, TIP 2021). Vectors run over all parameters.
-It computes no loss and takes no optimiser step.
+Computes no loss and takes no optimiser step.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ GradientVector = Float[Tensor, " P"]
 
 @dataclass(frozen=True)
 class RevisedLossValue(LossValue):
-    """A loss whose distilling gradients give way to the task gradient where they conflict."""
+    """A loss whose distillation gradients are projected where they conflict with the task's."""
 
     task: Scalar = field(kw_only=True)
     """The loss of the task."""
     distilling: tuple[Scalar, ...] = field(kw_only=True)
-    """The losses of distillation; the gradient of each is revised by itself."""
+    """The distillation losses; the gradient of each is revised separately."""
     alpha: float = field(kw_only=True)
-    """Weight of the distilling gradients; the task's is 1 - alpha."""
+    """Weight of the distillation gradients; the task's is 1 - alpha."""
 
     def backward(self, parameters: Sequence[nn.Parameter]) -> None:
         """Add the revised gradient to the ``.grad`` of ``parameters``."""
@@ -46,13 +46,13 @@ class RevisedLossValue(LossValue):
 def revised_gradient(
     task: Scalar, distilling: Sequence[Scalar], alpha: float, parameters: Sequence[nn.Parameter]
 ) -> GradientVector:
-    """Return (1 - alpha) task gradient + alpha (sum of the distilling gradients, each revised).
+    """Return (1 - alpha) task gradient + alpha (sum of the distillation gradients, each revised).
 
     Args:
         task: the loss of the task.
-        distilling: the losses of distillation, of the same forward pass.
-        alpha: weight of the distilling gradients, in [0, 1].
-        parameters: what to differentiate by; those a loss does not reach count as zero.
+        distilling: the distillation losses, of the same forward pass.
+        alpha: weight of the distillation gradients, in [0, 1].
+        parameters: differentiated with respect to; those a loss does not reach count as zero.
     """
     task_gradient = _flat_gradient(task, parameters)
     revised = (1.0 - alpha) * task_gradient
@@ -63,8 +63,8 @@ def revised_gradient(
 
 
 def without_conflict(distilling: GradientVector, task: GradientVector) -> GradientVector:
-    """Return ``distilling`` less its part against ``task``; unchanged where they agree."""
-    # A tensor-valued choice: asking for the sign in Python would make a GPU wait.
+    """Return ``distilling`` without its component against ``task``; unchanged where they agree."""
+    # No Python branch: reading the sign would synchronise with a GPU.
     conflict = (distilling @ task).clamp_max(0.0)
     squared_length = (task @ task).clamp_min(torch.finfo(task.dtype).tiny)
     return distilling - conflict / squared_length * task

@@ -1,4 +1,6 @@
-"""What every loss takes from the teacher, what it is and what it gives back. Computes nothing.
+"""Define the interface of a loss: the teacher's output it reads and the value it returns.
+
+Computes nothing; the losses are in ``core.distillation.losses``.
 
 Axes: B windows, S segments of consecutive windows, N sensors.
 """
@@ -24,10 +26,10 @@ Given = TypeVar("Given")
 
 @dataclass(frozen=True)
 class TeacherOutput:
-    """What the frozen teacher says about one batch: at least what the loss ``needs``.
+    """The frozen teacher's output on one batch: at least what the loss ``needs``.
 
-    Layers lie as the student's, over the same segments; only their channels may differ. The
-    correlation terms take features or, cheaper, the distances that they would make of them.
+    Layers have the student's shapes, over the same segments; only their channels may differ. The
+    correlation terms take features or, cheaper, the distances they would compute from them.
     """
 
     prediction: WindowValues | None = None
@@ -39,11 +41,11 @@ class TeacherOutput:
     last: Sequence[OtherSignal | StoredFeatures] | None = None
     """The last hidden layer alone."""
     pairs: SampledPairs | None = None
-    """Of the sensors that SCD asks it about; None: all."""
+    """Pairs of sensors that SCD compares; None: all."""
 
     @classmethod
     def of_pass(cls, prediction: WindowValues | None, features: Features) -> TeacherOutput:
-        """Take all from one pass of the teacher over the batch."""
+        """Collect everything from one pass of the teacher over the batch."""
         return cls(prediction, features.temporal, features.spatial, features.temporal[-1:])
 
     def require_prediction(self) -> WindowValues:
@@ -71,17 +73,17 @@ def _present(given: Given | None, need: str) -> Given:
 
 @dataclass(frozen=True)
 class LossValue:
-    """What a loss says about one batch."""
+    """The value of a loss on one batch."""
 
     total: Scalar
-    """What is minimised and reported."""
+    """The scalar that is minimised and reported."""
     parts: dict[str, Tensor] = field(default_factory=dict)
-    """Detached scalars worth reporting beside it; ``teacher_share`` is a share in [0, 1]."""
+    """Detached scalars to report beside it; ``teacher_share`` is a share in [0, 1]."""
 
     def backward(self, parameters: Sequence[nn.Parameter]) -> None:
         """Add the gradient to the ``.grad`` of ``parameters``, the weights being trained.
 
-        Here they need no naming: autograd finds every weight that ``total`` depends on.
+        They go unused here: autograd finds every weight that ``total`` depends on.
         """
         self.total.backward()  # type: ignore[no-untyped-call]
 
@@ -91,13 +93,13 @@ class Loss(ABC):
     """One method of distillation with its hyperparameters."""
 
     needs: ClassVar[frozenset[str]]
-    """What it takes from the teacher: some of ``prediction``, ``temporal``, ``spatial``, ``last``.
+    """Parts of the teacher's output it reads: ``prediction``, ``temporal``, ``spatial``, ``last``.
 
-    No more than that is ever computed or stored.
+    No other part is ever computed or stored.
     """
 
     def __post_init__(self) -> None:
-        """Refuse hyperparameters out of their ranges."""
+        """Refuse hyperparameters outside their ranges."""
         given = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         raise_problems(hyperparameter_problems(self, given))
 

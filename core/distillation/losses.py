@@ -56,7 +56,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class NoDistillation(Loss):
-    """Squared error against the target: what every method must beat."""
+    """Squared error against the target: the baseline that every method must beat."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
@@ -119,7 +119,7 @@ class StructuralDistillation(Loss):
     """
 
     alpha: float = field(metadata=within(0.0, 1.0))
-    """Weight of each distilling gradient; the task's is 1 - alpha."""
+    """Weight of each distillation gradient; the task's is 1 - alpha."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"prediction", "last"})
 

@@ -1,7 +1,7 @@
-"""Predictions of a student and a teacher and the target in, one scalar out.
+"""Compute the response losses: a student's predictions against the teacher's and the target.
 
-All are [B, N], z-scored; the teacher is a constant: no gradient flows to it. Hidden features are
-compared in ``correlation``.
+All are [B, N], z-scored; the teacher is a constant: no gradient flows to it. Compares no hidden
+features; that is done in ``correlation`` and ``structure``.
 
 Axes: B windows, N sensors.
 """
@@ -68,7 +68,7 @@ def rd_kl_loss(
 def response_kl_loss(student: WindowValues, teacher: WindowValues) -> Scalar:
     """Return KL(y^t || y^s) between softmax distributions over the nodes, mean over windows.
 
-    Outputs are readings, not probabilities: the softmax makes a distribution of each window.
+    Outputs are readings, not probabilities: the softmax turns each window into a distribution.
     """
     check_window_values(student, teacher)
     own, wanted = student.log_softmax(dim=1), teacher.detach().log_softmax(dim=1)
@@ -104,20 +104,20 @@ def overseen_target(
     target stands where D <= alpha1, the teacher's prediction elsewhere.
 
     Returns:
-        The mixture [B, N], and where it took the teacher's prediction.
+        The mixture [B, N], and a mask [B, N] of the entries that are the teacher's prediction.
     """
     check_share("alpha1", alpha1)
     difference = (teacher.detach() - target).abs()
     least, most = difference.aminmax(dim=1, keepdim=True)
     span = most - least
     normalised = (difference - least) / torch.where(span == 0, 1.0, span)
-    # Not ">": a teacher that is not a number must show in the loss instead of going unused.
+    # Not ">": a prediction that is NaN must reach the loss instead of being replaced.
     from_teacher = ~(normalised <= alpha1)
     return torch.where(from_teacher, teacher.detach(), target), from_teacher
 
 
 def check_window_values(*values: Tensor) -> None:
-    """Raise ``ShapeError`` unless all are [B, N] of one shape: they would broadcast in silence."""
+    """Raise ``ShapeError`` unless all are [B, N] of one shape: others would broadcast silently."""
     shapes = [list(value.shape) for value in values]
     if values[0].ndim != 2 or any(shape != shapes[0] for shape in shapes):
         raise ShapeError(

@@ -1,7 +1,8 @@
-"""SKD's terms: the last hidden layers of a student and a teacher in, a scalar out.
+"""Compute SKD's terms on the last hidden layers of a student and a teacher.
 
 As in ``correlation``, features are reduced to values that do not depend on the number of channels,
-the teacher is a constant, and every time step of a segment is compared once.
+the teacher is a constant, and every time step of a segment is compared once. How the terms are
+weighted is decided in ``losses``.
 
 Axes: S segments (windows where W = 1), C channels, T time steps of a segment, N sensors.
 """
@@ -26,7 +27,7 @@ from core.distillation.correlation.terms import (
 from core.shapes import OtherSignal, Scalar, Signal
 
 SMALLEST_MEAN_DISTANCE = 1e-6
-"""Nodes closer than this on average count as equal: keeps the gradient of a dead layer finite."""
+"""Lower limit of the mean distance in a division: keeps the gradient of a dead layer finite."""
 
 
 def structure_loss(
@@ -39,7 +40,7 @@ def structure_loss(
 
     Args:
         student: [S, C, T, N].
-        teacher: [S, C', T, N], or what is stored of it.
+        teacher: [S, C', T, N], or its stored table.
         windows_per_segment: W.
 
     Raises:
@@ -60,7 +61,7 @@ def mimicry_loss(
 
     Args:
         student: [S, C, T, N].
-        teacher: [S, C', T, N], or what is stored of it.
+        teacher: [S, C', T, N], or its stored table.
         windows_per_segment: W.
 
     Raises:

@@ -1,10 +1,11 @@
-"""Large tensors written piece by piece into a folder that is whole or absent, and mapped from it.
+"""Write large tensors piece by piece into a folder that is complete or absent, and map them back.
 
     FOLDER/tables.safetensors   the tensors, their key in its metadata
     FOLDER/check.json           SHA-256 of that file, and its size and time when last compared
 
-Whoever opens the folder compares the hash only if size or time are not those last seen: a copied,
-mended or truncated file is read through once, an untouched one never. Knows nothing of teachers.
+Opening the folder compares the hash only if size or time have changed since the last comparison: a
+copied, repaired or truncated file is read through once, an untouched one never. Knows nothing of
+teachers.
 """
 
 from __future__ import annotations
@@ -30,33 +31,33 @@ DTYPES = {torch.int16: ("I16", 2), torch.float32: ("F32", 4)}
 
 @dataclass(frozen=True)
 class Layout:
-    """A tensor to be written."""
+    """Type and shape of a tensor to be written."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
     empty: float = 0.0
-    """What rows hold that are never written."""
+    """Value of the rows that are never written."""
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         return DTYPES[self.dtype][1] * torch.Size(self.shape).numel()
 
 
 @dataclass(frozen=True)
 class TableWriter:
-    """Writes rows of tensors to where they belong."""
+    """Writes rows of tensors at their place in the file."""
 
     stream: BufferedRandom
     layouts: Mapping[str, Layout]
     starts: Mapping[str, int]
 
-    def put(self, name: str, first_row: int, values: Tensor) -> None:
+    def write(self, name: str, first_row: int, values: Tensor) -> None:
         """Write ``values`` as the rows of ``name`` from ``first_row`` on."""
         layout = self.layouts[name]
         row_bytes = layout.size // layout.shape[0]
         self.stream.seek(self.starts[name] + first_row * row_bytes)
-        # Not through mapped pages: on a full disk those kill the process instead of raising.
+        # Not through mapped pages: on a full disk these kill the process instead of raising.
         self.stream.write(values.to(layout.dtype).cpu().contiguous().numpy().data)
 
 
@@ -64,10 +65,10 @@ class TableWriter:
 def tables_written_aside(
     folder: Path, key: str, layouts: Mapping[str, Layout]
 ) -> Iterator[TableWriter]:
-    """Yield a writer; ``folder`` takes its place when the block ends well.
+    """Yield a writer; ``folder`` appears when the block ends without an error.
 
     Raises:
-        StorageError: there is no room, or the folder cannot be written.
+        StorageError: the disk is full, or the folder cannot be written.
     """
     try:
         with folder_written_aside(folder) as aside:
@@ -78,7 +79,7 @@ def tables_written_aside(
                 writer = TableWriter(stream, layouts, starts)
                 for name, layout in layouts.items():
                     if layout.empty != 0.0:
-                        writer.put(name, 0, torch.full(layout.shape, layout.empty))
+                        writer.write(name, 0, torch.full(layout.shape, layout.empty))
                 yield writer
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -94,7 +95,7 @@ def map_tables(folder: Path, key: str) -> dict[str, Tensor]:
     """Map the tensors in ``folder`` into memory: all processes of a machine share the pages.
 
     Raises:
-        CheckpointError: the folder is missing, damaged or of another ``key``; says which.
+        CheckpointError: the folder is missing, damaged or of another ``key``; the text says which.
     """
     path = folder / TABLES
     tensors, metadata = load_file(path)
@@ -123,7 +124,7 @@ def _header(key: str, layouts: Mapping[str, Layout]) -> tuple[bytes, dict[str, i
         entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": span}
         offsets[name], at = at, span[1]
     text = json.dumps(entries).encode()
-    text += b" " * (-len(text) % 64)  # tensors start where vector instructions like it
+    text += b" " * (-len(text) % 64)  # tensors start at addresses that vector instructions prefer
     header = len(text).to_bytes(8, "little") + text
     return header, {name: len(header) + offset for name, offset in offsets.items()}
 

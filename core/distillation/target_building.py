@@ -1,8 +1,8 @@
-"""A teacher and its training days in, its targets for every time step out: one pass over each day.
+"""Compute a teacher's targets for every time step of its training days, in one pass over each.
 
-Which kinds of targets, and in which form, is decided in ``teacher_targets``; each goes to a folder
-of its own. The teacher is equivariant to shifts in time, so one pass over a whole stretch says of
-every step what a pass over each window would.
+Each kind of target is written to its own folder; which kinds, and in which form, is decided in
+``teacher_targets``. The teacher is equivariant to shifts in time, so one pass over a whole stretch
+gives every step the values that a pass over each window would.
 
 Axes: C channels, T time steps of a pass, N sensors, P pairs of sensors.
 """
@@ -27,15 +27,15 @@ from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCN, Features
 
 OnProgress = Callable[[int, int], None]
-"""Called with the windows done and the windows in all."""
+"""Called with the number of windows done and the total."""
 
 Pass = tuple[Tensor, Features]
-"""Predictions [W, N] and features of a run of windows."""
+"""Predictions [W, N] and features of consecutive windows."""
 
 NODES_PER_PASS = 65_536
-"""Windows times sensors of one pass; a teacher keeps about 3 kB for each."""
+"""Windows times sensors of one pass; a teacher needs about 3 kB for each."""
 COLUMNS_AT_A_TIME = 48
-"""Of a pass on the CPU: what the layers of so many columns hold stays in its caches."""
+"""Columns of a pass on the CPU: the layers of this many fit into its caches."""
 
 
 @runtime_checkable
@@ -44,13 +44,13 @@ class Kind(Protocol):
 
     @property
     def name(self) -> str:
-        """Its folder."""
+        """Name of its folder."""
 
     def layouts(self, rows: int) -> dict[str, Layout]:
-        """Name the tensors that hold ``rows`` time steps."""
+        """Return the tensors that hold ``rows`` time steps, by name."""
 
-    def put(self, writer: TableWriter, first_row: int, run: Pass) -> None:
-        """Write what the teacher says from ``first_row`` on."""
+    def write(self, writer: TableWriter, first_row: int, run: Pass) -> None:
+        """Write the teacher's targets from ``first_row`` on."""
 
 
 def size_of(kind: Kind, rows: int) -> int:
@@ -64,32 +64,32 @@ class Predictions:
 
     num_sensors: int
     name: str = "prediction"
-    """Its folder."""
+    """Name of its folder."""
 
     def layouts(self, rows: int) -> dict[str, Layout]:
-        """Name the tensor that holds ``rows`` predictions (``Kind``)."""
+        """Return the tensor that holds ``rows`` predictions (``Kind``)."""
         return {"prediction": Layout(torch.float32, (rows, self.num_sensors), torch.nan)}
 
-    def put(self, writer: TableWriter, first_row: int, run: Pass) -> None:
-        """Write what follows the windows from ``first_row`` on (``Kind``)."""
-        writer.put("prediction", first_row, run[0])
+    def write(self, writer: TableWriter, first_row: int, run: Pass) -> None:
+        """Write the predictions of the windows from ``first_row`` on (``Kind``)."""
+        writer.write("prediction", first_row, run[0])
 
 
 @dataclass(frozen=True)
 class HiddenLayers:
-    """Something of hidden layers in 16 bits, a ``StepTable`` per layer."""
+    """Values derived from hidden layers, in 16 bits: a ``StepTable`` per layer."""
 
     name: str
-    """Its folder."""
+    """Name of its folder."""
     step_shapes: Sequence[tuple[int, ...]]
-    """Per layer, what is stored of one step."""
+    """Per layer, the shape of one step's values."""
     values: Callable[[Features], list[Tensor]]
-    """From a pass over a stretch: per layer [T, *step_shape]."""
+    """Computes them from a pass over a stretch: per layer [T, *step_shape]."""
     are_distances: bool
-    """At least zero, so that zero stays zero."""
+    """Distances are at least zero, so low is 0 and zero stays zero."""
 
     def layouts(self, rows: int) -> dict[str, Layout]:
-        """Name the tensors that hold ``rows`` steps (``Kind``)."""
+        """Return the tensors that hold ``rows`` steps (``Kind``)."""
         found = {}
         for index, shape in enumerate(self.step_shapes):
             found[f"entries.{index}"] = Layout(torch.int16, (rows, *shape))
@@ -97,18 +97,18 @@ class HiddenLayers:
             found[f"low.{index}"] = Layout(torch.float32, (rows,))
         return found
 
-    def put(self, writer: TableWriter, first_row: int, run: Pass) -> None:
-        """Write what is said of the steps from ``first_row`` on (``Kind``)."""
+    def write(self, writer: TableWriter, first_row: int, run: Pass) -> None:
+        """Write the values of the steps from ``first_row`` on (``Kind``)."""
         for index, values in enumerate(self.values(run[1])):
             low = values.new_zeros(len(values))
             if not self.are_distances:
                 low = values.flatten(1).amin(dim=1)
             table = to_fixed_point(values, low)
             for name in ("entries", "scale", "low"):
-                writer.put(f"{name}.{index}", first_row, getattr(table, name))
+                writer.write(f"{name}.{index}", first_row, getattr(table, name))
 
     def read(self, tensors: Mapping[str, Tensor], device: torch.device) -> list[StepTable]:
-        """Join the tensors of ``layouts`` to tables."""
+        """Combine the tensors of ``layouts`` into tables."""
         parts = ("entries", "scale", "low")
         return [
             StepTable(*(tensors[f"{name}.{index}"].to(device) for name in parts))
@@ -117,13 +117,13 @@ class HiddenLayers:
 
 
 def forms_for(sample: Features) -> dict[str, list[HiddenLayers]]:
-    """Return, by need of a loss, how its targets can be stored, the fastest to use first.
+    """Return the possible forms of each need's targets, the fastest to use first.
 
-    Pair distances save the student's terms most of the teacher's arithmetic; where they take too
-    much room (they grow with N^2) features do with less.
+    Pair distances save the student's terms most of the teacher's arithmetic; they grow with N^2,
+    so features are the smaller alternative.
 
     Args:
-        sample: of the teacher's pass over one window.
+        sample: features of the teacher's pass over one window.
     """
     N = sample.spatial[0].shape[3]
     lags = [layer.shape[2] - 1 for layer in sample.temporal]
@@ -159,7 +159,7 @@ def build_tables(
         teacher: on the device of ``data``.
         data: the teacher's dataset.
         kinds: by the folder that each goes to.
-        key: of teacher and data.
+        key: identifies teacher and data.
         on_progress: see ``OnProgress``.
     """
     rows = training_rows(data)
@@ -172,34 +172,34 @@ def build_tables(
         ]
         for first, run in _passes(teacher, data):
             for kind, writer in writers:
-                kind.put(writer, first, run)
+                kind.write(writer, first, run)
             done += len(run[0])
             if on_progress is not None:
                 on_progress(done, total)
 
 
 def training_rows(data: PreparedData) -> int:
-    """Return how many rows tables have: the training days come first."""
+    """Return the number of rows of a table: the training days come first."""
     return max(stretch.stop for stretch in data.stretches("train"))
 
 
 def _passes(teacher: STGCN, data: PreparedData) -> Iterator[tuple[int, Pass]]:
-    """Yield first row, predictions [W, N] and features of runs of training windows."""
+    """Yield first row, predictions [W, N] and features of consecutive training windows."""
     windows = max(1, NODES_PER_PASS // data.readings.shape[1])
     for stretch in data.stretches("train"):
         for piece in torch.split(stretch.first_rows(data.window_steps), windows):
             first, last = int(piece[0]), int(piece[-1])
-            seen = data.readings[first : last + data.history_steps]
-            yield first, _pass(teacher, seen)
+            readings = data.readings[first : last + data.history_steps]
+            yield first, _pass(teacher, readings)
 
 
-def _pass(teacher: STGCN, seen: Tensor) -> Pass:
-    """Return what ``teacher`` makes of the readings [T, N] of a run of windows."""
-    size = len(seen)
-    if seen.device.type == "cpu":
+def _pass(teacher: STGCN, readings: Tensor) -> Pass:
+    """Run ``teacher`` over the readings [T, N] of consecutive windows."""
+    size = len(readings)
+    if readings.device.type == "cpu":
         size = max(teacher.config.history_steps, COLUMNS_AT_A_TIME)
     tails, predictions, pieces = None, [], []
-    for columns in torch.split(seen, size):
+    for columns in torch.split(readings, size):
         prediction, features, inputs = teacher.stream(columns[None, None], tails)
         tails = teacher.last_tails(inputs)
         predictions.append(prediction[0])
@@ -210,7 +210,7 @@ def _pass(teacher: STGCN, seen: Tensor) -> Pass:
 
 
 def _joined(layers: Sequence[Tensor]) -> Tensor:
-    """Join signals [1, C, T, N] along time, as they lie in memory: one step after another."""
+    """Concatenate signals [1, C, T, N] along time, in their memory order: step after step."""
     return torch.cat([layer.transpose(1, 2) for layer in layers], dim=1).transpose(1, 2)
 
 

@@ -1,14 +1,14 @@
-"""A trained teacher in, what students imitate out: computed once, mapped by every trial.
+"""Provide a trained teacher's targets: computed once, then memory-mapped by every trial.
 
     FOLDER/prediction           the prediction after every training window
-    FOLDER/temporal             per step, how far later steps are from it: TCD's distances
-    FOLDER/spatial-distances    per step, how far its nodes are from each other: SCD's distances
-    FOLDER/spatial-features     per step, the spatial layers, where those take too much room
+    FOLDER/temporal             per step, its distances to later steps, for TCD
+    FOLDER/spatial-distances    per step, the distances between its nodes, for SCD
+    FOLDER/spatial-features     per step, the spatial layers, where distances would be too large
     FOLDER/last                 per step, the last hidden layer
 
-All by time step (``step_tables``), and only what a loss needs. What does not fit into the memory
-budget is computed from the frozen teacher for the batch at hand. Losses themselves are in
-``losses``, the passes over the training days in ``target_building``.
+All are stored by time step (``step_tables``), and only those that a loss needs. Those that do not
+fit into the memory budget are computed by the frozen teacher for each batch. Computes no loss and
+makes no pass over the training days; see ``losses`` and ``target_building``.
 """
 
 from __future__ import annotations
@@ -49,56 +49,56 @@ logger = logging.getLogger(__name__)
 TARGETS_VERSION = 3
 
 MEMORY_BUDGET = 1_500_000_000
-"""Bytes of targets that the trials of a node share; 44 days of 228 sensors fit with distances."""
+"""Bytes of targets shared by the trials of a machine; 44 days of 228 sensors fit as distances."""
 
 
 @dataclass(frozen=True)
 class StoredLayers:
-    """The tables of one need."""
+    """The stored tables of one need, one per layer."""
 
     tables: Sequence[StepTable]
     are_distances: bool
-    """Or else features."""
+    """Whether they hold distances; otherwise features."""
 
     def at(self, first_rows: Rows) -> list[StoredDistances | StoredFeatures]:
-        """Point at the segments that start at ``first_rows``; nothing is read yet."""
+        """Refer to the segments that start at ``first_rows``; reads nothing yet."""
         stored = StoredDistances if self.are_distances else StoredFeatures
         return [stored(table, first_rows) for table in self.tables]
 
 
 @dataclass(frozen=True)
 class TeacherTargets:
-    """What a teacher says of the training windows."""
+    """A teacher's targets for the training windows."""
 
     predictions: Float[Tensor, "R N"] | None
     """Scaled, at each window's first row; NaN at rows that start no training window."""
     layers: Mapping[str, StoredLayers]
-    """By need; what is missing here the teacher says itself."""
+    """By need; those missing here are computed by the teacher for each batch."""
     teacher: STGCN
-    """Frozen."""
+    """The frozen teacher."""
     data: PreparedData
 
     def of(self, rows: Rows, needs: Collection[str], windows_per_segment: int = 1) -> TeacherOutput:
-        """Return what a loss ``needs`` of the windows that start at ``rows`` [B].
+        """Return the parts that a loss ``needs``, for the windows that start at ``rows`` [B].
 
         Args:
-            rows: of whole segments, window after window.
+            rows: first rows of whole segments, window after window.
             needs: see ``Loss.needs``.
             windows_per_segment: W.
         """
         first = rows[::windows_per_segment]
-        said: dict[str, Any] = {
+        found: dict[str, Any] = {
             need: layers.at(first) for need, layers in self.layers.items() if need in needs
         }
         if "prediction" in needs and self.predictions is not None:
-            said["prediction"] = self.predictions[rows]
-        missing = set(needs) - set(said)
+            found["prediction"] = self.predictions[rows]
+        missing = set(needs) - set(found)
         if missing:
-            live = self._run_on(first, windows_per_segment)
-            said |= {need: getattr(live, need) for need in missing}
-        return TeacherOutput(**said)
+            live = self._run_teacher(first, windows_per_segment)
+            found |= {need: getattr(live, need) for need in missing}
+        return TeacherOutput(**found)
 
-    def _run_on(self, first_rows: Rows, windows_per_segment: int) -> TeacherOutput:
+    def _run_teacher(self, first_rows: Rows, windows_per_segment: int) -> TeacherOutput:
         history, _, _ = cut_batch(
             self.data.readings, first_rows, self.data.history_steps, windows_per_segment
         )
@@ -115,21 +115,21 @@ def load_teacher_targets(
     memory_budget: int = MEMORY_BUDGET,
     on_progress: OnProgress | None = None,
 ) -> TeacherTargets:
-    """Map the targets in ``folder``; build first those that are missing, damaged or stale.
+    """Map the targets in ``folder``; build those that are missing, damaged or stale first.
 
-    Several processes may ask at once: one builds, the others wait. What is stored is known by the
-    teacher's weights, the data and the layers; a file once read through is not read again.
+    Several processes may call it at once: one builds, the others wait. Targets are identified by
+    the teacher's weights, the data and the layers; a file once verified is not read again.
 
     Args:
-        folder: of the targets, beside the teacher.
-        teacher: trained, on the device of ``data``; it is frozen.
+        folder: holds the targets, beside the teacher.
+        teacher: trained, on the device of ``data``; gets frozen.
         data: the teacher's dataset.
-        needs: of the loss (``Loss.needs``).
+        needs: those of the loss (``Loss.needs``).
         memory_budget: bytes that all of these targets together may take.
-        on_progress: called with the windows done and the windows in all, where building is needed.
+        on_progress: called with the number of windows done and the total while building.
 
     Raises:
-        StorageError: there is no room for the targets.
+        StorageError: the disk has no space for the targets.
     """
     frozen = teacher.requires_grad_(False)
     kinds = _kinds_within(memory_budget, needs, frozen, data)
@@ -157,7 +157,7 @@ def load_teacher_targets(
 def _kinds_within(
     memory_budget: int, needs: Collection[str], teacher: STGCN, data: PreparedData
 ) -> dict[str, Kind]:
-    """Choose the form of every need: the fastest that fits into what the needs before it leave."""
+    """Choose each need's form: the fastest that fits into the budget left by the needs before."""
     chosen: dict[str, Kind] = {}
     rows = training_rows(data)
     if "prediction" in needs:

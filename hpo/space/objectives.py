@@ -1,7 +1,7 @@
-"""What a sweep may minimise, and how several objectives are weighed.
+"""Name the objectives of a sweep and compare trials by several of them.
 
-Text in, names out; points in, their Pareto front and the hypervolume they dominate out. Lower is
-better throughout. Measures nothing: what latency is, is said in ``hpo.trials.student_costs``.
+Computes Pareto fronts and the hypervolume they dominate; lower is better throughout. Measures
+nothing: latency is defined and measured in ``hpo.trials.student_costs``.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ OBJECTIVES: Final = tuple(
 SIZES: Final = ("parameters", "flops")
 LATENCY: Final = "latency_ms"
 COSTS: Final = (*SIZES, LATENCY)
-"""What may stand beside a validation error; known of a student before it is trained."""
+"""Objectives allowed beside a validation error; known of a student before it is trained."""
 
 
 def read_objectives(text: str) -> tuple[str, ...]:
     """Return the names in ``val_mae,parameters``; the first is a validation error.
 
     Raises:
-        UnknownNameError: one of them is nothing a sweep can minimise.
-        ConfigError: one stands twice, or the first is a cost.
+        UnknownNameError: one of them is not an objective.
+        ConfigError: one is repeated, or the first is a cost.
     """
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
@@ -51,8 +51,8 @@ def read_objectives(text: str) -> tuple[str, ...]:
 def pareto_front(points: Sequence[Sequence[float]]) -> list[int]:
     """Return the indices of the points that no other dominates, in ascending order of the first.
 
-    A point dominates another if it is nowhere larger and somewhere smaller; equal points stay
-    together.
+    A point dominates another if it is nowhere larger and somewhere smaller; equal points are all
+    kept.
     """
     front: list[int] = []
     for index in sorted(range(len(points)), key=lambda index: tuple(points[index])):
@@ -65,7 +65,7 @@ def pareto_front(points: Sequence[Sequence[float]]) -> list[int]:
 def hypervolume(points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
     """Return the share of the box from zero to ``reference`` that the points dominate.
 
-    What lies beyond the reference adds nothing.
+    Points beyond the reference add nothing.
     """
     import numpy as np  # noqa: PLC0415 - optuna is slow to import, and numpy comes with it
     from optuna._hypervolume import compute_hypervolume  # noqa: PLC0415

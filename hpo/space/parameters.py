@@ -1,8 +1,8 @@
-"""One setting that a search may vary: what values it can hold, and where a search looks.
+"""Define the settings a search may vary: their valid values and the ranges a space searches.
 
-A ``Setting`` is the rule that the trainer sets (``batch_size`` is a whole number of at least 1); a
-``Range`` or ``Choices`` is the part of it that a search space explores, read from plain YAML
-values. Turns them into Optuna distributions; draws nothing itself.
+A ``Setting`` is the rule that the trainer or a loss imposes (``batch_size`` is a whole number of at
+least 1); a ``Range`` or ``Choices`` is the part of it that a search space explores, read from plain
+YAML values and turned into an Optuna distribution. Draws no values.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ Value = int | float | str
 
 @dataclass(frozen=True)
 class Setting:
-    """The values that one setting can hold."""
+    """The valid values of one setting."""
 
     kind: Literal["float", "int", "name"]
     low: float = -math.inf
     high: float = math.inf
     above_low: bool = False
-    """Whether ``low`` itself is forbidden."""
+    """Whether ``low`` itself is excluded."""
     names: tuple[str, ...] = ()
-    """For the kind ``name``: all that are known."""
+    """For the kind ``name``: the valid names."""
 
     @property
     def rule(self) -> str:
-        """What must hold, e.g. ``a whole number of at least 1``."""
+        """The rule in words, e.g. ``a whole number of at least 1``."""
         if self.kind == "name":
             return f"one of {', '.join(self.names)}"
         noun = "a whole number" if self.kind == "int" else "a number"
@@ -48,14 +48,14 @@ class Setting:
 
     @property
     def parameter_types(self) -> tuple[str, ...]:
-        """The ``type`` that a search space may give to this setting."""
+        """The values of ``type`` that a search space may use for this setting."""
         return ("categorical",) if self.kind == "name" else (self.kind, "categorical")
 
     def read(self, value: object) -> Value:
         """Return ``value`` in this setting's type.
 
-        Numbers may come as text: PyYAML takes ``1e-4`` for a string, and the command line knows
-        nothing else.
+        Numbers may be given as text: PyYAML reads ``1e-4`` as a string, and the command line passes
+        only strings.
 
         Raises:
             ConfigError: the value breaks the rule.
@@ -73,7 +73,7 @@ class Setting:
 
 
 PRUNE: Final = "prune"
-"""The method that finds a student's shape by pruning, with any loss; all others are losses."""
+"""The method that prunes a trained network, with any loss; all other methods are losses."""
 
 STUDENT_WIDTHS: Final = {
     "block1_hidden": Setting("int", low=1),
@@ -81,20 +81,20 @@ STUDENT_WIDTHS: Final = {
     "block2_hidden": Setting("int", low=1),
     "block2_out": Setting("int", low=1),
 }
-"""Channels of a student's layers: of the first two of each block, and of its last. Table 1: 2, 4,
-2, 8, which those have that no space names."""
+"""Channels of a student's layers: those of the first two layers of each block, and of its last.
+The default is Table 1: 2, 4, 2, 8."""
 
 PRUNING_PARAMETERS: Final = {
     "pruning_ratio": Setting("float", low=0, high=0.999, above_low=True),
     "pruning_interval": Setting("int", low=1),
     "fine_tuning_epochs": Setting("int", low=0),
 }
-"""What pruning understands: the share of parameters that leaves, the training steps from one
-removal to the next, and the epochs on the plain loss at the end."""
+"""The settings of pruning: the share of parameters to remove, the training steps between removals,
+and the epochs on the plain loss at the end."""
 
 
 def training_parameters() -> dict[str, Setting]:
-    """Return what every training understands, whatever its loss."""
+    """Return the settings of every training run, whatever its loss."""
     from core.training.config import (  # noqa: PLC0415 - torch is slow to import
         OPTIMIZERS,
         SCHEDULES,
@@ -110,10 +110,10 @@ def training_parameters() -> dict[str, Setting]:
 
 
 def loss_parameters(method: str) -> dict[str, Setting]:
-    """Return the hyperparameters of a loss, in the ranges that its fields hold.
+    """Return the hyperparameters of a loss, each with the range in its field.
 
-    Those of ``prune`` are the hyperparameters of all losses, for any of them may teach meanwhile.
-    One that several losses share has the smallest range that holds all of theirs.
+    ``prune`` has those of all losses, since any of them may be used for fine-tuning. A name that
+    several losses share gets the smallest range that covers all of theirs.
     """
     from core.distillation.hyperparameters import (  # noqa: PLC0415 - with the losses
         hyperparameter_bounds,
@@ -137,18 +137,18 @@ class Range:
     low: float
     high: float
     log: bool = False
-    """Whether a search draws them evenly on a logarithmic axis."""
+    """Whether a search samples them uniformly on a logarithmic scale."""
     step: float | None = None
-    """Distance of neighbouring values; None: any number, or every whole number."""
+    """Distance between neighbouring values; None: any number, or every whole number."""
 
     @property
     def rule(self) -> str:
-        """What must hold of a value."""
+        """The rule in words."""
         grid = f" in steps of {self.step:g}" if self.step else ""
         return f"between {self.low:g} and {self.high:g}{grid}"
 
     def contains(self, value: Value) -> bool:
-        """Say whether a search could draw ``value``."""
+        """Return whether a search could draw ``value``."""
         if isinstance(value, str) or not self.low <= value <= self.high:
             return False
         return self.step is None or _is_whole((value - self.low) / self.step)
@@ -160,7 +160,7 @@ class Range:
         return kind(self.low), kind(self.high)
 
     def distribution(self) -> BaseDistribution:
-        """Return it as Optuna's."""
+        """Return the equivalent Optuna distribution."""
         from optuna.distributions import (  # noqa: PLC0415 - optuna is slow to import
             FloatDistribution,
             IntDistribution,
@@ -173,33 +173,33 @@ class Range:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values that identify it, as a space file would say them."""
+        """Return plain values that identify it, in the format of a space file."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Choices:
-    """A few values without an order."""
+    """A finite set of values without an order."""
 
     choices: tuple[Value, ...]
 
     @property
     def rule(self) -> str:
-        """What must hold of a value."""
+        """The rule in words."""
         return f"one of {', '.join(map(str, self.choices))}"
 
     def contains(self, value: Value) -> bool:
-        """Say whether a search could draw ``value``."""
+        """Return whether a search could draw ``value``."""
         return value in self.choices
 
     @property
     def ends(self) -> tuple[Value, Value]:
-        """The smallest and the largest number; of names the first, twice."""
+        """The smallest and the largest number; for names, the first one twice."""
         numbers = [value for value in self.choices if not isinstance(value, str)]
         return (min(numbers), max(numbers)) if numbers else (self.choices[0], self.choices[0])
 
     def distribution(self) -> BaseDistribution:
-        """Return it as Optuna's."""
+        """Return the equivalent Optuna distribution."""
         from optuna.distributions import (  # noqa: PLC0415 - optuna is slow to import
             CategoricalDistribution,
         )
@@ -217,7 +217,7 @@ Parameter = Range | Choices
 def read_parameter(
     path: str, fields: object, setting: Setting, problems: Problems
 ) -> Parameter | None:
-    """Read what a search space says about one setting; None where ``problems`` were noted."""
+    """Read one setting's entry in a search space; None if ``problems`` were noted."""
     if not isinstance(fields, Mapping) or "type" not in fields:
         problems.add(path, f"must be a mapping with the key 'type', got {fields!r}")
         return None
@@ -294,7 +294,7 @@ def _check_range(path: str, parameter: Range, problems: Problems) -> None:
 
 
 def read_value(path: str, raw: object, setting: Setting, problems: Problems) -> Value | None:
-    """Return ``raw`` in the setting's type; None where a problem was noted."""
+    """Return ``raw`` in the setting's type; None if a problem was noted."""
     try:
         return setting.read(raw)
     except ConfigError as error:

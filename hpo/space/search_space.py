@@ -1,4 +1,4 @@
-"""A YAML file in, a checked search space out: what a sweep varies, and which points it tries first.
+"""Read and check a search space: the settings a sweep varies and the points it tries first.
 
     method: ord
     parameters:
@@ -8,8 +8,8 @@
       - source: where these values come from
         values: {alpha1: 0.593, batch_size: 50}
 
-Files of this project lie in ``search_spaces/``, one per method. All mistakes of a file are
-reported at once. Draws no points: that is for ``hpo.search.samplers``.
+The project's own files are in ``search_spaces/``, one per method. All mistakes of a file are
+reported at once. Draws no points; that is done by ``hpo.search.samplers``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FirstPoint:
-    """A configuration that every search of this space tries before it draws its own."""
+    """A configuration that every search of this space tries before the sampler draws any."""
 
     source: str
     """Where the values come from, e.g. ``Table 6, PeMSD7``."""
@@ -52,7 +52,7 @@ class FirstPoint:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What a sweep of one method varies."""
+    """The settings that a sweep of one method varies."""
 
     method: str
     parameters: Mapping[str, Parameter]
@@ -60,15 +60,15 @@ class SearchSpace:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies everything a search depends on: not comments, order or the points' sources."""
+        """Hash of everything a search depends on: not comments, order or the points' sources."""
         parameters = {name: value.to_json() for name, value in self.parameters.items()}
         return files.fingerprint([self.method, parameters, self.points()])
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Return Optuna's distribution of every parameter.
 
-        They come sorted by name: a sampler draws in their order, so the order of a file's lines
-        must not change what a seed gives.
+        Sorted by name: a sampler draws in this order, so the order of a file's lines must not
+        change the result of a seed.
         """
         return {name: self.parameters[name].distribution() for name in sorted(self.parameters)}
 
@@ -77,7 +77,7 @@ class SearchSpace:
         return [dict(point.values) for point in self.first_points]
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a file of this space would hold; ``from_json`` reads it back."""
+        """Return the contents of a file of this space; ``from_json`` reads it back."""
         return {
             "method": self.method,
             "parameters": {name: value.to_json() for name, value in self.parameters.items()},
@@ -89,7 +89,7 @@ class SearchSpace:
 
     @classmethod
     def from_json(cls, document: object) -> SearchSpace:
-        """Read what ``to_json`` returned, or JSON of it, as strictly as a file."""
+        """Read the output of ``to_json``, or JSON of it, as strictly as a file."""
         return _read(document, Problems("search space"))
 
     def largest(self, name: str) -> float:
@@ -105,13 +105,13 @@ class SearchSpace:
         return 0 if isinstance(end, str) else end
 
     def with_fixed(self, settings: Mapping[str, Value]) -> SearchSpace:
-        """Return the same space with some settings held at one value.
+        """Return the same space with some settings fixed at one value.
 
-        The first points take the same values; those that then say the same are kept once.
+        The first points take the same values; points that become equal are kept once.
 
         Args:
-            settings: name -> value; numbers may be text. A setting that the method understands
-                but this space does not vary may be fixed too.
+            settings: name -> value; numbers may be text. Settings of the method that this space
+                does not vary may be fixed too.
 
         Raises:
             UnknownNameError: the method has no such setting.
@@ -136,20 +136,20 @@ class SearchSpace:
 def corners(space: SearchSpace) -> list[dict[str, Value]]:
     """Return the configuration of all smallest values and that of all largest.
 
-    Of names, which have no order, both hold the first.
+    Names have no order: both configurations hold the first one.
     """
     ends = {name: parameter.ends for name, parameter in space.parameters.items()}
     return [{name: pair[side] for name, pair in ends.items()} for side in (0, 1)]
 
 
 def method_settings(method: str) -> dict[str, Setting]:
-    """Return every setting that a trial of ``method`` understands.
+    """Return every setting of a trial of ``method``.
 
     Beside the training settings, a loss has its hyperparameters and the student's widths; pruning
-    has its own settings and the hyperparameters of all losses, for any of them may teach meanwhile.
+    has its own settings and the hyperparameters of all losses.
 
     Raises:
-        UnknownNameError: it is neither a loss's name nor ``prune``.
+        UnknownNameError: the method is neither a loss nor ``prune``.
     """
     from core.distillation.losses import LOSSES  # noqa: PLC0415 - torch is slow to import
 
@@ -163,7 +163,7 @@ def built_in_search_space(name: str) -> SearchSpace:
     """Return the project's own search space called ``name``: a method's, or ``widths``.
 
     Raises:
-        UnknownNameError: there is none under this name.
+        UnknownNameError: there is no space of this name.
     """
     folder = resources.files("search_spaces")
     known = {Path(file.name).stem: file for file in folder.iterdir() if file.name.endswith(".yaml")}
@@ -176,7 +176,7 @@ def load_search_space(path: Path) -> SearchSpace:
     """Read a search space file.
 
     Raises:
-        ConfigError: it cannot be read, or breaks rules; the message lists every one.
+        ConfigError: the file cannot be read, or breaks rules; the message lists all of them.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -218,7 +218,7 @@ def _read_method(method: object, problems: Problems) -> dict[str, Setting]:
         return method_settings(method)
     except UnknownNameError as error:
         problems.add("method", str(error))
-        # The rest of the file is still read, so that its mistakes come out at the same time.
+        # The rest of the file is still read, so that its mistakes are reported too.
         return _settings_of_all_methods()
 
 
@@ -294,7 +294,7 @@ def _check_inside(path: str, value: Value, parameter: Parameter | None, problems
 
 
 def without_repeats(points: list[FirstPoint]) -> tuple[FirstPoint, ...]:
-    """Return the points whose values no earlier one has."""
+    """Return the points without those that repeat the values of an earlier one."""
     kept: list[FirstPoint] = []
     for point in points:
         if point.values not in [other.values for other in kept]:

@@ -1,7 +1,7 @@
-"""YAML text in, plain values out, or every mistake in it as one error.
+"""Read YAML text strictly and report all of its mistakes in one error.
 
-PyYAML keeps the last of two equal keys and says nothing: such a file is refused here. What the
-values mean is for the callers, who collect what is wrong in ``Problems`` and raise it at once.
+PyYAML silently keeps the last of two equal keys; such a file is refused here. Interprets no value:
+callers collect what is wrong in ``Problems`` and raise it at once.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from core.errors import ConfigError, UnknownNameError
 
 
 class Problems:
-    """Collects what is wrong with one thing, so that its author mends it in one go."""
+    """Collects everything that is wrong with one input, so that its author can fix it in one go."""
 
     def __init__(self, what: str) -> None:
-        """Name the thing, e.g. ``search space my.yaml``."""
+        """Name the input, e.g. ``search space my.yaml``."""
         self.what = what
         self.lines: list[str] = []
 
@@ -51,10 +51,10 @@ def load_yaml(text: str, what: str) -> object:
 
     Args:
         text: one YAML document.
-        what: how errors call it.
+        what: its name in errors.
 
     Raises:
-        ConfigError: the text is no YAML, or a mapping holds the same key twice.
+        ConfigError: the text is not valid YAML, or a mapping holds the same key twice.
     """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -64,14 +64,14 @@ def load_yaml(text: str, what: str) -> object:
         return yaml.safe_load(text)
     except ConfigError:
         raise
-    # PyYAML lets ValueErrors of its scalars through, e.g. for the date 2024-13-45.
+    # PyYAML does not wrap the ValueErrors of its scalars, e.g. for the date 2024-13-45.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{what} must be valid YAML, but {reason}; mend it there") from error
 
 
 def _note_duplicates(node: yaml.Node | None, problems: Problems, seen: set[int]) -> None:
-    if node is None or id(node) in seen:  # an alias leads to a node a second time
+    if node is None or id(node) in seen:  # an alias refers to a node a second time
         return
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):

@@ -1,1 +1,1 @@
-"""TCD and SCD (Eq. 7-10): the reference in PyTorch, and compiled backends for CPU and CUDA."""
+"""Compute TCD and SCD (Eq. 7-10): a PyTorch reference and compiled backends for CPU and CUDA."""

@@ -1,8 +1,8 @@
-"""A student's tensor and a backend's name in, the module that computes its correlation terms out.
+"""Choose the module that computes the correlation terms of a student's tensor.
 
 ``torch``, the reference, runs anywhere and in any precision; ``numba`` (CPU) and ``triton`` (CUDA)
-are compiled, many times faster and sparing of memory, for float32. Left to itself a tensor gets
-the fastest that fits; a package that is missing costs speed alone, which is said once.
+are compiled, many times faster and need less memory, for float32. By default a tensor gets the
+fastest that fits; a missing package costs speed only and is logged once. Computes no term itself.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _DEVICES: Final = {"numba": "cpu", "triton": "cuda"}
 
 
 def compiled_terms(student: Tensor, backend: str | None) -> ModuleType | None:
-    """Return the compiled terms where ``backend`` and the student's tensor call for them.
+    """Return the compiled terms that ``backend`` and the student's tensor select; None: torch.
 
     Raises:
         UnknownNameError: no such backend.
-        ConfigError: the backend cannot do this here.
+        ConfigError: the backend does not run on this tensor or machine.
     """
     if backend is not None and backend not in BACKENDS:
         raise UnknownNameError("backend", backend, BACKENDS)
@@ -52,7 +52,7 @@ def compiled_terms(student: Tensor, backend: str | None) -> ModuleType | None:
 
 
 def check_samples(backend: str | None) -> None:
-    """Raise ``ConfigError`` unless ``backend`` can compare a sample of the pairs."""
+    """Raise ``ConfigError`` unless ``backend`` supports sampled pairs."""
     if backend not in (None, "torch"):
         raise ConfigError(
             f"sampled pairs need backend torch, got {backend}; leave the backend or the pairs out"
@@ -61,7 +61,7 @@ def check_samples(backend: str | None) -> None:
 
 @functools.cache
 def import_compiled_terms(backend: str = "numba") -> ModuleType | None:
-    """Import them when first asked for, as that takes its time; None where a package is missing."""
+    """Import the compiled terms at first use, since it is slow; None where a package is missing."""
     try:
         return importlib.import_module(f"{__package__}.{_DEVICES[backend]}")
     except ImportError:
@@ -78,7 +78,7 @@ def _fastest_for(student: Tensor) -> str:
 
 
 def _fits(student: Tensor, backend: str) -> bool:
-    # Triton's interpreter stands in for the device that it compiles for.
+    # Triton's interpreter runs its kernels on the CPU.
     interpreted = backend == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
     devices = {_DEVICES[backend], "cpu" if interpreted else _DEVICES[backend]}
     return student.dtype == torch.float32 and student.device.type in devices

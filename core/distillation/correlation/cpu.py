@@ -1,13 +1,14 @@
-"""The correlation terms for the CPU, compiled: each pair is visited once and forgotten.
+"""Compute the correlation terms on the CPU, compiled by Numba, without storing pairs.
 
-The same two terms as in ``correlation``. One pass gives the loss and its gradient with respect to
-the student, so no matrix of pairs is ever stored. What is stored of a teacher is read where it
-lies: its rows are looked up inside the kernels, so nothing is gathered. The gradient has no
-derivative of its own: differentiating twice is refused. It uses as many threads as torch does.
-Needs numba; whether it is there, and which implementation is used, ``correlation`` decides.
+The same two terms as in ``terms``. One pass visits each pair once and gives the loss and its
+gradient with respect to the student, so no matrix of pairs is ever stored. A teacher's stored rows
+are looked up inside the kernels, so nothing is gathered. The gradient is a constant:
+differentiating twice is refused. Uses as many threads as torch does. Needs numba; which
+implementation is used is decided in ``backends``.
 
-Axes: S segments, R rows of what is known of the teacher, C channels, T time steps, N sensors.
-Arrays lie as signals do inside the network, [S, T, C, N]: the nodes of a step are side by side.
+Axes: S segments, R rows of the teacher's table, C channels, T time steps, N sensors.
+Arrays have the memory order of signals inside the network, [S, T, C, N]: the nodes of a step are
+contiguous.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from core.distillation.correlation.cpu_loops import (
     Array,
-    Taught,
+    TeacherArrays,
     fill_node_distances,
     fill_step_distances,
     scd_from_distances,
@@ -36,31 +37,31 @@ from core.distillation.correlation.step_tables import (
     StoredDistances,
     StoredFeatures,
     columns_of,
-    taught_by,
+    teacher_arrays,
 )
 
-Kernel = Callable[[Array, Taught, Array, Array, Array, int, int], None]
+Kernel = Callable[[Array, TeacherArrays, Array, Array, Array, int, int], None]
 
 
 def scd(
     student: Tensor, teacher: Tensor | StoredDistances | StoredFeatures, weights: Tensor
 ) -> Tensor:
-    """Return what ``correlation.scd_loss`` does; ``weights`` [T] count one pair of each step."""
+    """Return what ``terms.scd_loss`` does; ``weights`` [T] weigh one pair of each step."""
     stored = isinstance(teacher, StoredDistances)
     kernel = scd_from_distances if stored else scd_from_features
     tasks = student.shape[0] * student.shape[2]
-    return _summed(kernel, tasks, student, _taught(teacher), weights)
+    return _summed(kernel, tasks, student, _arrays_of(teacher), weights)
 
 
 def tcd(student: Tensor, teacher: Tensor | StoredDistances, weights: Tensor) -> Tensor:
-    """Return what ``correlation.tcd_loss`` does; ``weights`` [T, T] count one pair of steps."""
+    """Return what ``terms.tcd_loss`` does; ``weights`` [T, T] weigh one pair of steps."""
     stored = isinstance(teacher, StoredDistances)
     kernel = tcd_from_distances if stored else tcd_from_features
-    return _summed(kernel, student.shape[0], student, _taught(teacher), weights)
+    return _summed(kernel, student.shape[0], student, _arrays_of(teacher), weights)
 
 
 def node_distances(signal: Tensor) -> Tensor:
-    """Return what ``correlation.node_distances`` does, without a gradient."""
+    """Return what ``terms.node_distances`` does, without a gradient."""
     own = _columns(signal)
     S, T, _, N = own.shape
     distances = np.zeros((S, T, N * (N - 1) // 2), np.float32)
@@ -69,7 +70,7 @@ def node_distances(signal: Tensor) -> Tensor:
 
 
 def step_distances(signal: Tensor, lags: int) -> Tensor:
-    """Return what ``correlation.step_distances`` does, without a gradient."""
+    """Return what ``terms.step_distances`` does, without a gradient."""
     own = _columns(signal)
     S, T, _, N = own.shape
     distances = np.zeros((S, T, lags, N), np.float32)
@@ -77,11 +78,15 @@ def step_distances(signal: Tensor, lags: int) -> Tensor:
     return torch.from_numpy(distances)
 
 
-def _summed(kernel: Kernel, tasks: int, student: Tensor, taught: Taught, weights: Tensor) -> Tensor:
-    """Return the sum of what ``kernel`` finds in ``tasks``, with the gradient it finds."""
+def _summed(
+    kernel: Kernel, tasks: int, student: Tensor, teacher: TeacherArrays, weights: Tensor
+) -> Tensor:
+    """Return the sum of ``kernel`` over ``tasks``, with the gradient that it computes."""
     own, counts = _columns(student), weights.numpy()
     gradient, sums = np.zeros_like(own), np.empty(tasks)
-    _in_threads(lambda start, stop: kernel(own, taught, counts, gradient, sums, start, stop), tasks)
+    _in_threads(
+        lambda start, stop: kernel(own, teacher, counts, gradient, sums, start, stop), tasks
+    )
     found = torch.from_numpy(gradient).transpose(1, 2)
     return with_gradient(student, student.new_tensor(sums.sum()), found)
 
@@ -91,8 +96,8 @@ def _columns(signal: Tensor) -> Array:
     return array
 
 
-def _taught(teacher: Tensor | StoredDistances | StoredFeatures) -> Taught:
-    return Taught(*(known.numpy() for known in taught_by(teacher)))
+def _arrays_of(teacher: Tensor | StoredDistances | StoredFeatures) -> TeacherArrays:
+    return TeacherArrays(*(array.numpy() for array in teacher_arrays(teacher)))
 
 
 def _in_threads(work: Callable[[int, int], None], tasks: int) -> None:
@@ -107,9 +112,9 @@ def _in_threads(work: Callable[[int, int], None], tasks: int) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _thread_pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Return threads of our own: numba's survive no fork and, with some layers, no second caller.
+    """Return our own threads: Numba's survive no fork and, with some layers, no second caller.
 
-    Kept from call to call, but not over a fork, hence ``process``: starting them costs as much as
-    a small layer's work.
+    Kept between calls, since starting them costs as much as a small layer; ``process`` keeps a
+    forked process from using those of its parent.
     """
     return ThreadPoolExecutor(threads)

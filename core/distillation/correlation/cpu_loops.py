@@ -1,12 +1,13 @@
-"""The loops of the compiled correlation terms: pairs in, squared errors and slopes out.
+"""Loop over pairs for the compiled correlation terms: squared errors and their gradients.
 
-The functions ``scd_...`` and ``tcd_...`` share one signature: (student, taught, weights, gradient,
+The functions ``scd_...`` and ``tcd_...`` share one signature: (student, teacher, weights, gradient,
 sums, start, stop). They do the tasks ``start`` to ``stop - 1``: fill ``gradient`` and write the
-weighted sum of each task to ``sums``. Tasks share no output, so ranges may run side by side, and
-the result does not depend on how many threads there are. ``correlation_numba`` calls them.
+weighted sum of each task to ``sums``. Tasks share no output, so ranges may run in parallel, and
+the result does not depend on the number of threads. Knows no tensors; ``cpu`` calls it.
 
-Axes: S segments, R rows of what is known of the teacher, C channels, T time steps, N sensors.
-Arrays lie as signals do inside the network, [S, T, C, N]: the nodes of a step are side by side.
+Axes: S segments, R rows of the teacher's table, C channels, T time steps, N sensors.
+Arrays have the memory order of signals inside the network, [S, T, C, N]: the nodes of a step are
+contiguous.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-class Taught(NamedTuple):
-    """What is known of the teacher at step t of segment s: entries[rows[s] + t] x scale."""
+class TeacherArrays(NamedTuple):
+    """The teacher's values: at step t of segment s, entries x scale at row rows[s] + t."""
 
     entries: Array
     """Features [R, C, N] or distances [R, ...]; float32, or int16 of a stored table."""
@@ -35,24 +36,24 @@ class Taught(NamedTuple):
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Sums may be reordered; NaN and infinity stay what they are, for they must show in the loss.
+# Sums may be reordered; NaN and infinity are kept, since they must reach the loss.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
 
 def compiled(function: Function) -> Function:
-    """Compile at the first call, for the types of that call; kept on disk where that is allowed."""
+    """Compile at the first call, for the types of that call; cached on disk where possible."""
     # The shape checks of the tests wrap every function, and a wrapper cannot be compiled.
     plain = inspect.unwrap(function)
     try:
         return cast(Function, numba.njit(nogil=True, cache=True, fastmath=FASTMATH)(plain))
-    except RuntimeError:  # no folder to keep it in
+    except RuntimeError:  # no folder for the cache
         return cast(Function, numba.njit(nogil=True, fastmath=FASTMATH)(plain))
 
 
 @compiled
 def scd_from_features(
     student: Array,
-    taught: Taught,
+    teacher: TeacherArrays,
     weights: Array,
     gradient: Array,
     sums: Array,
@@ -64,15 +65,15 @@ def scd_from_features(
     row_error = np.empty(N, student.dtype)
     for task in range(start, stop):
         s, t = task // T, task % T
-        row = taught.rows[s] + t
-        features = taught.entries[row]
+        row = teacher.rows[s] + t
+        features = teacher.entries[row]
         columns, slopes = student[s, t], gradient[s, t]
-        share, total = np.float32(taught.scale[row] / len(features)), 0.0
+        share, total = np.float32(teacher.scale[row] / len(features)), 0.0
         for i in range(N - 1):
             error = row_error[i + 1 :]
             error[:] = 0
             _add_node_distances(features, i, -share, error)
-            total += _learn_node(columns, slopes, i, error)
+            total += _accumulate_node(columns, slopes, i, error)
         sums[task] = total * weights[t]
         _scale(gradient[s, t], 2.0 * weights[t] / C)
 
@@ -80,30 +81,30 @@ def scd_from_features(
 @compiled
 def scd_from_distances(
     student: Array,
-    taught: Taught,
+    teacher: TeacherArrays,
     weights: Array,
     gradient: Array,
     sums: Array,
     start: int,
     stop: int,
 ) -> None:
-    """As from features, the teacher's distances read in order.
+    """Do the same with stored distances of the teacher, read in order.
 
-    A student's layer often has one or two channels: they are learned in a single round.
+    A student's layer often has one or two channels: each has a loop of its own.
     """
     _, T, C, N = student.shape
     row_error = np.empty(N, student.dtype)
     for task in range(start, stop):
         s, t = task // T, task % T
-        row = taught.rows[s] + t
-        wanted, scale = taught.entries[row], taught.scale[row]
+        row = teacher.rows[s] + t
+        wanted, scale = teacher.entries[row], teacher.scale[row]
         columns, slopes = student[s, t], gradient[s, t]
         if C == 1:
-            total = _learn_one_channel(columns[0], slopes[0], wanted, scale)
+            total = _accumulate_one_channel(columns[0], slopes[0], wanted, scale)
         elif C == 2:
-            total = _learn_two_channels(columns, slopes, wanted, scale)
+            total = _accumulate_two_channels(columns, slopes, wanted, scale)
         else:
-            total = _learn_channels(columns, slopes, wanted, scale, row_error)
+            total = _accumulate_channels(columns, slopes, wanted, scale, row_error)
         sums[task] = total * weights[t]
         _scale(gradient[s, t], 2.0 * weights[t] / C)
 
@@ -111,7 +112,7 @@ def scd_from_distances(
 @compiled
 def tcd_from_features(
     student: Array,
-    taught: Taught,
+    teacher: TeacherArrays,
     weights: Array,
     gradient: Array,
     sums: Array,
@@ -120,17 +121,17 @@ def tcd_from_features(
 ) -> None:
     """One task is one segment: time step i against j, for all nodes at once."""
     _, T, C, N = student.shape
-    error, share = np.empty(N, student.dtype), np.float32(1.0 / taught.entries.shape[1])
+    error, share = np.empty(N, student.dtype), np.float32(1.0 / teacher.entries.shape[1])
     for s in range(start, stop):
-        first, total = taught.rows[s], 0.0
+        first, total = teacher.rows[s], 0.0
         for i in range(T - 1):
             for j in range(i + 1, T):
                 if weights[i, j] > 0:
                     error[:] = 0
                     _add_step_distances(
-                        taught.entries[first + i], taught.entries[first + j], -share, error
+                        teacher.entries[first + i], teacher.entries[first + j], -share, error
                     )
-                    total += _learn_steps(student[s], gradient[s], i, j, weights[i, j], error)
+                    total += _accumulate_steps(student[s], gradient[s], i, j, weights[i, j], error)
         sums[s] = total
         _scale(gradient[s], 2.0 / C)
 
@@ -138,31 +139,31 @@ def tcd_from_features(
 @compiled
 def tcd_from_distances(
     student: Array,
-    taught: Taught,
+    teacher: TeacherArrays,
     weights: Array,
     gradient: Array,
     sums: Array,
     start: int,
     stop: int,
 ) -> None:
-    """As from features, the teacher's distances looked up by step and lag."""
+    """Do the same with stored distances of the teacher, looked up by step and lag."""
     _, T, C, N = student.shape
     error = np.empty(N, student.dtype)
     for s in range(start, stop):
         total = 0.0
         for i in range(T - 1):
-            row = taught.rows[s] + i
+            row = teacher.rows[s] + i
             for j in range(i + 1, T):
                 if weights[i, j] > 0:
-                    _copy_scaled(taught.entries[row, j - i - 1], -taught.scale[row], error)
-                    total += _learn_steps(student[s], gradient[s], i, j, weights[i, j], error)
+                    _copy_scaled(teacher.entries[row, j - i - 1], -teacher.scale[row], error)
+                    total += _accumulate_steps(student[s], gradient[s], i, j, weights[i, j], error)
         sums[s] = total
         _scale(gradient[s], 2.0 / C)
 
 
 @compiled
 def fill_node_distances(columns: Array, distances: Array, start: int, stop: int) -> None:
-    """Add to ``distances`` [S, T, P], zero so far, those of the nodes; a task is a time step."""
+    """Add the nodes' distances to ``distances`` [S, T, P], zero so far; a task is a time step."""
     _, T, C, N = columns.shape
     for task in range(start, stop):
         s, t = task // T, task % T
@@ -175,7 +176,7 @@ def fill_node_distances(columns: Array, distances: Array, start: int, stop: int)
 
 @compiled
 def fill_step_distances(columns: Array, distances: Array, start: int, stop: int) -> None:
-    """Add to ``distances`` [S, T, lags, N], zero so far, those of the steps; a task is a step."""
+    """Add the steps' distances to ``distances`` [S, T, lags, N], zero so far; a task is a step."""
     _, T, C, _ = columns.shape
     for task in range(start, stop):
         s, t = task // T, task % T
@@ -185,8 +186,8 @@ def fill_step_distances(columns: Array, distances: Array, start: int, stop: int)
 
 
 @compiled
-def _learn_one_channel(row: Array, slopes: Array, wanted: Array, scale: np.float32) -> float:
-    """Add the slopes of all nodes of a step, return the squared error."""
+def _accumulate_one_channel(row: Array, slopes: Array, wanted: Array, scale: np.float32) -> float:
+    """Add the gradient of all nodes of a step, return the squared error."""
     N, at, total = len(row), 0, 0.0
     for i in range(N - 1):
         others, slopes_of_others, wanted_of_i = row[i + 1 :], slopes[i + 1 :], wanted[at:]
@@ -205,8 +206,10 @@ def _learn_one_channel(row: Array, slopes: Array, wanted: Array, scale: np.float
 
 
 @compiled
-def _learn_two_channels(columns: Array, slopes: Array, wanted: Array, scale: np.float32) -> float:
-    """Add the slopes of all nodes of a step, return the squared error."""
+def _accumulate_two_channels(
+    columns: Array, slopes: Array, wanted: Array, scale: np.float32
+) -> float:
+    """Add the gradient of all nodes of a step, return the squared error."""
     N, at, total = columns.shape[1], 0, 0.0
     for i in range(N - 1):
         row0, at0, slopes0 = columns[0, i + 1 :], columns[0, i], slopes[0, i + 1 :]
@@ -231,32 +234,38 @@ def _learn_two_channels(columns: Array, slopes: Array, wanted: Array, scale: np.
 
 
 @compiled
-def _learn_channels(
+def _accumulate_channels(
     columns: Array, slopes: Array, wanted: Array, scale: np.float32, row_error: Array
 ) -> float:
-    """Add the slopes of all nodes of a step, return the squared error; any number of channels."""
+    """Add the gradient of all nodes of a step, return the squared error; any number of channels."""
     N, at, total = columns.shape[1], 0, 0.0
     for i in range(N - 1):
         error = row_error[i + 1 :]
         _copy_scaled(wanted[at : at + len(error)], -float(scale), error)
-        total += _learn_node(columns, slopes, i, error)
+        total += _accumulate_node(columns, slopes, i, error)
         at += len(error)
     return total
 
 
 @compiled
-def _learn_node(columns: Array, slopes: Array, i: int, error: Array) -> float:
-    """Take minus the distances wanted from node i; add its slopes, return the squared error."""
+def _accumulate_node(columns: Array, slopes: Array, i: int, error: Array) -> float:
+    """Add node i's gradient, return its squared error.
+
+    ``error`` holds minus the teacher's distances and is overwritten.
+    """
     _add_node_distances(columns, i, np.float32(1.0 / columns.shape[0]), error)
     _node_gradient(columns, slopes, i, error)
     return _squared(error)
 
 
 @compiled
-def _learn_steps(
+def _accumulate_steps(
     columns: Array, gradient: Array, i: int, j: int, weight: float, error: Array
 ) -> float:
-    """Take minus the distances wanted; add the slopes of steps i and j, return the error."""
+    """Add the gradient of steps i and j, return their weighted squared error.
+
+    ``error`` holds minus the teacher's distances and is overwritten.
+    """
     share = np.float32(1.0 / columns.shape[1])
     _add_step_distances(columns[i], columns[j], share, error)
     total = _squared(error) * weight
@@ -269,7 +278,7 @@ def _learn_steps(
 def _add_node_distances(columns: Array, i: int, share: np.float32, distances: Array) -> None:
     """Add ``share`` times the sum over channels of |F_j - F_i| for the nodes j > i."""
     C = columns.shape[0]
-    for c in range(0, C - 3, 4):  # four channels a round: fewer trips to memory
+    for c in range(0, C - 3, 4):  # four channels at a time: fewer memory accesses
         row0, at0 = columns[c, i + 1 :], np.float32(columns[c, i])
         row1, at1 = columns[c + 1, i + 1 :], np.float32(columns[c + 1, i])
         row2, at2 = columns[c + 2, i + 1 :], np.float32(columns[c + 2, i])
@@ -320,7 +329,7 @@ def _squared(error: Array) -> float:
 
 @compiled
 def _node_gradient(columns: Array, gradient: Array, i: int, error: Array) -> None:
-    """Add error x sign(F_j - F_i) to the nodes j > i, take it from node i; a tie adds nothing."""
+    """Add error x sign(F_j - F_i) to the nodes j > i, subtract it from node i; ties add nothing."""
     C = columns.shape[0]
     for c in range(0, C - 1, 2):
         row0, at0, slopes0 = columns[c, i + 1 :], columns[c, i], gradient[c, i + 1 :]
@@ -346,7 +355,7 @@ def _node_gradient(columns: Array, gradient: Array, i: int, error: Array) -> Non
 
 @compiled
 def _step_gradient(columns: Array, gradient: Array, i: int, j: int, error: Array) -> None:
-    """Add error x sign(F_j - F_i) to time step j, take it from time step i."""
+    """Add error x sign(F_j - F_i) to time step j, subtract it from time step i."""
     for c in range(columns.shape[1]):
         early, late = columns[i, c], columns[j, c]
         early_slopes, late_slopes = gradient[i, c], gradient[j, c]

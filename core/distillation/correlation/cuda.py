@@ -1,17 +1,18 @@
-"""The correlation terms for CUDA, compiled by Triton: each pair is visited and forgotten.
+"""Compute the correlation terms on CUDA, compiled by Triton, without storing pairs.
 
-The same two terms as in ``correlation``. One pass gives the loss and its gradient with respect to
-the student; what is stored of a teacher is looked up inside the kernels. Nothing of size N x N or
-T x T x N is written. The gradient has no derivative of its own: differentiating twice is refused.
+The same two terms as in ``terms``. One pass gives the loss and its gradient with respect to the
+student; a teacher's stored rows are looked up inside the kernels. Nothing of size N x N or
+T x T x N is written. The gradient is a constant: differentiating twice is refused.
 So far the kernels have run in Triton's interpreter (``TRITON_INTERPRET=1``, on the CPU) and been
-compiled for GPUs, not yet timed on one. ``correlation_backends`` decides where they are used.
+compiled for GPUs, not yet timed on one. ``backends`` decides where they are used.
 
-Every program owns the gradient of a block of nodes at one time step and visits all that these are
-compared with, so each pair is computed twice and counted half. In return no two programs write to
-one place: there are no atomic sums, and results repeat bit for bit.
+Every program owns the gradient of a block of nodes at one time step and visits all nodes that
+these are compared with, so each pair is computed twice and weighted half. In return no two programs
+write to the same address: there are no atomic sums, and results repeat bit for bit.
 
-Axes: S segments, R rows of what is known of the teacher, C channels, T time steps, N sensors.
-Arrays lie as signals do inside the network, [S, T, C, N]: the nodes of a step are side by side.
+Axes: S segments, R rows of the teacher's table, C channels, T time steps, N sensors.
+Arrays have the memory order of signals inside the network, [S, T, C, N]: the nodes of a step are
+contiguous.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from core.distillation.correlation.step_tables import (
     StoredDistances,
     StoredFeatures,
     columns_of,
-    taught_by,
+    teacher_arrays,
 )
 
 NUMBERS_IN_REGISTERS: Final = 8192
-"""Of a program's largest tile: 64 for each of its 128 threads."""
+"""Size of a program's largest tile: 64 numbers for each of its 128 threads."""
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -46,7 +47,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 def scd(
     student: Tensor, teacher: Tensor | StoredDistances | StoredFeatures, weights: Tensor
 ) -> Tensor:
-    """Return what ``correlation.scd_loss`` does; ``weights`` [T] count one pair of each step."""
+    """Return what ``terms.scd_loss`` does; ``weights`` [T] weigh one pair of each step."""
     _, C, _, N = student.shape
     channels = triton.next_power_of_2(C)
     nodes = triton.next_power_of_2(N)
@@ -56,7 +57,7 @@ def scd(
 
 
 def tcd(student: Tensor, teacher: Tensor | StoredDistances, weights: Tensor) -> Tensor:
-    """Return what ``correlation.tcd_loss`` does; ``weights`` [T, T] count one pair of steps."""
+    """Return what ``terms.tcd_loss`` does; ``weights`` [T, T] weigh one pair of steps."""
     _, C, _, N = student.shape
     room = max(1, NUMBERS_IN_REGISTERS // 4 // triton.next_power_of_2(C))
     nodes = min(128, triton.next_power_of_2(N), room)
@@ -72,15 +73,15 @@ def _launched(
 ) -> Tensor:
     """Run one program per time step and block of nodes, ``blocks[0]`` of them."""
     S, C, T, N = student.shape
-    own, taught = columns_of(student), taught_by(teacher)
+    own, known = columns_of(student), teacher_arrays(teacher)
     gradient = torch.empty_like(own)
     sums = own.new_empty(S * T, triton.cdiv(N, blocks[0]))
-    sizes = (T, C, N, taught.entries.shape[1])
+    sizes = (T, C, N, known.entries.shape[1])
     stored = isinstance(teacher, StoredDistances)
     with torch.cuda.device_of(student):  # type: ignore[no-untyped-call]
         term[sums.shape](
             own,
-            *taught,
+            *known,
             weights.float(),
             gradient,
             sums,
@@ -224,7 +225,7 @@ def _pairs_of_features(
 def _steps_of_features(
     features: tl.tensor, early_row: tl.tensor, late_row: tl.tensor, n: tl.tensor, C: int, N: int
 ) -> tl.tensor:
-    """Return the mean over channels of how far two rows of the teacher are apart."""
+    """Return the mean over channels of |F_late - F_early| between two rows of the teacher."""
     total = tl.zeros([n.shape[0]], tl.float32)
     for c in range(C):
         early = tl.load(features + (early_row * C + c) * N + n, mask=n < N, other=0)

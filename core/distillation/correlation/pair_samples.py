@@ -1,10 +1,10 @@
-"""A few pairs of nodes per time step instead of all: SCD's mean, estimated for larger graphs.
+"""Estimate SCD from a sample of node pairs per time step, for graphs too large for all pairs.
 
-The rows of a batch and a seed in, K pairs i < j for every time step of it out, drawn uniformly with
-replacement, and the mean squared difference of student and teacher over them: on average that over
-all pairs, and so is its gradient. No generator is kept: the same seed and rows give the same pairs,
-also after a resume, and another order of rows, as in the next epoch, gives others. Everything is
-computed where the rows lie, so a GPU never waits.
+Draws K pairs i < j for every time step of a batch, uniformly with replacement, from a seed and the
+batch's rows. The mean squared difference of student and teacher over them is an unbiased estimate
+of the mean over all pairs, and so is its gradient. Keeps no generator: the same seed and rows give
+the same pairs, also after a resume; another order of rows, as in the next epoch, gives others.
+Everything is computed on the device of the rows, so a GPU never waits for the host.
 
 Axes: G time steps by themselves, S segments, C channels, T time steps of a segment, N sensors,
 K pairs of a step.
@@ -31,19 +31,19 @@ FACTORS: Final = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 
 @dataclass(frozen=True)
 class SampledPairs:
-    """Which pairs of nodes are compared in one batch."""
+    """The pairs of nodes that are compared in one batch."""
 
     count: int
-    """K."""
+    """Pairs per time step, K."""
     key: Int[Tensor, ""]
-    """Says which."""
+    """Determines which pairs are drawn."""
 
     def of(
         self, steps: int, nodes: int
     ) -> tuple[Int[Tensor, "steps count"], Int[Tensor, "steps count"]]:
         """Return the nodes i < j of the pairs of each step, [G, K] each."""
         draws = torch.arange(1, steps * self.count + 1, device=self.key.device)
-        ordered = nodes * (nodes - 1)  # i and another node: each pair twice
+        ordered = nodes * (nodes - 1)  # i and any other node: each pair twice
         drawn = _shifted(_mixed(self.key + draws * STEP), 1) % ordered
         first = drawn // (nodes - 1)
         second = (first + 1 + drawn % (nodes - 1)) % nodes
@@ -76,9 +76,9 @@ def sampled_scd(
 
     Args:
         student: [S, C, T, N].
-        teacher: [S, C', T, N], or what is stored of it.
+        teacher: [S, C', T, N], or its stored table.
         weights: [T].
-        pairs: those to compare.
+        pairs: the sampled pairs.
     """
     S, _, T, N = student.shape
     i, j = pairs.of(S * T, N)
@@ -97,7 +97,7 @@ def _distances(nodes: Tensor, i: Tensor, j: Tensor) -> Tensor:
 
 
 def _teachers_distances(teacher: Teacher, i: Tensor, j: Tensor, N: int) -> Tensor:
-    """Return what ``_distances`` does, from whatever is known of the teacher's G steps."""
+    """Return what ``_distances`` does, from any form of the teacher's G steps."""
     if isinstance(teacher, Tensor):
         return _distances(teacher[:, :, 0], i, j)
     entries, scale = teacher.table.entries, teacher.table.scale[teacher.rows][:, None]
@@ -111,12 +111,12 @@ def _teachers_distances(teacher: Teacher, i: Tensor, j: Tensor, N: int) -> Tenso
 
 
 def _mixed(numbers: Tensor) -> Tensor:
-    """Scatter 64-bit numbers so that neighbours have nothing in common."""
+    """Hash 64-bit numbers so that neighbouring ones become independent."""
     numbers = (numbers ^ _shifted(numbers, 30)) * FACTORS[0]
     numbers = (numbers ^ _shifted(numbers, 27)) * FACTORS[1]
     return numbers ^ _shifted(numbers, 31)
 
 
 def _shifted(numbers: Tensor, bits: int) -> Tensor:
-    """Shift to the right as if the numbers had no sign."""
+    """Shift to the right as unsigned numbers."""
     return (numbers >> bits) & ((1 << (64 - bits)) - 1)

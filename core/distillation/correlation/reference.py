@@ -1,8 +1,8 @@
-"""A term that is a sum over parts of a batch in; its value and gradient, one part at a time, out.
+"""Sum a term over a batch part by part, so that autograd holds one part at a time.
 
-A reference implementation keeps what autograd needs of the whole batch, here that of one part: the
-gradient of a part is taken before the next one is begun. It is therefore a constant, and
-differentiating twice is refused. What a part is worth is decided by the term.
+The gradient of a part is computed before the next part begins, so memory does not grow with the
+batch. The gradient is therefore a constant, and differentiating twice is refused. The terms
+themselves are defined in ``terms`` and ``structure``.
 
 Axes: G groups (time steps by themselves, or segments), C channels, T time steps, N sensors.
 """
@@ -21,11 +21,11 @@ from core.errors import ConfigError
 from core.shapes import Scalar, Signal
 
 NUMBERS_AT_ONCE: Final = 2**23
-"""In a term's largest tensor, of which several exist at a time: 32 MB each in float32."""
+"""Size of a term's largest tensor, of which several exist at a time: 32 MB each in float32."""
 
 Teacher = Tensor | StoredDistances | StoredFeatures
 Term = Callable[[Tensor, Any], Tensor]
-"""From a part of the student [g, C, T, N] and of the teacher to one value per group [g]."""
+"""Maps a part of the student [g, C, T, N] and of the teacher to one value per group [g]."""
 
 
 def summed_in_parts(
@@ -40,9 +40,9 @@ def summed_in_parts(
     Args:
         term: see ``Term``.
         student: [G, C, T, N].
-        teacher: of the same groups.
+        teacher: the same groups of the teacher.
         weights: [G].
-        numbers: how many a group has in the term's largest tensor.
+        numbers: entries of the term's largest tensor per group.
     """
     size = max(1, NUMBERS_AT_ONCE // numbers)
     learns = student.requires_grad and torch.is_grad_enabled()
@@ -65,7 +65,7 @@ def steps_apart(signal: Tensor) -> Tensor:
 
 
 def teachers_steps_apart(teacher: Teacher, steps: int) -> Teacher:
-    """Do as ``steps_apart`` with what is known of the teacher's ``steps`` steps a segment."""
+    """Do as ``steps_apart`` with the teacher's ``steps`` time steps per segment."""
     if isinstance(teacher, Tensor):
         return steps_apart(teacher.detach())
     rows = teacher.rows[:, None] + torch.arange(steps, device=teacher.rows.device)
@@ -76,7 +76,7 @@ def with_gradient(student: Signal, value: Scalar, gradient: Signal) -> Scalar:
     """Return ``value`` as a function of ``student`` that has this ``gradient``.
 
     Raises:
-        ConfigError: later, where it is differentiated twice.
+        ConfigError: in the backward pass, if it is differentiated twice.
     """
     known: Tensor = _KnownGradient.apply(student, value, gradient)  # type: ignore[no-untyped-call]
     return known
@@ -90,7 +90,7 @@ class _KnownGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-        if torch.is_grad_enabled():  # the gradient is a constant here: a silent wrong answer
+        if torch.is_grad_enabled():  # the constant gradient has no derivative
             raise ConfigError(
                 "correlation terms have no second derivative, got create_graph=True; "
                 "differentiate once"

@@ -1,9 +1,9 @@
-"""How often each time step of a segment counts, so that a sum over segments is a mean over windows.
+"""Compute the weights of a segment's time steps that make a sum over segments a mean over windows.
 
 A layer of a segment of W consecutive windows has T time steps, its windows have T - W + 1 each:
-window w holds the steps w .. w + T - W. What lies in several windows is compared once and counts
-several times. Weights depend on sizes alone, so they are made once per size and device and shared:
-nobody may change them.
+window w holds the steps w .. w + T - W. A step in several windows is compared once and weighted by
+their number. Weights depend on sizes only, so they are cached per size and device and shared: they
+must not be modified. Compares nothing itself.
 """
 
 from __future__ import annotations

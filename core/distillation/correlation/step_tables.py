@@ -1,8 +1,8 @@
-"""What a teacher says of every time step, in 16 bits, and which steps a batch is about.
+"""Hold a teacher's values for every time step in 16 bits, and look up those of a batch.
 
 The teacher is equivariant to shifts in time, so a hidden layer has one value per time step, not
-one per window and step: step k of the window that starts at row r is step r + k of the table. It
-is named by the first row that it sees. Tables are only read here; ``target_building`` makes them.
+one per window and step: step k of the window that starts at row r is step r + k of the table. A
+step is indexed by the first row of its input. Runs no teacher; ``target_building`` does.
 
 Axes: R time steps of a table, S segments, C channels, T time steps of a segment, N sensors.
 """
@@ -19,9 +19,9 @@ from torch import Tensor
 from core.shapes import OtherSignal, Rows
 
 LARGEST_ENTRY = 2**15 - 1
-"""Signed, although nothing is negative: torch and every device calculate with int16."""
+"""Signed, although no entry is negative: torch supports int16 on every device."""
 NUMBERS_AT_A_TIME = 2**18
-"""A megabyte of float32."""
+"""Entries converted at a time: a megabyte of float32."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,11 @@ class StepTable:
 
 @dataclass(frozen=True)
 class StoredDistances:
-    """The distances that a correlation term compares, of one layer in one batch.
+    """The teacher's distances that a correlation term compares, of one layer in one batch.
 
     SCD: [R, N (N - 1) / 2], the pairs of nodes i < j in the order of ``torch.triu_indices``. TCD:
-    [R, T - 1, N], at [r, d - 1] how far step r + d is from step r. All at least zero: low is 0.
+    [R, T - 1, N], at [r, d - 1] the distance of step r + d from step r. Low is 0, since
+    distances are at least zero.
     """
 
     table: StepTable
@@ -67,7 +68,7 @@ class StoredDistances:
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """One layer's features [R, C, N] in one batch."""
+    """The teacher's features [R, C, N] of one layer in one batch."""
 
     table: StepTable
     rows: Rows
@@ -78,8 +79,8 @@ class StoredFeatures:
         return self.table.at(self.rows, steps).transpose(1, 2)
 
 
-class Taught(NamedTuple):
-    """What is known of the teacher at step t of segment s: entries[rows[s] + t] x scale."""
+class TeacherArrays(NamedTuple):
+    """The teacher's values: at step t of segment s, entries x scale at row rows[s] + t."""
 
     entries: Shaped[Tensor, " R *rest"]
     """Features [R, C, N] or distances [R, ...]; float32, or int16 of a stored table."""
@@ -88,35 +89,35 @@ class Taught(NamedTuple):
     """First row of each segment [S]."""
 
 
-def taught_by(teacher: Tensor | StoredDistances | StoredFeatures) -> Taught:
-    """Name what is known of the teacher, side by side; features at hand make a table too."""
+def teacher_arrays(teacher: Tensor | StoredDistances | StoredFeatures) -> TeacherArrays:
+    """Return the arrays behind any form of the teacher; live features become a table too."""
     if not isinstance(teacher, Tensor):
         table = teacher.table
-        # First rows of segments are a slice with a step.
-        return Taught(
+        # First rows of segments are a strided slice.
+        return TeacherArrays(
             table.entries.contiguous(), table.scale.contiguous(), teacher.rows.contiguous()
         )
     own = columns_of(teacher)
     S, T = own.shape[:2]
     rows = torch.arange(0, S * T, T, device=own.device)
-    return Taught(own.flatten(0, 1), own.new_ones(S * T), rows)
+    return TeacherArrays(own.flatten(0, 1), own.new_ones(S * T), rows)
 
 
 def columns_of(signal: Tensor) -> Float[Tensor, "S T C N"]:
-    """Return [S, C, T, N] as [S, T, C, N] in float32; signals of a network lie so already."""
+    """Return [S, C, T, N] as [S, T, C, N] in float32: the memory order inside the network."""
     return signal.detach().float().transpose(1, 2).contiguous()
 
 
 def to_fixed_point(values: Shaped[Tensor, "R ..."], low: Float[Tensor, " R"]) -> StepTable:
     """Round ``values`` [R, ...], none below its step's ``low``, to the nearest entry.
 
-    A step with a value that is not finite gets a scale that is not finite: it must show in the
-    loss.
+    A step with a value that is not finite gets a scale that is not finite, so that the loss is not
+    finite either.
     """
     flat = values.flatten(1)
     entries = torch.empty(flat.shape, dtype=torch.int16, device=flat.device)
     scale = torch.empty_like(low)
-    # Piece by piece: each is gone over several times, and stays in a CPU's caches meanwhile.
+    # Piece by piece: each is read several times and stays in a CPU's caches meanwhile.
     steps = max(1, NUMBERS_AT_A_TIME // max(1, flat.shape[1]))
     for at in range(0, len(flat), steps):
         piece = slice(at, at + steps)

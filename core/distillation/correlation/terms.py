@@ -1,4 +1,4 @@
-"""Hidden features of a student and a teacher in, how differently they are correlated out.
+"""Compare how hidden features of a student and a teacher are correlated, in time and space.
 
 Each term reduces features [S, C, T, N] to values that do not depend on the number of channels, so
 a student and a teacher of different widths can be compared, and returns a mean over the entries.
@@ -9,8 +9,8 @@ Segments: of W consecutive windows every time step, and every pair of steps, is 
 counts as often as there are windows that hold it. The result equals, to rounding, the mean over
 the windows one by one.
 
-Here is the reference, which runs anywhere and in any precision and holds the pairs of a few time
-steps at once. ``correlation_backends`` chooses between it and the compiled implementations.
+This is the reference, which runs anywhere and in any precision and holds the pairs of a few time
+steps at once. ``backends`` chooses between it and the compiled implementations.
 
 Axes: S segments (windows where W = 1), C channels, T time steps of a segment, N sensors, P pairs.
 """
@@ -52,15 +52,15 @@ def scd_loss(
 
     Args:
         student: [S, C, T, N].
-        teacher: [S, C', T, N], or what is stored of it.
+        teacher: [S, C', T, N], or its stored table.
         backend: one of ``BACKENDS``, or None for the fastest that fits.
         windows_per_segment: W; the windows' layer has T - W + 1 time steps.
-        pairs: those to estimate the mean over pairs from; None takes all.
+        pairs: a sample that estimates the mean over pairs; None takes all.
 
     Raises:
         ShapeError: the shapes do not fit together, or there is no pair of nodes.
         UnknownNameError: no such backend.
-        ConfigError: the backend cannot do this here.
+        ConfigError: the backend does not run on this tensor or machine.
     """
     check_comparable(student, teacher, windows_per_segment)
     all_pairs = check_nodes(student)
@@ -90,14 +90,14 @@ def tcd_loss(
 
     Args:
         student: [S, C, T, N].
-        teacher: [S, C', T, N], or what is stored of it.
+        teacher: [S, C', T, N], or its stored table.
         backend: one of ``BACKENDS``, or None for the fastest that fits.
         windows_per_segment: W; the windows' layer has T - W + 1 time steps.
 
     Raises:
         ShapeError: the shapes do not fit together, or there is no pair of time steps.
         UnknownNameError: no such backend.
-        ConfigError: the backend cannot do this here.
+        ConfigError: the backend does not run on this tensor or machine.
     """
     check_comparable(student, teacher, windows_per_segment)
     T, N = student.shape[2:]
@@ -131,9 +131,9 @@ def summed_over_steps(
     """Return the sum over segments and steps of weight times ``term``, a few steps at a time.
 
     Args:
-        term: from the nodes of G steps [G, C, 1, N], and the teacher's, to a value each [G].
+        term: maps the nodes of G steps [G, C, 1, N], and the teacher's, to one value each [G].
         student: [S, C, T, N].
-        teacher: [S, C', T, N], or what is stored of it.
+        teacher: [S, C', T, N], or its stored table.
         weights: [T].
     """
     S, _, T, N = student.shape
@@ -184,7 +184,7 @@ def step_distances(signal: Signal, lags: int) -> Float[Tensor, "B T lags N"]:
 
 
 def teachers_values(teacher: Any, student: Tensor, distances: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the teacher's ``distances`` at the student's steps, from whatever is known of it."""
+    """Return the teacher's ``distances`` at the student's steps, from any form of the teacher."""
     if isinstance(teacher, StoredDistances):
         return teacher.at(student.shape[2]).to(student.dtype)
     if isinstance(teacher, StoredFeatures):
@@ -205,7 +205,7 @@ def _step_errors(student: Tensor, teacher: Any, weights: Tensor) -> Tensor:
 
     error = distances(student) - teachers_values(teacher, student, distances)
     squared = error.square().sum(dim=3)
-    # Not a product with zero weights: beyond the last step there is no distance to look at.
+    # Not a product with zero weights: beyond the last step there is no distance.
     return torch.where(weights > 0, squared * weights, 0.0).sum(dim=(1, 2))
 
 
@@ -213,12 +213,12 @@ def distance_matrices(signal: Tensor, norm: float) -> Tensor:
     """Map [B, C, T, N] to [B T, N, N]: the norm over channels between every two nodes."""
     B, C, T, N = signal.shape
     nodes = signal.permute(0, 2, 3, 1).reshape(B * T, N, C)
-    # The matrix-product shortcut loses small distances to cancellation.
+    # The matrix-product form loses small distances to cancellation.
     return torch.cdist(nodes, nodes, p=norm, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def check_comparable(student: Tensor, teacher: Any, windows: int) -> None:
-    """Refuse layers of other windows, and segments that cannot be."""
+    """Raise ``ShapeError`` for layers of different windows, and for impossible segments."""
     other = teacher if isinstance(teacher, Tensor) else student
     both = f"student {list(student.shape)} and teacher {list(other.shape)}"
     if student.ndim != 4 or other.ndim != 4:
@@ -236,7 +236,7 @@ def check_comparable(student: Tensor, teacher: Any, windows: int) -> None:
 
 
 def check_stored(student: Tensor, teacher: Any, distances: tuple[int, ...]) -> None:
-    """Refuse a table of another network; ``distances`` is the shape of those of one step."""
+    """Raise ``ShapeError`` for a table of another network; ``distances`` is one step's shape."""
     if isinstance(teacher, Tensor):
         return
     S, N = student.shape[0], student.shape[3]
@@ -251,7 +251,7 @@ def check_stored(student: Tensor, teacher: Any, distances: tuple[int, ...]) -> N
 
 
 def check_nodes(signal: Tensor) -> int:
-    """Return the number of pairs of nodes."""
+    """Return the number of pairs of nodes, or raise ``ShapeError`` where there is none."""
     N = signal.shape[3]
     if N < 2:
         raise ShapeError(
