@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import hpo.planning.space_fitting
+from core.distillation.hyperparameters import within
+from core.distillation.losses import LOSSES
 from core.errors import UserError
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, TEACHER_CHANNELS, STGCNConfig
@@ -53,6 +56,28 @@ def test_only_the_losss_own_weights_are_searched(
     values = [dict(point.values) for point in space.first_points]
     assert all(point.keys() == space.parameters.keys() for point in values)
     assert all(values.count(point) == 1 for point in values)
+
+
+def test_of_losses_that_share_a_name_the_one_that_teaches_sets_the_range(
+    small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass(frozen=True)
+    class Wide(LOSSES["none"]):
+        alpha1: float = field(metadata=within(0.0, 5.0))
+
+    monkeypatch.setitem(LOSSES, "wide", Wide)
+    wide = SearchSpace.from_json(
+        {
+            "method": "prune",
+            "parameters": {
+                "pruning_interval": {"type": "int", "low": 5, "high": 9},
+                "pruning_ratio": {"type": "categorical", "choices": [0.5]},
+                "alpha1": {"type": "float", "low": 0, "high": 4},
+            },
+        }
+    )
+    assert plan(small_data, wide, loss="wide").space == wide
+    refuse(small_data, r"alpha1 must be a number in \[0, 1\], got 4.0", wide, loss="ord")
 
 
 def test_a_share_that_the_base_cannot_lose_is_cut_off(small_data: Path) -> None:
