@@ -1,7 +1,7 @@
-"""What a teacher run and a trial do from beginning to end, without any search around them.
+"""Run a whole teacher training or trial, from prepared data to a trained network and its errors.
 
-Prepared data and settings in, a trained network and its validation errors out. Test days are not
-looked at here. A run that is killed goes on from its checkpoints with the same numbers.
+``train_teacher``, ``distill_student`` and ``prune_student``; each resumes from its checkpoints with
+the same numbers. Does not search over settings and does not look at test days.
 """
 
 from __future__ import annotations
@@ -45,12 +45,13 @@ __all__ = [
     "DistillationObjective",
     "OnEpoch",
     "OnStep",
-    "PruningConfig",
-    "PruningStep",
     "StudentConfig",
+    "TargetStorage",
     "TrainedStudent",
+    "check_sampling",
     "distill_student",
     "new_network",
+    "open_targets",
     "prune_student",
     "train_teacher",
 ]
@@ -61,7 +62,7 @@ OnStep = Callable[[int, int, int], None]
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """A student, the loss that teaches it and its training."""
+    """A student, the loss it is trained with and its training settings."""
 
     method: str
     """A name in ``LOSSES``."""
@@ -70,15 +71,15 @@ class StudentConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     channels: tuple[BlockChannels, ...] = STUDENT_CHANNELS
     pairs: int | None = None
-    """Pairs of sensors that SCD compares per time step, a sample; None: all of them."""
+    """Number of sampled pairs of sensors that SCD compares per time step; None: all pairs."""
 
     def __post_init__(self) -> None:
-        """Refuse pairs that cannot be sampled."""
+        """Check that ``method`` can sample ``pairs``."""
         check_sampling(self.method, self.pairs)
 
 
 def check_sampling(method: str, pairs: int | None) -> None:
-    """Raise ``ConfigError`` where ``pairs`` are no number of pairs or ``method`` compares none."""
+    """Raise ``ConfigError`` if ``pairs`` is not a valid number or ``method`` compares no pairs."""
     if pairs is None:
         return
     check_pairs(pairs)
@@ -96,26 +97,27 @@ class TrainedStudent:
 
     model: STGCN
     metrics: dict[str, float]
-    """Of that epoch."""
+    """Metrics of that epoch."""
     best_epoch: int
     epochs: int
-    """Trained, at most those configured."""
+    """Epochs trained, at most those configured."""
     seconds: float
     trajectory: list[PruningStep] | None = None
-    """Of a pruned student, whose masks are ``model.config.kept``; else None."""
+    """Size and error of a pruned student over its training, whose masks are ``model.config.kept``;
+    None of an unpruned one."""
 
 
 @dataclass(frozen=True)
 class TargetStorage:
-    """Where teachers' targets lie on this machine, and how much room they may take."""
+    """Where the teacher targets are stored on this machine, and how much memory they may take."""
 
     folder: Path | None = None
-    """Of all teachers' targets, on a disk of this machine; None: beside each teacher."""
+    """The folder of all teachers' targets, on a local disk; None: in each teacher's folder."""
     memory_budget: int = MEMORY_BUDGET
-    """Bytes of targets of one teacher."""
+    """Most bytes of the targets of one teacher."""
 
     def folder_of(self, teacher: Teacher) -> Path:
-        """Return where the targets of ``teacher`` lie or will lie."""
+        """Return the folder of the targets of ``teacher``, whether they exist or not."""
         if self.folder is None:
             return teacher.targets_folder
         return self.folder / teacher.fingerprint / "targets"
@@ -123,19 +125,19 @@ class TargetStorage:
 
 @dataclass(frozen=True)
 class DistillationObjective:
-    """Joins a loss with the teacher's targets for the windows of each batch."""
+    """Computes a loss on the student's outputs and the teacher targets of each batch."""
 
     loss: Loss
     targets: TeacherTargets | None
     pairs: int | None = None
     """See ``StudentConfig``."""
     seed: int = 0
-    """Of the pairs."""
+    """Seed of the sampled pairs."""
 
     def __call__(
         self, prediction: WindowValues, features: Features, target: WindowValues, rows: Rows
     ) -> LossValue:
-        """Judge one batch (``core.training.trainer.Objective``)."""
+        """Compute the loss of one batch (``core.training.interface.Objective``)."""
         teacher = TeacherOutput()
         if self.targets is not None:
             teacher = self.targets.of(rows, self.loss.needs, features.windows_per_segment)
@@ -145,7 +147,7 @@ class DistillationObjective:
 
 
 def new_network(config: STGCNConfig, graph_kernel: GraphKernel, seed: int) -> STGCN:
-    """Return a network whose fresh weights depend on ``seed`` alone."""
+    """Return a network whose initial weights depend on ``seed`` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "weights"))
         return STGCN(config, graph_kernel.cpu()).to(graph_kernel.device)
@@ -158,12 +160,12 @@ def train_teacher(
     on_epoch: OnEpoch,
     on_step: OnStep | None = None,
 ) -> Teacher:
-    """Train the teacher that ``config`` describes, or return it if it is there.
+    """Train the teacher that ``config`` describes, or return it if it has been trained already.
 
     Args:
         data: on the device to train on.
         config: shape and training.
-        storage: teachers lie below it (``core.training.teachers``).
+        storage: root folder of the teachers (``core.training.teachers``).
         on_epoch: see ``Trainer.run``.
         on_step: see ``Trainer.run``.
     """
@@ -195,14 +197,14 @@ def open_targets(
     storage: TargetStorage,
     on_progress: OnProgress | None = None,
 ) -> TeacherTargets:
-    """Map what a loss ``needs`` of ``teacher``; whoever asks first on a machine builds it.
+    """Map the targets of ``teacher`` that a loss needs; the first caller on a machine builds them.
 
     Args:
-        data: the teacher's, on the device to train on.
-        teacher: a trained one.
+        data: what the teacher was trained on, on the device to train on.
+        teacher: a trained teacher.
         needs: see ``Loss.needs``.
-        storage: where targets lie.
-        on_progress: see ``OnProgress``; not called where they are there already.
+        storage: where targets are stored.
+        on_progress: see ``OnProgress``; not called if the targets exist.
     """
     folder, network = storage.folder_of(teacher), teacher.load(data)
     return load_teacher_targets(folder, network, data, needs, storage.memory_budget, on_progress)
@@ -221,16 +223,16 @@ def distill_student(
 
     Args:
         data: on the device to train on.
-        teacher: may be None if the method needs none.
+        teacher: None if the method needs none.
         config: the trial's settings.
-        checkpoints: where this very run keeps its states, or None.
+        checkpoints: of this run, to resume from; None: keep none.
         on_epoch: called after every epoch.
-        storage: of the teacher's targets; None: beside the teacher.
-        cuda_graphs: record a training step and replay it (``core.training.step_replay``).
+        storage: where teacher targets are stored; None: in the teacher's folder.
+        cuda_graphs: record and replay training steps (``core.training.step_replay``).
 
     Raises:
         ConfigError: the settings cannot be met.
-        TrainingDivergedError: the numbers left the finite ones.
+        TrainingDivergedError: the loss or the validation error is not finite.
     """
     loss = make_loss(config.method, config.weights)
     _check_teacher(config.method, loss, teacher)
@@ -255,21 +257,21 @@ def prune_student(
     on_epoch: OnEpoch,
     storage: TargetStorage | None = None,
 ) -> TrainedStudent:
-    """Find one student by pruning ``base`` while ``teacher`` teaches it (Algorithm 1).
+    """Train one student by pruning ``base`` while distilling from ``teacher`` (Algorithm 1).
 
     Args:
         data: on the device to train on.
-        base: what pruning starts from, trained on this data; the teacher itself, or a network of
+        base: the network to prune, trained on this data: the teacher itself, or a network of
             ``PRUNING_BASE_CHANNELS``.
-        teacher: may be None if the method needs none.
+        teacher: None if the method needs none.
         config: the trial's settings.
-        checkpoints: where this very run keeps its states, or None.
+        checkpoints: of this run, to resume from; None: keep none.
         on_epoch: called after every epoch, of the loop and of the fine-tuning.
-        storage: of the teacher's targets; None: beside the teacher.
+        storage: where teacher targets are stored; None: in the teacher's folder.
 
     Raises:
         ConfigError: the settings cannot be met; before anything is trained.
-        TrainingDivergedError: the numbers left the finite ones.
+        TrainingDivergedError: the loss or the validation error is not finite.
     """
     loss = make_loss(config.method, config.weights)
     _check_teacher(config.method, loss, teacher)
@@ -280,7 +282,7 @@ def prune_student(
                 f"was trained on other data; train a {role} on it first"
             )
     start = base.load(data)
-    # Refuses what cannot be reached before targets are built, which takes a while.
+    # Refuse an unreachable target before the teacher targets are built, which takes a while.
     plan_pruning(start.config, data, config)
     objective = DistillationObjective(loss, _load_targets(loss, teacher, data, storage))
     plain = DistillationObjective(make_loss("none", {}), targets=None)

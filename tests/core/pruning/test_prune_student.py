@@ -13,8 +13,9 @@ from core.distillation.losses import LOSSES
 from core.errors import ConfigError, UnknownNameError
 from core.evaluation.forecasting import evaluate
 from core.evaluation.profiling import count_parameters
-from core.experiments import PruningConfig, TrainedStudent, prune_student, train_teacher
+from core.experiments import TrainedStudent, prune_student, train_teacher
 from core.preprocessing.prepare import PreparedData, prepare
+from core.pruning import PruningConfig
 from core.training.teachers import Teacher, TeacherConfig
 from core.training.trainer import EpochReport, TrainingConfig
 from tests.loss_settings import settings_of
