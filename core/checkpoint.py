@@ -1,8 +1,8 @@
-"""Models and training states as safetensors files, and back; nothing needs pickle.
+"""Save and load models and training states as safetensors files.
 
-A model file holds weights and, as its metadata, the STGCN config and whatever its writer adds. A
-checkpoint's name carries the hash of its bytes, so a damaged one is known as such and the one
-before it is used. Knows nothing of optimisers or of training.
+A model file holds weights and, as its metadata, the STGCN config and the caller's own JSON values.
+The name of a checkpoint contains the hash of its bytes, so a damaged checkpoint is detected and the
+one before it is used. Does not use pickle; does not know optimisers or the training loop.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Metadata = dict[str, Any]
 
 
 def save_model(path: Path, model: STGCN, metadata: Metadata) -> None:
-    """Write weights, config and ``metadata`` (JSON values) to ``path``, whole or not at all."""
+    """Write weights, config and ``metadata`` (JSON values) to ``path``, atomically."""
     save_file(path, model.state_dict(), {"config": model.config.to_json(), **metadata})
 
 
 def load_model(path: Path, graph_kernel: GraphKernel) -> tuple[STGCN, Metadata]:
-    """Read a model written by ``save_model`` and give it its graph.
+    """Load a model written by ``save_model`` and set its graph kernel.
 
     Raises:
         CheckpointError: the file is missing, damaged, or its weights do not fit its config.
@@ -71,36 +71,36 @@ def load_file(path: Path) -> tuple[Tensors, Metadata]:
 
 @dataclass(frozen=True)
 class CheckpointFolder:
-    """The newest states of one run: ``epoch-0007-<hash>.safetensors``, a few of them."""
+    """A folder of the newest checkpoints of one run: ``epoch-00007-<hash>.safetensors``."""
 
     folder: Path
     keep: int = 2
-    """How many to keep; with two, one damaged file costs one epoch."""
+    """How many to keep; with two, one damaged file loses one epoch."""
 
     def save(self, epoch: int, tensors: Tensors, metadata: Metadata) -> None:
-        """Write the state after ``epoch`` epochs, then delete those no longer kept."""
+        """Write the state after ``epoch`` epochs, then delete the oldest checkpoints."""
         content = _encode(tensors, metadata)
         newest = self.folder / f"epoch-{epoch:05d}-{_digest(content)}.safetensors"
         write_bytes(newest, content)
         others = [path for path in self._files_newest_first() if path != newest]
         earlier = [path for path in others if _epoch_of(path) < epoch]
-        # What claims this epoch or a later one is damaged, else the run had gone on from there.
+        # Files of this epoch or a later one are damaged, else the run would have resumed from them.
         for path in set(others) - set(earlier[: self.keep - 1]):
             path.unlink(missing_ok=True)
 
     def newest(self) -> tuple[Tensors, Metadata] | None:
-        """Return the newest whole state, or None if there is none."""
+        """Return the newest undamaged state, or None if there is none."""
         return next(self.newest_first(), None)
 
     def newest_first(self) -> Iterator[tuple[Tensors, Metadata]]:
-        """Yield the whole states, the newest first."""
+        """Yield the undamaged states, the newest first."""
         for path in self._files_newest_first():
             content = path.read_bytes()
             if path.stem.rsplit("-", 1)[1] == _digest(content):
                 yield load_tensors(content), _metadata_of(path)
 
     def clear(self) -> None:
-        """Delete all states, and what a killed writer left of one: the run is over."""
+        """Delete all checkpoints and partial files of killed writers, once the run is over."""
         for path in [*self._files_newest_first(), *self.folder.glob(".epoch-*")]:
             path.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):

@@ -1,4 +1,7 @@
-"""Where tensors live: a device's name in, a torch device that exists out."""
+"""Choose the torch device that a name stands for, and refuse one that does not exist.
+
+Does not move tensors and does not set torch's default device.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The errors this project raises, as one tree; callers catch by meaning.
+"""Define the errors this project raises, as one tree; callers catch them by meaning.
 
-    UserError (ValueError)         a mistake its user can mend: the command line exits with code 2
+    UserError (ValueError)         a mistake the user can fix: the command line exits with code 2
     ├── ConfigError                a setting out of range, unknown or inconsistent
     ├── UnknownNameError           a name that is not registered; the nearest one is suggested
     ├── DatasetError               readings, distances or cards that break their rules
@@ -9,9 +9,10 @@
     ├── CheckpointError            a checkpoint or model file that is damaged or of another kind
     ├── ExportError                an export folder that is incomplete or does not fit its readings
     └── StorageError               a folder that cannot be read, written or locked
-    TrainingDivergedError (ArithmeticError)   a loss or weight left the finite numbers
+    TrainingDivergedError (ArithmeticError)   a loss or weight is no longer finite
 
-Every text says what must hold, what came, and what to do next. Nothing here prints or exits.
+Every message says what must hold, what was given, and what to do next. Nothing here prints or
+exits.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend."""
+    """A mistake that the user can fix."""
 
 
 class ConfigError(UserError):
@@ -29,10 +30,10 @@ class ConfigError(UserError):
 
 
 class UnknownNameError(UserError):
-    """A name is not among those known; the message suggests the nearest."""
+    """A name is unknown; the message suggests the nearest known one."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        """Name the ``kind`` of thing, what came, and what is ``known``."""
+        """Say which ``kind`` of name it is, the unknown ``name`` and the ``known`` ones."""
         choices = sorted(known)
         nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
         advice = f"; did you mean {nearest[0]!r}?" if nearest else ""
@@ -45,7 +46,7 @@ class DatasetError(UserError):
 
 
 class ShapeError(UserError):
-    """Arrays do not fit together."""
+    """The axes of arrays do not fit together."""
 
 
 class DownloadError(UserError):
@@ -53,7 +54,7 @@ class DownloadError(UserError):
 
 
 class CheckpointError(UserError):
-    """A checkpoint or model file is damaged or belongs to something else."""
+    """A checkpoint or model file is damaged or of another kind."""
 
 
 class ExportError(UserError):

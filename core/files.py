@@ -1,7 +1,7 @@
-"""Files that are whole or absent, and fingerprints of what they hold.
+"""Write files atomically, lock them, check names and compute content fingerprints.
 
-Turns bytes into a file by writing aside and renaming, names into safe path parts, and values into
-short content fingerprints. Knows nothing of what the files mean.
+A file or folder is written under a temporary name, flushed and renamed, so readers see it complete
+or not at all. Does not interpret what the files contain.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def check_name(kind: str, name: str) -> str:
 
 
 def writable_folder(path: Path) -> Path:
-    """Create ``path`` if need be and prove that it can be written, else raise ``StorageError``."""
+    """Create ``path`` if necessary and check that it is writable, else raise ``StorageError``."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -49,7 +49,7 @@ def writable_folder(path: Path) -> Path:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` aside, flush it to the disk and rename it to ``path``."""
+    """Write ``content`` to a temporary file, flush it to the disk and rename it to ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -57,7 +57,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        # mkstemp makes files private; what others may read follows the process's umask instead.
+        # mkstemp creates private files; give them the permissions of the process's umask instead.
         os.chmod(aside, 0o666 & ~_umask())
         os.replace(aside, path)
     except BaseException:
@@ -66,21 +66,22 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as readable JSON, whole or not at all; NaN is refused."""
+    """Write ``value`` as indented JSON, atomically; NaN is refused."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 @contextmanager
 def folder_written_aside(path: Path, *, replace: bool = True) -> Iterator[Path]:
-    """Yield a fresh folder that becomes ``path`` when the block ends well, else vanishes.
+    """Yield a new folder that becomes ``path`` if the block succeeds and is deleted if it fails.
 
     Args:
-        path: where the folder goes.
-        replace: whether an existing ``path`` gives way. Without it the first of several writers
-            wins and the others raise, so that nobody's open folder vanishes.
+        path: the final path of the folder.
+        replace: whether to replace an existing ``path``. Without it the first of several writers
+            wins and the others raise, so that no folder is deleted while another process has it
+            open.
 
     Raises:
-        FileExistsError: ``path`` holds something already, and ``replace`` is off.
+        FileExistsError: ``path`` exists and is not empty, and ``replace`` is off.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -96,7 +97,7 @@ def folder_written_aside(path: Path, *, replace: bool = True) -> Iterator[Path]:
 
 
 def _rename_folder(aside: Path, path: Path) -> None:
-    # Renaming onto a folder that holds files fails in one step, so no check can come too late.
+    # Renaming onto a folder that is not empty fails atomically, so there is no race with a check.
     try:
         os.replace(aside, path)
     except OSError as error:
@@ -119,7 +120,7 @@ def fingerprint(value: Any) -> str:
 
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path`` while the block runs; others of this machine wait."""
+    """Hold the lock file ``path`` while the block runs; other processes of this machine wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

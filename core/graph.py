@@ -1,7 +1,7 @@
-"""Distances between sensors in, the Chebyshev kernel of the graph convolution out.
+"""Compute the kernel of the graph convolution from distances between sensors.
 
 distances [N, N] in kilometres -> Gaussian adjacency (Eq. 16) -> scaled Laplacian -> Chebyshev
-stack. Reads no files; learns nothing.
+stack. Does not read files and has no learned weights.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def gaussian_adjacency(
 def scaled_laplacian(adjacency: FloatMatrix) -> NDArray[np.float64]:
     """Return 2 L / lambda_max - I for the normalised Laplacian L = I - D^-1/2 W D^-1/2.
 
-    Its eigenvalues lie in [-1, 1]. A sensor without neighbours keeps only its own reading.
+    Its eigenvalues lie in [-1, 1]. A sensor without neighbours is only connected to itself.
     """
     weights = _square_matrix(adjacency)
     degree = weights.sum(axis=1)

@@ -1,4 +1,7 @@
-"""Keep the import that users of a live forecaster have: it lives in ``core.export`` now."""
+"""Re-export ``LiveForecaster``, so that users import it as ``core.live_forecaster``.
+
+The class itself is in ``core.export.live_forecaster``.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Seeds: one number in, every random choice of a run fixed.
+"""Derive independent random seeds from the seed of a run and a purpose.
 
-Derives independent seeds from a run's seed and a purpose, so that adding a random choice in one
-place never shifts another. Owns no global state beyond torch's own generator.
+Adding a random choice in one place therefore never changes another. Does not touch the global
+random state.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The axis letters of the project and the array types written with them.
+"""Name the axes of the project's arrays and define the array types written with them.
 
 ``B`` windows in a batch, ``C`` channels, ``T`` time steps, ``N`` sensors, ``K`` Chebyshev order.
-Signals are ``B C T N``. The annotations cost nothing in production; the tests check them.
+Signals are ``B C T N``. The annotations cost nothing at run time; only the tests check them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Signal = Float[Tensor, "B C T N"]
-"""What flows between layers."""
+"""The input or output of a layer."""
 
 OtherSignal = Float[Tensor, "_ _ _ _"]
 """A signal whose sizes need not be those of the other signals in the same call."""

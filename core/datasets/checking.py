@@ -1,7 +1,7 @@
-"""A dataset in, what looks odd about it out: a list of findings in plain words.
+"""Report what looks unusual about a dataset, as a list of findings in plain words.
 
-Nothing here is an error: the importer has refused what breaks a rule. A warning deserves a look
-before a search is launched; a note is good to know.
+Does not raise: the importer has already refused what breaks a rule. A warning deserves a look
+before a sweep is launched; a note is for information.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.files import sha256_of_file
 STUCK_MINUTES = 120
 """A value that repeats for longer than this is reported."""
 GAP_MINUTES = 120
-"""Likewise a gap: interpolation over it is a guess."""
+"""Gaps longer than this are reported: interpolation over them is a guess."""
 OUTLIER_STDS = 6.0
 """Readings further than this from their sensor's mean are reported."""
 UNLIKE_SPREADS = 6.0
@@ -36,7 +36,7 @@ class Problem:
 
 
 def check_dataset(dataset: Dataset) -> list[Problem]:
-    """Return what looks odd about readings and graph, warnings first."""
+    """Return what looks unusual about readings and graph, warnings first."""
     found = [problem for check in CHECKS for problem in check(dataset)]
     return sorted(found, key=lambda problem: problem.severity, reverse=True)
 
@@ -86,7 +86,7 @@ def _constant_sensors(dataset: Dataset) -> list[Problem]:
 
 def _stuck_runs(dataset: Dataset) -> list[Problem]:
     steps = STUCK_MINUTES // dataset.card.interval_minutes
-    # A run of k equal readings is k - 1 steps without change; gaps never equal each other.
+    # A run of k equal readings is k - 1 steps without change; NaN never equals NaN.
     lengths, sensors = run_lengths(dataset.readings[1:] == dataset.readings[:-1])
     stuck = lengths + 1 > steps
     if not stuck.any():

@@ -1,11 +1,11 @@
-"""A dataset as it lies on the disk: a folder with a card and two Arrow files, and back.
+"""Write and open dataset folders: a JSON card and two Arrow files.
 
-    NAME/card.json        what it is: shape, unit, days, split, gaps, graph, sources
+    NAME/card.json        shape, unit, days, split, gaps, graph, sources
     NAME/readings.arrow   one column ``readings``: a fixed-size list of N float32 per row, NaN = gap
     NAME/graph.arrow      one column ``adjacency``: likewise [N, N], zero diagonal
 
-Both Arrow files are uncompressed, so opening them maps memory and copies nothing: trials of one
-machine share the pages. Interpolation and scaling come later (``core.preprocessing``).
+Both Arrow files are uncompressed, so opening them maps them into memory without copying: trials of
+one machine share the pages. Does not interpolate or scale (``core.preprocessing``).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _AGAIN = "delete the folder and import it again"
 
 
 def check_days(interval_minutes: int, day_kind: str, split: tuple[int, ...]) -> None:
-    """Raise ``DatasetError`` unless days of this kind can be cut and split so."""
+    """Raise ``DatasetError`` unless interval, kind of days and split are valid."""
     if interval_minutes < 1 or 1440 % interval_minutes:
         raise DatasetError(
             f"the interval must divide a day of 1440 minutes, got {interval_minutes}; "
@@ -46,14 +46,14 @@ def check_days(interval_minutes: int, day_kind: str, split: tuple[int, ...]) -> 
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """What a dataset is; written once at import, never changed."""
+    """The description of a dataset; written once at import, never changed."""
 
     name: str
     unit: str
-    """Of the readings, e.g. ``mph``."""
+    """Unit of the readings, e.g. ``mph``."""
     interval_minutes: int
     day_kind: DayKind
-    """``weekdays``: a midnight separates days that need not be neighbours; no window crosses it."""
+    """``weekdays``: days need not be consecutive, so no window crosses a midnight."""
     split: tuple[int, int, int]
     """Days for training, validation and test, in this order from the first row on."""
     num_steps: int
@@ -63,11 +63,11 @@ class DatasetCard:
     maximum: float
     mean: float
     graph: str
-    """How the adjacency came about, e.g. ``distances in metres, sigma^2 = 10 km^2``."""
+    """How the adjacency was computed, e.g. ``distances in metres, sigma^2 = 10 km^2``."""
     edges: int
     """Off-diagonal entries of the adjacency that are not zero."""
     sources: dict[str, str]
-    """File name -> SHA-256 of what was imported."""
+    """File name -> SHA-256 of the imported files."""
     files: dict[str, str]
     """File name -> SHA-256 of the two Arrow files beside this card."""
 
@@ -75,7 +75,7 @@ class DatasetCard:
     """How the sources were read, e.g. which channel; the seed of synthetic readings."""
 
     def __post_init__(self) -> None:
-        """Check what later steps rely on."""
+        """Check that days, split and rows fit together."""
         check_days(self.interval_minutes, self.day_kind, self.split)
         if sum(self.split) * self.steps_per_day != self.num_steps:
             raise DatasetError(
@@ -91,7 +91,7 @@ class DatasetCard:
 
     @property
     def num_sensors(self) -> int:
-        """N."""
+        """Number of sensors N."""
         return len(self.sensor_ids)
 
     @property
@@ -112,7 +112,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies everything that training depends on: values, graph, days and split."""
+        """Hash of everything that training depends on: values, graph, days and split."""
         card = self.card
         return fingerprint([card.files, card.interval_minutes, card.day_kind, card.split])
 
@@ -120,16 +120,16 @@ class Dataset:
 def save_dataset(
     folder: Path, card_fields: dict[str, Any], readings: Readings, adjacency: NDArray[np.float32]
 ) -> DatasetCard:
-    """Write a dataset folder, whole or not at all.
+    """Write a dataset folder, complete or not at all.
 
     Args:
-        folder: where it goes; its last part is the dataset's name.
-        card_fields: the card's fields except those computed here from the values.
+        folder: its path; the last part is the dataset's name.
+        card_fields: the card's fields, except those computed here from the readings.
         readings: [T, N].
         adjacency: [N, N].
 
     Raises:
-        FileExistsError: the folder holds something already; datasets are never replaced.
+        FileExistsError: the folder exists and is not empty; datasets are never replaced.
     """
     with folder_written_aside(folder, replace=False) as aside:
         _write_matrix(aside / "readings.arrow", "readings", readings)

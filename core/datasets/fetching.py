@@ -1,7 +1,7 @@
-"""Public addresses in, the files of a published dataset in a folder out.
+"""Download the files of a published dataset into a folder and verify their checksums.
 
-A file grows as ``NAME.part`` and gets its name once its checksum fits, so a connection that is cut
-costs nothing: the next attempt asks for the rest. Imports nothing (``importing`` does that).
+A file is ``NAME.part`` until it is complete and its checksum matches; an interrupted download
+resumes with the bytes that are missing. Does not import the files (``importing`` does).
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from core.errors import DatasetError, DownloadError, StorageError
 from core.files import exclusive_lock, writable_folder, write_bytes
 
 ATTEMPTS = 5
-"""How often a connection may be cut within one call, each time after it brought something."""
+"""How often a download may be interrupted within one call, each time after some bytes arrived."""
 TIMEOUT_SECONDS = 30.0
 _CHUNK_BYTES = 1 << 16
 _RANGE_NOT_SATISFIABLE = 416
 
 Progress = Callable[[Download, int, int | None], None]
-"""Told which file, how many bytes of it are there, and of how many if that is known."""
+"""Receives the file, its bytes downloaded so far, and its total bytes if they are known."""
 
 
 def fetch_files(
     dataset: PublishedDataset, folder: Path, on_progress: Progress = lambda *_: None
 ) -> None:
-    """Bring the files of ``dataset`` into ``folder``; those that are there already stay.
+    """Download the files of ``dataset`` into ``folder``, except those it has already.
 
     Raises:
-        DownloadError: no connection, one that is cut again and again, or wrong bytes.
+        DownloadError: no connection, repeated interruptions, or a wrong checksum.
         StorageError: ``folder`` cannot be written.
     """
     writable_folder(folder)
@@ -60,7 +60,7 @@ def _download(
         try:
             whole = _receive(item, part, on_progress)
         except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
-            raise _not_reached(dataset, item, error) from error
+            raise _unreachable(dataset, item, error) from error
         if whole or _size(part) == before:
             break
     if not whole:
@@ -79,7 +79,7 @@ def _download(
 
 
 def _receive(item: Download, part: Path, on_progress: Progress) -> bool:
-    """Ask for what ``part`` lacks, append it, and return whether it is whole now."""
+    """Request the bytes that ``part`` lacks, append them, and return whether it is complete."""
     headers = {"User-Agent": "stgcn-student-search", "Accept-Encoding": "identity"}
     if _size(part):
         headers["Range"] = f"bytes={_size(part)}-"
@@ -91,7 +91,7 @@ def _receive(item: Download, part: Path, on_progress: Progress) -> bool:
             total = item.num_bytes if length is None else begin + int(length)
             _append(part, begin, answer, lambda done: on_progress(item, done, total))
     except HTTPError as error:
-        if error.code == _RANGE_NOT_SATISFIABLE:  # nothing is left; the checksum will tell
+        if error.code == _RANGE_NOT_SATISFIABLE:  # the file is complete; its checksum decides
             return True
         raise
     return total is None or _size(part) == total
@@ -114,7 +114,7 @@ def _append(part: Path, begin: int, answer: HTTPResponse, on_bytes: Callable[[in
 
 
 def _chunks(answer: HTTPResponse) -> Iterator[bytes]:
-    """Yield what comes, until the end or until the connection is cut."""
+    """Yield chunks of the body until it ends or the connection breaks."""
     with suppress(OSError, HTTPException):
         while chunk := answer.read1(_CHUNK_BYTES):
             yield chunk
@@ -135,7 +135,7 @@ def _unpack(archive: Path, file: PublishedFile, folder: Path) -> None:
 def _fits(path: Path, checksum: str) -> bool:
     kind, _, wanted = checksum.partition(":")
     if kind == "git":
-        # A git repository calls a file by the SHA-1 of a header and its bytes.
+        # git identifies a file by the SHA-1 of a header and its bytes.
         hasher = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     else:
         hasher = hashlib.new(kind, usedforsecurity=False)
@@ -147,7 +147,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _not_reached(dataset: PublishedDataset, item: Download, error: Exception) -> DownloadError:
+def _unreachable(dataset: PublishedDataset, item: Download, error: Exception) -> DownloadError:
     reason = getattr(error, "reason", None) or error
     return DownloadError(
         f"{item.address} must be reachable, but: {' '.join(str(reason).split())}; try again, or "

@@ -1,8 +1,9 @@
-"""A user's road graph file in, the adjacency [N, N] out.
+"""Read a user's road graph file as an adjacency [N, N].
 
-One of a distance matrix, an edge list (from, to, cost) or a ready adjacency, all CSV; the adjacency
-also as the pickle that METR-LA and PEMS-BAY come with (sensor ids, id -> position, weights).
-Distances become weights through the Gaussian kernel of ``core.graph``. Graphs are undirected.
+The file is one of a distance matrix, an edge list (from, to, cost) or an adjacency, all CSV; an
+adjacency may also be a pickle such as METR-LA and PEMS-BAY publish (sensor ids, id -> position,
+weights). Distances become weights through the Gaussian kernel of ``core.graph``. Does not keep
+directions: graphs are undirected.
 """
 
 from __future__ import annotations
@@ -28,27 +29,27 @@ _HIGHEST = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True, kw_only=True)
 class GraphSource:
-    """Where the road graph lies and how to read it."""
+    """The file of the road graph and how to read it."""
 
     distances: Path | None = None
     """A matrix [N, N] of distances."""
     edges: Path | None = None
     """Rows ``from,to,cost``: the distance between two sensors, by position from 0 or by id."""
     adjacency: Path | None = None
-    """A matrix [N, N] of weights (``.csv``, ``.pkl``), taken as it is but for a zero diagonal."""
+    """A matrix [N, N] of weights (``.csv``, ``.pkl``); only its diagonal is set to zero."""
     distance_unit: str = "metres"
-    """Of distances and costs: ``metres``, ``kilometres`` or ``miles``."""
+    """Unit of distances and costs: ``metres``, ``kilometres`` or ``miles``."""
     zero_distance: str = "colocated"
-    """What a zero between two sensors means: ``colocated``, or ``unconnected`` (no road)."""
+    """Meaning of a zero between two sensors: ``colocated``, or ``unconnected`` (no road)."""
     sigma_squared: float = 10.0
     """Width of the Gaussian kernel, square kilometres."""
     epsilon: float = 0.5
     """Weights below this become zero."""
     asymmetric: str = "refused"
-    """Where two directions differ: ``refused``, or the ``nearer`` one (less far, more weight)."""
+    """If two directions differ: ``refused``, or the ``nearer`` one (less distance, more weight)."""
 
     def __post_init__(self) -> None:
-        """Check that there is one graph, and that its settings are known."""
+        """Check that exactly one graph is given and that its settings are valid."""
         given = [path for path in (self.distances, self.edges, self.adjacency) if path is not None]
         if len(given) != 1:
             raise ConfigError(
@@ -78,11 +79,11 @@ class GraphSource:
 
     @property
     def graph_path(self) -> Path:
-        """The one file given."""
+        """The file of the graph."""
         return next(path for path in (self.distances, self.edges, self.adjacency) if path)
 
     def describe(self) -> str:
-        """Return how the adjacency comes about."""
+        """Return how the adjacency is computed, for the card."""
         nearer = ", the nearer of two directions" if self.asymmetric == "nearer" else ""
         if self.adjacency is not None:
             return f"adjacency as given, diagonal set to zero{nearer}"
@@ -99,7 +100,7 @@ def read_adjacency(
     """Read the graph of ``num_sensors`` sensors, in the order of the readings.
 
     Returns:
-        [N, N], symmetric, not negative, zero diagonal.
+        [N, N], symmetric, non-negative, zero diagonal.
 
     Raises:
         DatasetError: unreadable, of another size, negative or asymmetric, or of unknown sensors.
@@ -151,7 +152,7 @@ def _square(path: Path, num_sensors: int, ids: tuple[str, ...] | None) -> Matrix
 
 
 def _pickled(path: Path) -> tuple[Matrix, Sequence[str] | None]:
-    """Return a pickled matrix of weights and, where they come with it, its sensors' ids."""
+    """Return a pickled matrix of weights and the ids of its sensors, if it has some."""
     content = read_plain_pickle(path)
     parts = content if isinstance(content, list | tuple) else [content]
     arrays = [part.values for part in parts if isinstance(part, PickledArray)]
@@ -165,10 +166,10 @@ def _pickled(path: Path) -> tuple[Matrix, Sequence[str] | None]:
 
 
 def _tabled(path: Path) -> tuple[Matrix, Sequence[str] | None]:
-    """Return a CSV matrix and the labels of its columns, if it opens with some."""
+    """Return a CSV matrix and the labels of its columns, if it has a header."""
     table = read_csv(path, "no")
-    # A matrix has a row more than columns when it opens with a header, and a corner without
-    # content when each row opens with an id too.
+    # A matrix with a header has one row more than columns; if each row starts with an id too, it
+    # has an empty corner.
     headed = len(table.cells) == table.cells.shape[1] + 1
     cornered = len(table.cells) == table.cells.shape[1] and table.cells.iloc[:1, :1].isna().all(
         axis=None
@@ -177,15 +178,15 @@ def _tabled(path: Path) -> tuple[Matrix, Sequence[str] | None]:
         table = read_csv(path, "yes")
     columns = range(int(cornered), table.cells.shape[1])
     labels = [table.labels[column] for column in columns] if table.labels else None
-    # Numbers 0, 1, 2, … are positions, whatever the readings' sensors are called.
+    # Numbers 0, 1, 2, … are positions, whatever the ids of the readings' sensors.
     return table.numbers(columns), None if labels and is_counting(labels) else labels
 
 
 def _order(path: Path, labels: Sequence[str], ids: tuple[str, ...]) -> list[int]:
-    strangers = sorted(set(labels) ^ set(ids))
-    if strangers:
+    unmatched = sorted(set(labels) ^ set(ids))
+    if unmatched:
         raise DatasetError(
-            f"{path} must name the sensors of the readings, but {strangers[0]!r} is in one of the "
+            f"{path} must name the sensors of the readings, but {unmatched[0]!r} is in one of the "
             "two only; correct it, or leave the names out"
         )
     return [labels.index(sensor) for sensor in ids]
@@ -215,7 +216,7 @@ def _check_symmetric(path: Path, what: str, matrix: Matrix) -> None:
 def _edge_distances(
     path: Path, source: GraphSource, num_sensors: int, ids: tuple[str, ...] | None
 ) -> Matrix:
-    """Return distances [N, N], infinite between sensors that no edge joins."""
+    """Return distances [N, N], infinite between sensors without an edge."""
     table = read_csv(path, text_columns=2)
     if table.cells.shape[1] != 3:
         raise DatasetError(

@@ -1,7 +1,7 @@
-"""A user's readings and road graph in, a dataset folder out.
+"""Import a user's readings and road graph as a dataset folder.
 
-Everything is read and checked before anything is written. The files' formats are read by
-``readings_files`` and ``graph_files``; what looks odd but breaks no rule is for ``checking``.
+Reads and checks everything before it writes anything. ``readings_files`` and ``graph_files`` parse
+the files; unusual values that break no rule are left to ``checking``.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from core.files import check_name, sha256_of_file, writable_folder
 
 @dataclass(frozen=True, kw_only=True)
 class ImportRequest(ReadingsSource, GraphSource):
-    """All that makes a dataset out of files."""
+    """The files of a dataset and all settings of its import."""
 
     name: str
     interval_minutes: int = 5
     day_kind: str = "weekdays"
-    """``weekdays``: days need not be neighbours; ``consecutive``: each follows the one before."""
+    """``weekdays``: days need not be consecutive; ``consecutive``: each follows the one before."""
     split: tuple[int, int, int] = (22, 4, 4)
     """Days for training, validation and test."""
     unit: str = "mph"
-    """Of the readings."""
+    """Unit of the readings."""
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without reading a file."""
@@ -58,7 +58,7 @@ class ImportRequest(ReadingsSource, GraphSource):
         return 1440 // self.interval_minutes
 
     def card_fields(self) -> dict[str, Any]:
-        """Return what the card records of this request, by the card's field names."""
+        """Return the fields of the card that follow from this request."""
         return {
             "unit": self.unit,
             "interval_minutes": self.interval_minutes,
@@ -72,16 +72,16 @@ class ImportRequest(ReadingsSource, GraphSource):
                 "array": self.array,
                 "channel": self.channel,
                 "missing_value": self.missing_value,
-                # Only where it says something: older cards lack it.
+                # Only when set: older cards lack it, and must compare equal.
                 **({"fill_times": True} if self.fill_times else {}),
             },
         }
 
 
 def import_dataset(data_folder: Path, request: ImportRequest) -> Dataset:
-    """Turn a user's files into the dataset ``data_folder / request.name``.
+    """Import a user's files as the dataset ``data_folder / request.name``.
 
-    The same files and settings again return the dataset that is there.
+    If it exists already and was imported from the same files and settings, it is returned.
 
     Raises:
         DatasetError: the files break a rule, or the name belongs to another dataset.
@@ -102,7 +102,7 @@ def import_dataset(data_folder: Path, request: ImportRequest) -> Dataset:
     try:
         save_dataset(folder, fields, table.values, adjacency)
     except FileExistsError:
-        # Somebody else took the name meanwhile, perhaps with the same files.
+        # Another process imported this name meanwhile, perhaps from the same files.
         return _existing(folder, fields)
     return open_dataset(folder)
 
@@ -140,7 +140,7 @@ def _digest(path: Path) -> str:
 
 
 def _check_days_of(table: ReadingsTable, request: ImportRequest) -> None:
-    """Check that the rows are whole days, as many as the split wants, evenly spaced in time."""
+    """Check that the rows are whole days, as many as the split needs, evenly spaced in time."""
     length = request.steps_per_day
     days, rest = divmod(len(table.values), length)
     if rest:
@@ -164,7 +164,7 @@ def _check_days_of(table: ReadingsTable, request: ImportRequest) -> None:
 
 
 def _check_times(times: pd.Series[pd.Timestamp], request: ImportRequest) -> None:
-    """Check even steps; between weekdays only that time goes on and days start at midnight."""
+    """Check even steps; between weekdays only that times increase and days start at midnight."""
     stamps = times.to_numpy(dtype="datetime64[s]").astype(np.int64)
     steps, wanted = np.diff(stamps), 60 * request.interval_minutes
     wrong = steps != wanted

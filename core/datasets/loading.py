@@ -1,6 +1,6 @@
-"""A dataset's name in, the opened dataset out; the built-in one is made on first use.
+"""Open a dataset by its name; the built-in one is generated on first use.
 
-Imports nothing from a user's files (``importing`` does).
+Does not import a user's files (``importing`` does).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ def load_dataset(data_folder: Path, name: str) -> Dataset:
     """Open the dataset ``name`` below ``data_folder``; several processes may do so at once.
 
     Raises:
-        UnknownNameError: there is none of this name.
-        DatasetError: it is damaged.
+        UnknownNameError: there is no dataset of this name.
+        DatasetError: the dataset is damaged.
         StorageError: the built-in dataset cannot be written.
     """
     folder = data_folder / name
     if name == SYNTHETIC and not (folder / "card.json").is_file():
         writable_folder(data_folder)
-        # Whoever comes second finds the folder of whoever came first, with the same bytes.
+        # A process that is late opens the folder of the first one, which has the same bytes.
         with suppress(FileExistsError):
             return build_synthetic(folder)
     return open_dataset(find_dataset(data_folder, name))

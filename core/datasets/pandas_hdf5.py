@@ -1,8 +1,9 @@
-"""An HDF5 file as pandas writes a frame of numbers in, its values, columns and times out.
+"""Read a numeric pandas frame from an HDF5 file: its values, columns and times.
 
-The form of the public ``metr-la.h5`` and ``pems-bay.h5``: a group that calls itself ``frame``, with
-``axis0`` (columns), ``axis1`` (rows), and ``block0_items`` and ``block0_values`` per type. PyTables
-keeps what is neither number nor text as pickles; those are refused, never read. Needs h5py.
+This is the form of the public ``metr-la.h5`` and ``pems-bay.h5``: a group of ``pandas_type``
+``frame``, with ``axis0`` (columns), ``axis1`` (rows), and ``block0_items`` and ``block0_values``
+per type. PyTables stores what is neither number nor text as pickles; those are refused, never read.
+Needs h5py.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from core.errors import ConfigError, DatasetError
 
 @dataclass(frozen=True)
 class Frame:
-    """What a frame in an HDF5 file holds."""
+    """The contents of a frame in an HDF5 file."""
 
     values: NDArray[np.float64]
     """[T, columns]."""
     columns: tuple[str, ...]
     times: pd.Series[pd.Timestamp] | None
-    """One per row, where the rows are called by times."""
+    """One per row; None if the rows are not indexed by time."""
 
 
 def read_frame(path: Path) -> Frame:
@@ -35,7 +36,7 @@ def read_frame(path: Path) -> Frame:
 
     Raises:
         ConfigError: the package h5py is missing.
-        DatasetError: unreadable, no frame or several, in pandas's other form, or of objects.
+        DatasetError: unreadable, not exactly one frame, in pandas's table form, or of objects.
     """
     try:
         import h5py  # noqa: PLC0415 - optional
@@ -49,7 +50,7 @@ def read_frame(path: Path) -> Frame:
             return _frame(path, _frame_group(path, file))
     except DatasetError:
         raise
-    # A file that is damaged, or misses a part that a frame has.
+    # The file is damaged or lacks a part of a frame.
     except (OSError, KeyError, RuntimeError) as error:
         raise unreadable(path, "an HDF5 file of a pandas frame", error) from error
 
@@ -88,7 +89,7 @@ def _times(path: Path, axis: Any) -> pd.Series[pd.Timestamp] | None:
     kind = _text(axis.attrs.get("kind", ""))
     if not kind.startswith("datetime64"):
         return None
-    # Older versions wrote nanoseconds and did not say so.
+    # Older versions wrote nanoseconds without recording the unit.
     unit = kind if kind.endswith("]") else "datetime64[ns]"
     return pd.Series(_plain(path, axis, "i").astype(unit))
 

@@ -1,9 +1,9 @@
-"""A pickle in, its numbers, texts, containers and numeric arrays out; nothing in it is ever called.
+"""Read numbers, texts, containers and numeric arrays from a pickle without executing it.
 
-Some public sensor graphs come as pickles that Python 2 wrote, and a pickle is a program: loading it
+Some public sensor graphs are pickles that Python 2 wrote, and a pickle is a program: loading it
 runs whatever it names. Here its opcodes are read one by one (the standard library's ``pickletools``
-says how each is written) and moved on a stack that knows lists, dicts and how NumPy writes an
-array. Any other name, and any opcode that makes other objects, is refused. Writes no pickles.
+says how each is encoded) and applied to a stack that knows lists, dicts and the way NumPy encodes
+an array. Any other name, and any opcode that creates other objects, is refused. Writes no pickles.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _NUMBERS = re.compile(r"[<>=|]?[iuf][1248]")
 
 @dataclass
 class PickledArray:
-    """An array of numbers; its values come after it was first mentioned."""
+    """An array of numbers; a pickle refers to it before it gives its values."""
 
     values: NDArray[Any] | None = None
 
 
 @dataclass
 class _Dtype:
-    """The type of an array's elements, as NumPy names it: ``f4``; likewise its order of bytes."""
+    """The type of an array's elements and its byte order, as NumPy names them: ``f4``, ``<``."""
 
     code: str
     byte_order: str = "="
@@ -50,22 +50,22 @@ class _Dtype:
 
 @dataclass(frozen=True)
 class _Name:
-    """Something that a pickle would have imported."""
+    """A name that a pickle would import."""
 
     text: str
 
 
 class _RefusedError(Exception):
-    """A pickle asks for more than plain values; the text says for what."""
+    """A pickle asks for more than plain values; the message says for what."""
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """Return what a pickle of plain values holds; byte strings come as latin-1 text.
+    """Return the contents of a pickle of plain values; byte strings become latin-1 text.
 
-    Arrays come as ``PickledArray``, numbers only.
+    Numeric arrays become ``PickledArray``.
 
     Raises:
-        DatasetError: missing, damaged, or holding anything that would have to be called.
+        DatasetError: missing, damaged, or with contents that need code to be executed.
     """
     try:
         content = path.read_bytes()
@@ -73,7 +73,7 @@ def read_plain_pickle(path: Path) -> Any:
         raise unreadable(path, "a pickle", error) from error
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # pickletools only warns of escapes that make no sense
+            warnings.simplefilter("error")  # pickletools only warns of invalid escapes
             return _run(content)
     except _RefusedError as error:
         raise DatasetError(
@@ -81,7 +81,7 @@ def read_plain_pickle(path: Path) -> Any:
             f"{error}; nothing of it was run; get the file from where it is published, or give a "
             "CSV matrix"
         ) from error
-    # Whatever a damaged program may do to a stack of values.
+    # The errors that a damaged pickle can cause on the stack.
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, Warning) as error:
         raise DatasetError(
             f"{path} must be a whole pickle, but it breaks off or makes no sense "
@@ -105,7 +105,7 @@ def _opcodes(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
         code = _CODES[stream.read(1)]
         if code.name == "STOP":
             return
-        if code.name == "STRING":  # pickletools takes these for ASCII
+        if code.name == "STRING":  # pickletools decodes these as ASCII only
             yield code.name, _quoted(stream.readline())
         else:
             yield code.name, code.arg.reader(stream) if code.arg else None
@@ -120,7 +120,7 @@ def _quoted(line: bytes) -> str:
 
 
 class _Machine:
-    """The stack and the memory that the opcodes of a pickle work on."""
+    """The stack and the memo that the opcodes of a pickle operate on."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -153,7 +153,7 @@ class _Machine:
     def set_items(self, values: list[Any]) -> None:
         target = self.stack[-1]
         keys = values[::2]
-        # Nothing deeper: hashing what is nested a million times would end the process.
+        # No nested keys: hashing a million nested tuples would crash the process.
         _require(isinstance(target, dict) and all(isinstance(key, str | int) for key in keys))
         target.update(zip(keys, values[1::2], strict=True))
 
@@ -207,7 +207,7 @@ def _array_of_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> Pickle
 
 
 def _array(content: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
-    if isinstance(content, list):  # how arrays of objects are written
+    if isinstance(content, list):  # the encoding of arrays of objects
         raise _RefusedError("an array of objects")
     _require(isinstance(dtype, _Dtype) and isinstance(shape, tuple) and order in ("C", "F"))
     raw = content.encode("latin-1") if isinstance(content, str) else content
@@ -228,7 +228,7 @@ _CALLS: Final[dict[str, Callable[..., Any]]] = {
     "numpy dtype": _new_dtype,
     "_codecs encode": _encode,
 }
-"""What a pickled array names, and what stands in for it here."""
+"""The functions that a pickled array names -> what is called here instead."""
 
 _VALUES = (
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING "

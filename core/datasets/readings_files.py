@@ -1,8 +1,8 @@
-"""A user's readings file in, float32 readings [T, N] with NaN for gaps out.
+"""Read a user's readings file as float32 readings [T, N] with NaN for gaps.
 
-CSV (with or without a header of sensor ids), Parquet (a column per sensor), NPZ (an array [T, N] or
-[T, N, C]) and HDF5 as pandas writes it. Checks single values and fills in rows that timestamps
-skip; days, splits and graphs are the importer's.
+Formats: CSV (with or without a header of sensor ids), Parquet (a column per sensor), NPZ (an array
+[T, N] or [T, N, C]) and HDF5 as pandas writes it. Checks single values and inserts rows that the
+timestamps skip. Does not check days and splits (``importing``) and does not read graphs.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ CHANNEL_NAMES = {3: ("flow", "occupancy", "speed")}
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingsSource:
-    """Where readings lie and how to read them."""
+    """The file of the readings and how to read it."""
 
     readings: Path
     """A ``.csv``, ``.parquet``, ``.npz`` or ``.h5`` file."""
     header: str = "auto"
-    """Whether a CSV file opens with a row of sensor ids: ``auto``, ``yes`` or ``no``."""
+    """Whether a CSV file starts with a row of sensor ids: ``auto``, ``yes`` or ``no``."""
     time_column: str | None = None
-    """A column of timestamps in CSV or Parquet, no sensor: its name, or position from 0."""
+    """The column of timestamps in CSV or Parquet: its name, or position from 0."""
     array: str | None = None
     """Which array of an NPZ file; by default ``data``, or the only one."""
     channel: str | None = None
     """Which channel of an array [T, N, C]: its position from 0, or its name among three."""
     missing_value: float | None = None
-    """A number that stands for no reading, such as the 0 of METR-LA."""
+    """A number that marks a missing reading, such as the 0 of METR-LA."""
     fill_times: bool = False
-    """Whether rows that the timestamps skip, such as the hour in March, become gaps."""
+    """Whether to insert rows that the timestamps skip (such as the hour in March) as gaps."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that this kind of file does not have."""
+        """Refuse settings that do not apply to this kind of file."""
         if self.header not in {"auto", "yes", "no"}:
             raise ConfigError(f"header must be auto, yes or no, got {self.header!r}; choose one")
         if self.kind not in _READERS:
@@ -74,21 +74,21 @@ class ReadingsSource:
 
 @dataclass(frozen=True)
 class ReadingsTable:
-    """What a readings file holds."""
+    """The contents of a readings file."""
 
     values: NDArray[np.float32]
     """[T, N], NaN where nothing was measured."""
     sensor_ids: tuple[str, ...] | None
-    """One per column; None where the file names none."""
+    """One per column; None if the file names none."""
     times: pd.Series[pd.Timestamp] | None
-    """One per row, where a time column was named or the file brings them."""
+    """One per row, if a time column was named or the file has its own; else None."""
 
 
 def read_readings(source: ReadingsSource) -> ReadingsTable:
     """Read a file of readings.
 
     Raises:
-        DatasetError: missing or unreadable, a cell that is no number, an infinite value.
+        DatasetError: missing or unreadable, a cell that is not a number, an infinite value.
         UnknownNameError: no such array, channel or time column.
     """
     table: ReadingsTable = _READERS[source.kind](source)
@@ -107,7 +107,7 @@ def read_readings(source: ReadingsSource) -> ReadingsTable:
 
 
 def _with_skipped_rows(table: ReadingsTable, path: Path) -> ReadingsTable:
-    """Return the rows in even steps, those that the timestamps skip as gaps."""
+    """Return the rows at even time steps, with gaps where the timestamps skip some."""
     if table.times is None:
         raise ConfigError(f"--fill-times needs timestamps, but {path} has none; leave it out")
     stamps = table.times.to_numpy(dtype="datetime64[s]").astype(np.int64)
@@ -179,7 +179,7 @@ def _timestamps(table: Table, column: int) -> pd.Series[pd.Timestamp]:
     if pd.api.types.is_datetime64_any_dtype(cells):
         return cells
     times = pd.to_datetime(cells.astype(str), errors="coerce", format="mixed")
-    # A bare number would pass as a year or as nanoseconds.
+    # A bare number would be parsed as a year or as nanoseconds.
     wrong = np.flatnonzero((times.isna() | pd.api.types.is_numeric_dtype(cells)).to_numpy())
     if len(wrong):
         raise DatasetError(
@@ -254,7 +254,7 @@ def _channel_position(source: ReadingsSource, count: int) -> int:
 
 
 def _float32(values: NDArray[Any]) -> NDArray[np.float32]:
-    # What float32 cannot hold turns infinite, and is refused as such.
+    # Values out of the range of float32 become infinite, and are refused as such.
     with np.errstate(over="ignore"):
         return np.array(values, dtype=np.float32)
 

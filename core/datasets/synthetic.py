@@ -1,9 +1,10 @@
-"""A seed in, a small road network with speeds that resemble real traffic out.
+"""Simulate speeds on a small road network, as a built-in dataset that resembles real traffic.
 
-Freeways of a few sensors each; every second one carries the other direction. Rush hours and
-incidents slow cars down at one place; the congestion then travels upstream, from sensor to sensor,
-and fades. What a sensor shows next is therefore visible downstream of it already, which is what a
-network on the road graph can learn. Cut at 5 minutes in mph, with noise and gaps like detectors.
+Freeways have a few sensors each; every second one carries the opposite direction. Rush hours and
+incidents cause congestion at one place, which then propagates upstream from sensor to sensor and
+fades. So the next reading of a sensor can already be seen downstream of it, which is what a network
+on the road graph can learn. Readings are in mph every 5 minutes, with the noise and gaps of
+detectors. The same seed gives the same values.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from core.errors import ConfigError
 from core.graph import gaussian_adjacency
 
 SYNTHETIC = "synthetic"
-"""The name under which the built-in dataset is found."""
+"""Name of the built-in dataset."""
 SENSORS_PER_ROAD = 6
 DAY_MINUTES = 1440
 INTERVAL_MINUTES = 5
@@ -41,7 +42,7 @@ class RoadNetwork:
     ids: tuple[str, ...]
     """Road letter and position, counted in driving direction: ``A1``."""
     downstream: tuple[int, ...]
-    """For each sensor the next one that its cars reach; -1 where the road leaves the network."""
+    """Index of the next sensor downstream of each sensor; -1 where the road leaves the network."""
     gap: Array
     """[N] kilometres to that next sensor."""
     distances: Array
@@ -54,7 +55,7 @@ def build_synthetic(
     """Write synthetic traffic to ``folder`` and open it; the same arguments give the same values.
 
     Raises:
-        FileExistsError: the folder holds something already.
+        FileExistsError: the folder exists and is not empty.
     """
     rng = np.random.default_rng(seed)
     network = make_network(rng, num_sensors)
@@ -121,7 +122,7 @@ def simulate_speeds(
 
 
 def _rush_hours(rng: np.random.Generator, network: RoadNetwork, days: int) -> Array:
-    """Return what each sensor adds to congestion of itself, [days, 1440 minutes, N] in 0..1."""
+    """Return the rush-hour congestion arising at each sensor, [days, 1440 minutes, N] in 0..1."""
     minutes = np.arange(DAY_MINUTES)
     sources = np.zeros((days, DAY_MINUTES, len(network.ids)))
     for number, sensor in enumerate(_bottlenecks(network)):
@@ -138,7 +139,7 @@ def _rush_hours(rng: np.random.Generator, network: RoadNetwork, days: int) -> Ar
 
 
 def _incidents(rng: np.random.Generator, network: RoadNetwork, days: int) -> Array:
-    """Return likewise the sudden jams of accidents, about one a day for six sensors."""
+    """Return the congestion of accidents in the same form, about one a day for six sensors."""
     count = len(network.ids)
     sources = np.zeros((days, DAY_MINUTES, count))
     for day in range(days):
@@ -171,7 +172,7 @@ def _bottlenecks(network: RoadNetwork) -> list[int]:
 
 
 def _from_downstream(network: RoadNetwork) -> list[int]:
-    """Return the sensors so that each comes after the one downstream of it."""
+    """Return the sensors ordered so that each follows the one downstream of it."""
 
     def hops(sensor: int) -> int:
         after = network.downstream[sensor]
@@ -181,7 +182,7 @@ def _from_downstream(network: RoadNetwork) -> list[int]:
 
 
 def _slow_noise(rng: np.random.Generator, days: int, spread: float) -> Array:
-    """Return [days, 1440] of mean 0 that keeps its value for about a quarter of an hour."""
+    """Return noise [days, 1440] of mean 0, correlated over about a quarter of an hour."""
     knots = rng.normal(0.0, spread, (days, DAY_MINUTES // 12 + 1))
     place = np.arange(DAY_MINUTES) / 12
     left, share = place.astype(int), place % 1

@@ -1,7 +1,7 @@
-"""A CSV or Parquet file in, numbers with their column labels out.
+"""Read CSV and Parquet files as numbers with column labels.
 
-Decides whether a CSV file opens with a header, and names the file, row and column of what is
-wrong. Knows nothing of readings or graphs: ``readings_files`` and ``graph_files`` do.
+Detects whether a CSV file has a header, and reports errors with file, row and column. Does not
+interpret the columns as readings or graphs (``readings_files`` and ``graph_files`` do).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Table:
         return np.stack([self._column(index) for index in columns], axis=1)
 
     def place(self, row: int, column: int) -> str:
-        """Return where a cell lies, as a user finds it in the file."""
+        """Return the file, row and column of a cell, as a user counts them."""
         label = "" if self.labels is None else f" ({self.labels[column]!r})"
         return f"{self.path} row {row + self.first_row}, column {column + 1}{label}"
 
@@ -65,7 +65,7 @@ class Table:
 def read_csv(path: Path, header: str = "auto", text_columns: int = 0) -> Table:
     """Read a comma-separated file; its first ``text_columns`` columns stay text.
 
-    ``header`` is ``yes``, ``no`` or ``auto``. With ``auto`` the first row is a header when it reads
+    ``header`` is ``yes``, ``no`` or ``auto``. With ``auto`` the first row is a header when it looks
     like ids: none of its cells is a number, or those that are numbers are whole, written without
     a point, all different, and either count up from 0 or 1 or lie outside the range of all values
     below.
@@ -101,7 +101,7 @@ def unreadable(path: Path, kind: str, error: Exception) -> DatasetError:
 
 
 def _first_cells(path: Path) -> list[str]:
-    """Return the cells of the first row, having checked that all rows are as long."""
+    """Return the cells of the first row, after checking that all rows have as many."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             first = next(csv.reader(stream), [])

@@ -1,1 +1,4 @@
-"""How good and how fast a network is: forecasts, errors, FLOPs, time. Trains nothing."""
+"""Measure how accurate and how fast a network is: forecasts, errors, parameters, FLOPs, latency.
+
+Does not train.
+"""

@@ -1,7 +1,7 @@
-"""A network and one part of the split in, its errors by step, hour of day and sensor out.
+"""Break the errors of a network down by step ahead, hour of day and sensor.
 
-What a report shows of a student beside its teacher: where and when it is wrong, what it forecast,
-and what its last hidden layer makes of a window. Which part may be looked at is decided elsewhere.
+Also collects its forecasts and the activations of its last hidden layer, for reports. Does not
+decide which part of the split may be looked at.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ErrorBreakdown:
     """Sums of errors in the readings' unit, kept apart by hour of day, step ahead and sensor."""
 
     def __init__(self, data: PreparedData) -> None:
-        """Begin an empty account of forecasts on ``data``."""
+        """Start with no forecasts on ``data``."""
         self._data = data
         shape = (HOURS, data.horizon_steps, data.card.num_sensors)
         # Absolute error, squared error, entries.
@@ -36,7 +36,7 @@ class ErrorBreakdown:
     def add(self, start: int, forecast: Float[Tensor, "W H N"]) -> None:
         """Add the forecasts of W windows in a row, the first from row ``start`` on.
 
-        An error belongs to the hour that was forecast; gaps are not judged.
+        An error belongs to the hour that was forecast; gaps are skipped.
         """
         truth = truth_after(self._data, start, len(forecast))
         error = (forecast - truth).double().abs().cpu()
@@ -48,10 +48,10 @@ class ErrorBreakdown:
             sums.flatten(0, 1).index_add_(0, index, term.flatten(0, 1))
 
     def mae(self, by: Axis, steps: slice = slice(None)) -> Float[Tensor, " _"]:
-        """Return the mean absolute error by one axis over the others, NaN where nothing was judged.
+        """Return the mean absolute error along one axis, NaN where no reading was measured.
 
         Args:
-            by: the axis that stays.
+            by: the axis to keep; errors are averaged over the others.
             steps: which steps ahead count, from 0; all of them by default.
         """
         absolute, _, entries = self._summed(by, steps)
@@ -86,10 +86,10 @@ class JudgedPart:
 
 
 def judge(model: STGCN | None, data: PreparedData, part: Part) -> JudgedPart:
-    """Forecast after every window of ``part``.
+    """Forecast after every window of ``part`` and measure the errors.
 
     Args:
-        model: None repeats the last reading.
+        model: the network; None: repeat the last reading.
         data: on the network's device.
         part: of the split.
     """
@@ -111,10 +111,10 @@ def judge(model: STGCN | None, data: PreparedData, part: Part) -> JudgedPart:
 def hidden_representations(
     model: STGCN, data: PreparedData, rows: Rows
 ) -> Float[Tensor, "W features"]:
-    """Return what the last hidden layer makes of some windows, all its channels and sensors.
+    """Return the activations of the last hidden layer for some windows, all channels and sensors.
 
     Args:
-        model: whose last ST block is looked at, at its newest time step.
+        model: the network; its last ST block is read at its newest time step.
         data: on the network's device.
         rows: first rows of W windows.
     """

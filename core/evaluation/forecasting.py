@@ -1,9 +1,9 @@
-"""A network and readings in, forecasts of several steps out, and how good they are.
+"""Forecast several steps with a network, and compute the errors of these forecasts.
 
 Steps are forecast autoregressively (paper, Fig. 2): each prediction is appended and the oldest
 reading dropped. The network is equivariant in time, so the first step of all windows of a stretch
 is one pass over it, and each further step computes only the newest column of every layer. The
-result equals rolling out every window by itself. Nothing here trains.
+result equals rolling out every window separately. Does not train.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from core.stgcn import STGCN
 
 WINDOWS_PER_PASS = {"cpu": 48, "cuda": 288}
 """Bounds memory: a teacher keeps about 0.6 MB of layer columns per window at 228 sensors. On a CPU
-what so few windows need stays in its caches; a GPU waits for fewer launches."""
+the columns of so few windows stay in the caches; on a GPU larger passes need fewer launches."""
 
 
 @torch.inference_mode()
@@ -29,12 +29,12 @@ def roll_out(model: STGCN, readings: Float[Tensor, "T N"], steps: int) -> Float[
     """Forecast ``steps`` readings after every window of an uninterrupted stretch.
 
     Args:
-        model: in evaluation mode or not, it has no layer that minds.
+        model: in training or evaluation mode, which makes no difference to its layers.
         readings: scaled [T, N], T >= history_steps.
         steps: H.
 
     Returns:
-        Scaled forecasts [T - history_steps + 1, H, N]; window w has seen rows w .. w +
+        Scaled forecasts [T - history_steps + 1, H, N]; window w reads rows w .. w +
         history_steps - 1.
     """
     first, _, inputs = model.stream(readings[None, None], None)
@@ -81,7 +81,7 @@ def forecasts_of(
 
 
 def repeat_last(data: PreparedData, part: Part) -> dict[str, float]:
-    """Return the errors of forecasting that nothing changes: the bar every student must pass."""
+    """Return the errors of repeating the last reading: the baseline every student must beat."""
     errors = new_errors(data)
     for stretch in data.stretches(part):
         forecast = repeated_readings(data, stretch)
@@ -90,7 +90,7 @@ def repeat_last(data: PreparedData, part: Part) -> dict[str, float]:
 
 
 def repeated_readings(data: PreparedData, stretch: Stretch) -> Float[Tensor, "W H N"]:
-    """Return, as the forecast after every window of ``stretch``, the last reading it has seen."""
+    """Return the last reading of every window of ``stretch`` as its forecast."""
     count = max(0, stretch.stop - stretch.start - data.window_steps + 1)
     last_seen = stretch.start + data.history_steps - 1
     last = data.scaler.unscale(data.readings[last_seen : last_seen + count])
@@ -98,20 +98,20 @@ def repeated_readings(data: PreparedData, stretch: Stretch) -> Float[Tensor, "W 
 
 
 def new_errors(data: PreparedData) -> ForecastErrors:
-    """Return an empty account of errors at 15, 30 and 45 minutes."""
+    """Return an empty accumulator of errors at 15, 30 and 45 minutes."""
     interval = data.card.interval_minutes
     return ForecastErrors(HORIZON_MINUTES, [steps_of(at, interval) for at in HORIZON_MINUTES])
 
 
 def truth_after(data: PreparedData, start: int, count: int) -> Float[Tensor, "W H N"]:
-    """Return what was measured after ``count`` windows from row ``start`` on, NaN where nothing."""
+    """Return the readings after ``count`` windows from row ``start`` on, NaN where missing."""
     first = start + data.history_steps
     ahead = data.truth[first : first + count + data.horizon_steps - 1]
     return ahead.unfold(0, data.horizon_steps, 1).transpose(1, 2)
 
 
 def _tails_of_windows(model: STGCN, inputs: list[Tensor], windows: int) -> list[Tensor]:
-    """Cut, from one pass over a stretch, each window's own tails as a batch [W, size - 1, C, N]."""
+    """Cut each window's tails out of one pass over a stretch, as a batch [W, size - 1, C, N]."""
     tails = []
     for columns, size in zip(inputs, model.temporal_kernel_sizes, strict=True):
         if size == 1:

@@ -1,7 +1,8 @@
-"""Forecasts and what really happened in; MAPE, MAE and RMSE by horizon out.
+"""Compute MAE, MAPE and RMSE of forecasts by horizon.
 
-Sums are kept in float64, so any split into batches gives the same numbers. Entries where nothing
-was measured (NaN truth) are skipped, and MAPE also skips a truth of zero, where it has no meaning.
+Sums are kept in float64, so the result does not depend on how windows are batched. Entries where
+nothing was measured (NaN truth) are skipped, and MAPE also skips a truth of zero, where it is
+undefined. Does not run networks.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ class ForecastErrors:
     """Accumulates errors of forecasts in original units."""
 
     def __init__(self, horizon_minutes: Sequence[int], horizon_steps: Sequence[int]) -> None:
-        """Watch ``horizon_steps`` (1 = the next reading), reported as ``horizon_minutes``."""
+        """Measure at ``horizon_steps`` (1 = the next reading), reported as ``horizon_minutes``."""
         self.minutes = tuple(horizon_minutes)
         self._columns = [step - 1 for step in horizon_steps]
-        # Rows: absolute error, squared error, entries, relative error, entries of that.
+        # Rows: absolute error, squared error, their entries, relative error, its entries.
         self._sums = torch.zeros(5, len(self.minutes), dtype=torch.float64)
         self.windows = 0
 
@@ -45,7 +46,7 @@ class ForecastErrors:
     def summary(self) -> dict[str, float]:
         """Return ``mae_15`` … ``rmse_45`` and their means over horizons ``mae mape rmse``.
 
-        MAPE is in percent, the others in the readings' unit; NaN where nothing could be judged.
+        MAPE is in percent, the others in the readings' unit; NaN where no reading was measured.
         """
         absolute, squared, entries, relative, relative_entries = self._sums
         values = {

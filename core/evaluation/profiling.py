@@ -1,7 +1,8 @@
-"""A network in, its size, arithmetic and speed out.
+"""Measure the parameters, FLOPs and latency of networks.
 
-Speeds of several networks are measured in turns within one run, so that whatever else slows the
-machine slows them alike: only their ratios carry over to another day. Trains and judges nothing.
+Several networks are timed in turns within one run, so that other load on the machine affects all of
+them alike: their ratios can be compared across runs, their times cannot. Does not train or compute
+errors.
 """
 
 from __future__ import annotations
@@ -23,24 +24,24 @@ from core.evaluation.forecasting import roll_out
 from core.stgcn import STGCN
 
 FEWEST_ROUNDS = 5
-"""Counted however long they take."""
+"""Rounds that are timed even if the time limit has passed."""
 FORECAST_ROUNDS = 60
 FORECAST_SECONDS = 0.3
-"""Most rounds of one forecast's timing, and after how long it stops even if fewer ran."""
+"""Limits for timing one forecast: the number of rounds, and the seconds after which it stops."""
 
 Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long passes of several networks over so many windows took."""
+    """Latencies of forward passes of several networks over ``windows`` windows."""
 
     windows: int
     threads: int
-    """Of torch, on the CPU."""
+    """CPU threads of torch."""
     device: str
     milliseconds: NDArray[np.float64]
-    """[rounds, networks]: in each round every network ran once."""
+    """[rounds, networks]: every network runs once per round."""
 
     def quantiles(self, network: int) -> dict[str, float]:
         """Return ``p10``, ``p50`` and ``p90`` of one network in milliseconds."""
@@ -60,8 +61,8 @@ def measure_latency(
 ) -> Timing:
     """Time one forward pass of each network, in turns.
 
-    A pass predicts the next step of ``windows`` windows that are there already; no gradients are
-    kept. Uses as many threads as torch is set to.
+    A pass predicts the next step of ``windows`` windows, without gradients and on torch's current
+    number of threads.
 
     Args:
         models: on one device, over the same sensors and history.
@@ -83,9 +84,9 @@ def measure_latency(
 def forecast_latency(model: STGCN, steps: int) -> float:
     """Return the milliseconds that one forecast of ``steps`` readings from one window takes.
 
-    The shortest of up to ``FORECAST_ROUNDS`` on one CPU thread, by the time that this thread ran:
-    waiting for a core that others keep busy does not count, and what else they do to the caches
-    can only lengthen a round. It depends on the network's shape, not on its weights.
+    The shortest of up to ``FORECAST_ROUNDS`` rounds on one CPU thread, in CPU time of that thread:
+    waiting for a busy core does not count, and the effect of other processes on the caches can
+    only lengthen a round. It depends on the network's shape, not on its weights.
     """
     readings = _windows(model, 1)[0, 0]
     with _one_thread():
@@ -101,8 +102,8 @@ def _timed(
     seconds: float,
     clock: Clock = time.perf_counter,
 ) -> NDArray[np.float64]:
-    """Run all works in turns; return milliseconds [rounds, works]."""
-    _round(works, on, clock)  # the first passes allocate memory and choose kernels
+    """Run all ``works`` in turns; return milliseconds [rounds, works]."""
+    _round(works, on, clock)  # warm-up: the first passes allocate memory and choose kernels
     until = clock() + seconds
     taken: list[list[float]] = []
     while len(taken) < rounds and (len(taken) < FEWEST_ROUNDS or clock() < until):
@@ -134,7 +135,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _wait_for(tensor: Tensor) -> None:
-    # A GPU's calls return before their work is done.
+    # Calls on a GPU are asynchronous.
     if tensor.is_cuda:
         torch.cuda.synchronize(tensor.device)
 

@@ -1,6 +1,7 @@
-"""Write, check and read the folder that one takes away, and forecast with it.
+"""Write, verify and read export folders, and forecast and evaluate with them.
 
-``open_export`` is imported when it is asked for: forecasting with an export needs no torch.
+``open_export`` is imported on first use: forecasting with an export needs no torch. Does not choose
+which students to export.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""An export and readings in, its errors at 15, 30 and 45 minutes out.
+"""Compute the errors of an exported student at 15, 30 and 45 minutes on new readings.
 
-Needs neither the dataset nor the sweep that the student came from. Reads no files; gaps are filled
-for the network and never scored.
+Needs neither the dataset nor the sweep that the student came from. Gaps are filled as input to the
+network and never scored. Does not read files.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def evaluate_export(
         export: see ``open_export``.
         readings: [T, N] in the unit it was trained on, NaN where nothing was measured. Where its
             days are weekdays, T must be whole days and no window crosses a midnight.
-        days: which to judge; None: all.
+        days: which to evaluate; None: all.
         sensor_ids: of the columns, if known.
 
     Returns:
         ``{"mae": {"15": …, "30": …, "45": …}, "mape": {…}, "rmse": {…}, "windows": …}``, MAPE in
-        percent; None where nothing could be judged.
+        percent; None where no reading was measured.
 
     Raises:
         ExportError: the readings do not fit the export.
@@ -81,7 +81,7 @@ def _prepare(export: Export, readings: NDArray[np.float32]) -> PreparedData:
         raise ExportError("readings must be finite, got an infinite value; leave it empty (NaN)")
     values = np.array(readings, dtype=np.float32)
     return PreparedData(
-        # The card of the days it was trained on: unit, interval and sensors are the same.
+        # The card of the training data: unit, interval and sensors are the same.
         card=export.card,
         fingerprint=export.manifest["dataset"]["fingerprint"],
         readings=torch.from_numpy(export.scaler.scale(interpolate_gaps(values))),

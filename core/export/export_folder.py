@@ -1,4 +1,4 @@
-"""A trained student in, a folder that anyone can take away out, and back.
+"""Write a trained student as a self-contained folder, and open such a folder.
 
     model.onnx            the forecaster (``core.forecasters.onnx_export``), for any ONNX runtime
     live.onnx             the same, one new row of readings at a time
@@ -6,10 +6,10 @@
     model.safetensors     the weights, to train on
     config.json           the shape of the network they belong to, and its scaler
     graph.safetensors     the adjacency between its sensors [N, N]
-    manifest.json         what it is, how good it is, where it comes from, checksums of the others
+    manifest.json         settings, errors, lineage, and checksums of the other files
 
-This is the one place where test days are looked at. Which students are worth it is decided
-elsewhere; judging an export on new readings is in ``core.export.evaluate``.
+This is the only module of ``core`` that evaluates on test days. Does not choose which students to
+export, and does not evaluate an export on new readings (``core.export.evaluate`` does).
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ _PACKAGES = ("stgcn-student-search", "torch", "onnx", "onnxruntime", "numpy")
 
 @dataclass(frozen=True)
 class StudentFacts:
-    """What a manifest tells of a student beside what is measured at its export."""
+    """The facts in a manifest that are not measured during the export."""
 
     settings: Mapping[str, Any]
     """The method, what the search chose, epochs and seed."""
     validation: Mapping[str, float]
     """Its validation errors, as recorded."""
     lineage: Mapping[str, Any]
-    """Where it comes from: sweep, trial, teacher, versions, command."""
+    """Its origin: sweep, trial, teacher, versions, command."""
     teacher_test: Mapping[str, float] | None = None
     """Its teacher's test errors, for comparison."""
     over_seeds: Mapping[str, Mapping[str, float | None]] | None = None
@@ -74,7 +74,7 @@ class StudentFacts:
 
 @dataclass(frozen=True)
 class Export:
-    """An export folder, opened and found whole."""
+    """An opened export folder whose files were all checked."""
 
     folder: Path
     manifest: Manifest
@@ -85,7 +85,7 @@ class Export:
 
     @property
     def horizon_steps(self) -> int:
-        """Steps of a whole forecast."""
+        """Time steps of a whole forecast."""
         return int(self.manifest["horizon_steps"])
 
 
@@ -96,17 +96,17 @@ def export_student(
     adjacency: NDArray[np.float32],
     facts: StudentFacts,
 ) -> Manifest:
-    """Write the export folder, whole or not at all, and return its manifest.
+    """Write the export folder, complete or not at all, and return its manifest.
 
     Args:
         folder: where it goes; an older export there is replaced.
         model: the student.
-        data: what it was trained on; its test days are looked at here, and only here.
-        adjacency: [N, N], what the graph kernel of ``data`` was made of.
-        facts: what is known of it.
+        data: what it was trained on; the student is evaluated on its test days.
+        adjacency: [N, N], from which the graph kernel of ``data`` was computed.
+        facts: its settings, validation errors and lineage.
 
     Raises:
-        ExportError: a file forecasts something else than PyTorch.
+        ExportError: the forecasts of a file differ from PyTorch's.
     """
     forecasters = make_forecasters(model, data.scaler, data.horizon_steps)
     parity = _checked_parity(forecasters, model, data, folder.name)
@@ -128,13 +128,13 @@ def export_student(
 
 
 def make_forecasters(model: STGCN, scaler: Scaler, horizon_steps: int) -> dict[str, bytes]:
-    """Return the files that forecast by themselves, by name."""
+    """Return the standalone forecaster files, by name."""
     program = to_program(model, scaler, horizon_steps)
     return {**to_onnx(model, scaler, horizon_steps), "model.pt2": program}
 
 
 def open_export(folder: Path) -> Export:
-    """Open an export folder after checking every file in it.
+    """Check every file in an export folder and open it.
 
     Raises:
         ExportError: it is incomplete, damaged or of another version.

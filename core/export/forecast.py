@@ -1,8 +1,8 @@
-"""An export and the readings of a file in, the forecast after one of its rows out.
+"""Forecast after one row of a file of readings, with an export's ``model.onnx``.
 
-Runs the export's ``model.onnx``; needs neither torch nor the dataset. Gaps in the rows that a
-forecast needs are interpolated up to a limit, from that row and those before it alone, as nobody
-has seen what comes after. Reads no readings files (``core.datasets.readings_files``).
+Needs neither torch nor the dataset. Gaps in the rows that a forecast needs are interpolated up to a
+limit, using that row and earlier ones only, since later readings are not known at that time. Does
+not read the file (``core.datasets.readings_files`` does).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from core.preprocessing.gaps import interpolate_gaps, longest_gap
 
 @dataclass(frozen=True)
 class Forecast:
-    """What comes after one row of readings."""
+    """The forecast after one row of readings."""
 
     values: NDArray[np.float32]
     """[horizon_steps, N] in the readings' unit."""
     minutes: list[int]
-    """After that row, one per step."""
+    """Minutes after that row, one per step."""
     times: list[pd.Timestamp] | None
-    """One per step, where the file names times."""
+    """One per step, if the file has times; else None."""
     at: pd.Timestamp | int
     """The row's time, or its position from 0."""
     sensor_ids: tuple[str, ...]
@@ -41,26 +41,26 @@ class Forecast:
 
 @dataclass(frozen=True)
 class _History:
-    """The rows up to the one that a forecast follows."""
+    """The rows up to the last one before a forecast."""
 
     values: NDArray[np.float32]
     """[T, N] on the regular grid of the interval, NaN where nothing was measured."""
     labels: list[str]
-    """One per row, to name it by."""
+    """The name of each row, for messages."""
     at: pd.Timestamp | int
 
 
 def forecast_readings(
     folder: Path, table: ReadingsTable, at: str | None = None, max_gap: int | None = None
 ) -> Forecast:
-    """Forecast what follows one row of ``table``.
+    """Forecast the steps after one row of ``table``.
 
     Args:
         folder: of the export.
-        table: readings of its sensors; where it has times, rows may be missing.
-        at: the time of the last row to be seen, or its position from 0 where the table has no
-            times; None: the last.
-        max_gap: minutes without a reading that are interpolated; None: the manifest's.
+        table: readings of its sensors; if it has times, rows may be missing.
+        at: the time of the last row to use, or its position from 0 if the table has no times;
+            None: the last.
+        max_gap: longest gap to interpolate, in minutes; None: the manifest's.
 
     Raises:
         ExportError: the export is damaged, or the readings do not fit it or have larger gaps.
@@ -90,7 +90,7 @@ def _limit(card: DatasetCard, minutes: int) -> int:
 def _history(
     card: DatasetCard, manifest: Manifest, table: ReadingsTable, at: str | None, limit: int
 ) -> _History:
-    """Cut the rows that a forecast needs, and those before that help to fill its gaps."""
+    """Select the rows that a forecast needs, and earlier ones to fill their gaps."""
     needed = manifest["history_steps"]
     if table.times is None:
         row = _position(len(table.values), at)
@@ -120,7 +120,7 @@ def _position(rows: int, at: str | None) -> int:
 
 
 def _check_midnight(card: DatasetCard, rows: int, row: int, needed: int) -> None:
-    """Refuse a history over a midnight between days that need not be neighbours."""
+    """Refuse a history across a midnight between days that need not be consecutive."""
     length = card.steps_per_day
     if card.day_kind == "weekdays" and rows % length == 0 and row % length < needed - 1:
         raise ExportError(
@@ -189,7 +189,7 @@ def _filled(history: _History, card: DatasetCard, needed: int, limit: int) -> ND
     """Return the last ``needed`` rows without gaps."""
     missing = np.isnan(history.values)
     for sensor in np.flatnonzero(missing[-needed:].any(axis=0)):
-        # A gap counts as a whole, also where it began before the rows that are needed.
+        # The whole length of a gap counts, also the part before the needed rows.
         first, length = longest_gap(missing[:, sensor])
         if length > limit:
             raise ExportError(

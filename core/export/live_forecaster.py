@@ -1,8 +1,8 @@
-"""New rows of readings in, one at a time, the forecast after each out.
+"""Forecast from a live stream of readings, one new row at a time.
 
-Each row computes only the newest column of every layer; what earlier rows left are the tails of the
-temporal layers (``core.forecasters.modules.LiveStep``), so a forecast equals that of the whole
-window. Reads no files; ``live.onnx`` of an export is the same without this class.
+Each row computes only the newest column of every layer; the state of earlier rows is the tails of
+the temporal layers (``core.forecasters.modules.LiveStep``), so a forecast equals that of the whole
+window. Does not read files; ``live.onnx`` of an export does the same without this class.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 from core.errors import ExportError
 from core.export.export_folder import Export
 from core.export.sensors import MAX_GAP_MINUTES
-from core.forecasters.modules import LiveStep, NextStep, go_on, new_state
+from core.forecasters.modules import LiveStep, NextStep, continue_forecast, new_state
 
 Row = NDArray[np.float32]
 
 
 class LiveForecaster:
-    """Forecasts that follow a stream of readings.
+    """Forecasts after every new row of a stream of readings.
 
-    A missing reading (NaN) is taken to be the sensor's last one for up to ``max_gap_minutes``: what
-    comes next, between which one could interpolate, is not known yet. Longer gaps are refused.
-    Times, where given, must follow each other at the interval; a gap between them starts anew.
+    A missing reading (NaN) is replaced by the sensor's last one for up to ``max_gap_minutes``; it
+    cannot be interpolated, since the next reading is not known yet. Longer gaps are refused. Times,
+    if given, must be one interval apart; a longer gap between them resets the stream.
     """
 
     def __init__(self, export: Export, max_gap_minutes: int = MAX_GAP_MINUTES) -> None:
-        """Start a stream of the student's sensors that has seen nothing."""
+        """Start an empty stream of the student's sensors."""
         self._export, self._max_gap = export, max_gap_minutes // export.card.interval_minutes
         self._step = LiveStep(export.model, export.scaler)
         self._following = NextStep(export.model)
@@ -47,28 +47,28 @@ class LiveForecaster:
 
     @property
     def rows_missing(self) -> int:
-        """How many rows must still come before there is a forecast."""
+        """How many more rows are needed for a forecast."""
         return max(0, self._export.model.config.history_steps - self._seen)
 
     @torch.inference_mode()
     def push(self, reading: Row, time: datetime | None = None) -> Row | None:
-        """Take in the next row of readings.
+        """Add the next row of readings and forecast after it.
 
         Args:
             reading: [N] in the sensors' order and unit; NaN where nothing was measured.
-            time: when it was measured; a later time than the interval after the last one starts
-                anew.
+            time: when it was measured; more than one interval after the last row resets the
+                stream first.
 
         Returns:
             The forecast [horizon_steps, N] in the same unit, or None until history_steps rows have
-            come.
+            been added.
 
         Raises:
-            ExportError: the row does not fit or is not the next in time, and was not taken in; or a
-                sensor has been without a reading for too long, and the stream has begun anew.
+            ExportError: the row does not fit or is not the next in time, and was not added; or a
+                sensor has had no reading for too long, and the stream was reset.
         """
         self._check_shape(reading)
-        if self._begins_anew(time):
+        if self._follows_gap(time):
             self.reset()
         filled = self._filled(reading, time)
         newest, tails, self._state, _ = self._step(torch.from_numpy(filled), self._state)
@@ -76,7 +76,7 @@ class LiveForecaster:
         self._carried = np.where(np.isnan(reading), self._carried + 1, 0)
         if self.rows_missing:
             return None
-        scaled = go_on(self._following, newest, tails, self._export.horizon_steps)
+        scaled = continue_forecast(self._following, newest, tails, self._export.horizon_steps)
         forecast: Row = self._export.scaler.unscale(scaled)[0].numpy()
         return forecast
 
@@ -90,7 +90,7 @@ class LiveForecaster:
         if np.isinf(reading).any():
             raise ExportError("readings must be finite, got an infinite value; give NaN instead")
 
-    def _begins_anew(self, time: datetime | None) -> bool:
+    def _follows_gap(self, time: datetime | None) -> bool:
         if self._time is None or time is None:
             return False
         if time < self._time + self._interval:

@@ -1,7 +1,7 @@
-"""An export folder's ``manifest.json`` in, checked values out.
+"""Read and check the ``manifest.json`` of an export folder.
 
-What a manifest holds is written in ``manifest.schema.json`` beside this file. Reads no weights and
-needs no torch; whether the files do what the manifest says is for ``core.export.verify``.
+``manifest.schema.json`` beside this file defines its contents. Does not read weights and needs no
+torch; ``core.export.verify`` checks that the files agree with the manifest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from core.errors import DatasetError, ExportError
 from core.files import sha256_of_file
 
 MANIFEST_VERSION = 2
-"""Rises whenever a reader of older manifests could go wrong."""
+"""Increased whenever readers of older manifests could fail."""
 SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")
 FORECASTERS = ("model.onnx", "live.onnx", "model.pt2")
 FILES = (*FORECASTERS, "model.safetensors", "config.json", "graph.safetensors")
@@ -30,10 +30,10 @@ Manifest = dict[str, Any]
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an export folder, without looking at the files beside it.
+    """Read and check the manifest of an export folder, without reading its other files.
 
     Raises:
-        ExportError: there is none, or it is damaged, of another version or not as the schema says.
+        ExportError: it is missing, damaged, of another version or does not follow the schema.
     """
     path = folder / "manifest.json"
     try:
@@ -53,7 +53,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_schema(manifest: Manifest, name: str) -> None:
-    """Raise ``ExportError`` unless ``manifest``, called ``name``, is as the schema says."""
+    """Raise ``ExportError`` unless ``manifest``, called ``name``, follows the schema."""
     error = best_match(_validator().iter_errors(manifest))
     if error is not None:
         what = error.message if len(error.message) < 200 else f"{error.message[:200]} ..."
@@ -64,7 +64,7 @@ def check_schema(manifest: Manifest, name: str) -> None:
 
 
 def check_files(folder: Path, manifest: Manifest, names: tuple[str, ...] = FILES) -> None:
-    """Raise ``ExportError`` unless the files ``names`` are there and those that were exported."""
+    """Raise ``ExportError`` unless the files ``names`` exist and match their checksums."""
     for name in names:
         path = folder / name
         if not path.is_file():
@@ -92,7 +92,7 @@ def card_of(manifest: Manifest, folder: Path) -> DatasetCard:
 
 
 def plain_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Return ``values`` for JSON, which knows no NaN: None where nothing could be judged."""
+    """Return ``values`` for JSON, which has no NaN: None instead."""
     return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 

@@ -1,6 +1,6 @@
-"""Readings that somebody brings in, whether they fit an exported student out.
+"""Check that new readings have the sensors an exported student was trained on.
 
-Shared by all that runs an export on new readings. Reads no files.
+Used by everything that runs an export on new readings. Does not read files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def check_sensors(
     Args:
         card: of the dataset that the student was trained on.
         readings: [T, N].
-        sensor_ids: of the columns, if known; names that merely count are no ids to compare.
+        sensor_ids: of the columns, if known; those that only count up are not compared.
     """
     trained = card.sensor_ids
     if readings.ndim != 2 or readings.shape[1] != len(trained):

@@ -1,8 +1,8 @@
-"""An export folder in, proof that it is whole and forecasts the same in every form out.
+"""Verify that an export folder is complete and that all its forecasters agree.
 
-Checks the manifest against its schema and its files against their checksums, what the files say of
-themselves against what the manifest says, and every forecaster against PyTorch. Ends at the first
-defect. Changes nothing.
+Checks the manifest against its schema, the files against their checksums, the metadata in the files
+against the manifest, and every forecaster against PyTorch. Stops at the first defect. Does not
+change anything.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from core.forecasters.parity import Parity, Stretches, measure_parity, synthetic
 
 @dataclass(frozen=True)
 class Verified:
-    """An export without a defect."""
+    """A verified export and its differences from PyTorch."""
 
     export: Export
     windows: str
-    """Which windows the forecasters were compared over: ``validation`` or ``synthetic``."""
+    """The windows that the forecasters were compared on: ``validation`` or ``synthetic``."""
     parity: dict[str, Parity]
-    """By file."""
+    """File name -> parity."""
 
 
 def verify_export(folder: Path, recorded: Stretches | None = None) -> Verified:
-    """Check everything about an export folder.
+    """Check everything in an export folder.
 
     Args:
         folder: the export.
-        recorded: scaled readings of its validation days (``core.forecasters.parity``); None: they
-            are away, and made-up readings take their place.
+        recorded: scaled readings of its validation days (``core.forecasters.parity``); None: not
+            available, use synthetic ones.
 
     Raises:
         ExportError: the first defect.
@@ -52,20 +52,20 @@ def verify_export(folder: Path, recorded: Stretches | None = None) -> Verified:
 
 
 def _check_sensors(export: Export) -> None:
-    named, learnt = export.card.num_sensors, export.model.config.num_sensors
-    if named != learnt:
+    named, trained = export.card.num_sensors, export.model.config.num_sensors
+    if named != trained:
         raise ExportError(
             f"{export.folder} must name every sensor that its weights are for, but its manifest "
-            f"has {named} sensor_ids and model.safetensors is for {learnt}; {AGAIN}"
+            f"has {named} sensor_ids and model.safetensors is for {trained}; {AGAIN}"
         )
 
 
 def _check_config(export: Export) -> None:
     manifest, network = export.manifest, export.model.config.to_json()
-    told = json.loads((export.folder / "config.json").read_text())
+    stored = json.loads((export.folder / "config.json").read_text())
     plain = json.loads(json.dumps(network))
     wanted = {"network": plain, "scaler": manifest["scaler"]}
-    if plain != manifest["network"] or told != wanted:
+    if plain != manifest["network"] or stored != wanted:
         raise ExportError(
             f"{export.folder} must tell one shape and one scaler in model.safetensors, config.json "
             f"and manifest.json, but they differ; {AGAIN}"

@@ -1,1 +1,4 @@
-"""A student as something that forecasts by itself: modules, ONNX graphs, torch.export programs."""
+"""Convert a student to standalone forecasters: modules, ONNX files, ``torch.export`` programs.
+
+Does not write files.
+"""

@@ -1,9 +1,9 @@
-"""A student and its scaler in, forecasters of whole horizons in the readings' own unit out.
+"""Build torch modules that forecast a whole horizon from readings in their own unit.
 
-A forecast is one step that sees readings, of a window or a new row of a live stream, and steps that
-each see the prediction before. All are modules that compute only the newest column of every layer;
-what a step leaves for the next are the tails of the temporal layers (``core.stgcn``). Converts
-nothing: that is for ``core.forecasters.onnx_export`` and ``core.forecasters.torch_program``.
+A forecast is one step on readings, of a window or a new row of a live stream, and further steps
+that each read the prediction before. All modules compute only the newest column of every layer;
+the state between steps is the tails of the temporal layers (``core.stgcn``). Does not convert to
+other formats: ``core.forecasters.onnx_export`` and ``core.forecasters.torch_program`` do.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN
 
 NextTails = list[Float[Tensor, "_ _ _ _"]]
-"""Of the layers that look back, in order: [B, kernel_size - 1, C, N] each."""
+"""Tails of the layers with a kernel of more than one step, in order: [B, kernel_size - 1, C, N]."""
 
 
 class FirstStep(nn.Module):
-    """A window of readings in, the scaled prediction of the step after it out."""
+    """Predicts the step after a window of readings, scaled."""
 
     def __init__(self, model: STGCN, scaler: Scaler) -> None:
         """Share the weights of ``model``."""
@@ -34,11 +34,11 @@ class FirstStep(nn.Module):
     def forward(self, readings: Float[Tensor, "B M N"]) -> tuple[Tensor, NextTails]:
         """Map [B, history_steps, N] to a scaled prediction [B, 1, N] and tails."""
         newest, _, inputs = self.model.stream(self.scaler.scale(readings)[:, None], None)
-        return newest, looking_back(self.model, self.model.last_tails(inputs))
+        return newest, nonempty_tails(self.model, self.model.last_tails(inputs))
 
 
 class NextStep(nn.Module):
-    """A prediction in, that of the step after it out; all scaled."""
+    """Predicts the step after a prediction; both scaled."""
 
     def __init__(self, model: STGCN) -> None:
         """Share the weights of ``model``."""
@@ -46,16 +46,16 @@ class NextStep(nn.Module):
         self.model = model
 
     def forward(self, newest: Float[Tensor, "B 1 N"], tails: NextTails) -> tuple[Tensor, NextTails]:
-        """Map a prediction [B, 1, N] and the tails before it to the next of both."""
+        """Map a prediction [B, 1, N] and the tails before it to the next prediction and tails."""
         given = iter(tails)
         sizes = self.model.temporal_kernel_sizes
         before = [next(given) if size > 1 else None for size in sizes]
         following, _, inputs = self.model.stream(newest[:, None], before)
-        return following, looking_back(self.model, self.model.last_tails(inputs))
+        return following, nonempty_tails(self.model, self.model.last_tails(inputs))
 
 
 class Forecaster(nn.Module):
-    """Windows of readings in, whole forecasts out, both in the readings' own unit."""
+    """Forecasts a whole horizon after windows of readings, in the readings' own unit."""
 
     def __init__(self, model: STGCN, scaler: Scaler, horizon_steps: int) -> None:
         """Copy ``model`` to the CPU."""
@@ -67,28 +67,30 @@ class Forecaster(nn.Module):
     def forward(self, readings: Float[Tensor, "B M N"]) -> Float[Tensor, "B H N"]:
         """Map [B, history_steps, N] to [B, horizon_steps, N]."""
         newest, tails = self.first(readings)
-        return self.scaler.unscale(go_on(self.following, newest, tails, self.horizon_steps))
+        return self.scaler.unscale(
+            continue_forecast(self.following, newest, tails, self.horizon_steps)
+        )
 
 
 @dataclass(frozen=True)
 class StateRows:
-    """Which rows of a live state belong to one layer."""
+    """The rows of a live state that belong to one layer."""
 
     layer: str
-    """As its weights are called, ``blocks.0.first``."""
+    """Name of its weights, such as ``blocks.0.first``."""
     first: int
     steps: int
-    """Of its input, the oldest first."""
+    """Time steps of its input, the oldest first."""
     channels: int
 
 
 class LiveStep(nn.Module):
-    """A new row of readings and a state in, the scaled prediction after it and a new state out.
+    """Predicts the step after a new row of readings, scaled, and updates the state of the stream.
 
-    The state [S, N] holds, from its first row on, the tails of the layers that look back (their
-    steps, and of each step its channels) and in its last row how many readings have been seen, at
-    most history_steps. It starts as zeros. What the zeros stand for has left every layer once
-    history_steps rows have come, as no layer looks back further.
+    The state [S, N] consists of the tails of the layers with a kernel of more than one step (their
+    steps, and of each step its channels), and its last row counts the readings received, at most
+    history_steps. It starts as zeros. After history_steps rows no layer depends on these zeros any
+    more, since no layer looks further back.
     """
 
     def __init__(self, model: STGCN, scaler: Scaler) -> None:
@@ -101,7 +103,7 @@ class LiveStep(nn.Module):
     def forward(
         self, reading: Float[Tensor, " N"], state: Float[Tensor, "S N"]
     ) -> tuple[Tensor, NextTails, Tensor, Tensor]:
-        """Go on by one row.
+        """Process one row.
 
         Args:
             reading: in its own unit, without gaps [N].
@@ -109,7 +111,7 @@ class LiveStep(nn.Module):
 
         Returns:
             The scaled prediction [1, 1, N], the tails after it, the new state [S, N], and what to
-            add to a forecast [1, 1, N]: zero, or NaN until enough readings have been seen.
+            add to a forecast [1, 1, N]: zero, or NaN until enough readings have been received.
         """
         before = [self._cut(state, rows) for rows in self.rows]
         newest, tails = self.following(self.scaler.scale(reading)[None, None], before)
@@ -125,7 +127,7 @@ class LiveStep(nn.Module):
 
 
 def state_rows(model: STGCN) -> list[StateRows]:
-    """Return what the rows of a live state hold, but for the last row."""
+    """Return which rows of a live state belong to which layer, without the last row, a count."""
     found, first = [], 0
     for shape in (one for one in model.config.layers if one.kind in {"glu", "relu"}):
         steps, channels = shape.kernel_size - 1, len(shape.incoming)
@@ -136,12 +138,12 @@ def state_rows(model: STGCN) -> list[StateRows]:
 
 
 def new_state(model: STGCN) -> Float[Tensor, "S N"]:
-    """Return the state of a live stream that has seen nothing."""
+    """Return the state of a live stream before its first row."""
     rows = sum(layer.steps * layer.channels for layer in state_rows(model))
     return torch.zeros(rows + 1, model.config.num_sensors)
 
 
-def go_on(
+def continue_forecast(
     following: NextStep, newest: Tensor, tails: NextTails, steps: int
 ) -> Float[Tensor, "B H N"]:
     """Return ``steps`` scaled predictions, of which ``newest`` [B, 1, N] is the first."""
@@ -152,7 +154,7 @@ def go_on(
     return torch.cat(forecasts, dim=1)
 
 
-def looking_back(model: STGCN, tails: Sequence[Tensor]) -> NextTails:
-    """Leave out the empty tails of layers that look at one step only."""
+def nonempty_tails(model: STGCN, tails: Sequence[Tensor]) -> NextTails:
+    """Return ``tails`` without the empty ones of layers with a kernel of one step."""
     pairs = zip(tails, model.temporal_kernel_sizes, strict=True)
     return [tail for tail, size in pairs if size > 1]

@@ -1,10 +1,10 @@
-"""A student and its scaler in, its forecasters as ONNX files out.
+"""Convert a student and its scaler to ONNX files of its forecasters.
 
-Both files take readings in their own unit and answer in that unit: scaling, graph kernel and
-roll-out are inside, so whoever runs them needs no code of this project. Gaps are not: they are fed
-readings without. Each is put together from one step that sees readings and one that sees the
-prediction before, so the converter sees the network twice instead of once per step. Writes no
-files; how far they are from PyTorch is measured in ``core.forecasters.parity``.
+Both files read and return values in the unit of the readings: scaling, graph kernel and roll-out
+are inside, so running them needs no code of this project. Gaps must be filled before. Each file is
+assembled from one step that reads readings and one that reads the prediction before, so the
+converter traces the network twice instead of once per step. Does not write files and does not
+compare them with PyTorch (``core.forecasters.parity`` does).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _BATCH = torch.export.Dim("batch")
 
 
 def to_onnx(model: STGCN, scaler: Scaler, horizon_steps: int) -> dict[str, bytes]:
-    """Return the forecaster as ONNX files, by name.
+    """Return the forecaster as ONNX files: name -> content.
 
     ``model.onnx``: ``readings`` float32 [batch, history_steps, N] to ``forecast`` float32
-    [batch, horizon_steps, N]; ``batch`` may be any number.
+    [batch, horizon_steps, N]; ``batch`` is dynamic.
 
     ``live.onnx``: one new row ``reading`` [N] and ``state`` [S, N] to ``forecast``
     [horizon_steps, N] and ``next_state`` [S, N], as in ``core.forecasters.modules.LiveStep``.
@@ -92,7 +92,7 @@ def _convert(
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
-            # The full optimiser takes as long as the rest, and saves no run time on a CPU.
+            # The full optimiser takes as long as the rest and saves no inference time on a CPU.
             optimize=False,
         )
         if program is None:
@@ -112,7 +112,7 @@ def _content(proto: onnx.ModelProto) -> bytes:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    # The exporter warns of its own deprecations and of packages it could use; none concern a user.
+    # The exporter warns of its own deprecations and of optional packages; none concern a user.
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -124,7 +124,7 @@ def _silence() -> Iterator[None]:
 
 
 def _strip_traces(proto: onnx.ModelProto) -> None:
-    """Drop the exporter's stack traces: a third of the file, and paths of this machine."""
+    """Remove the exporter's stack traces: a third of the file, and paths of this machine."""
     graph = proto.graph
     for part in [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
         del part.metadata_props[:]

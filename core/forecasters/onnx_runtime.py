@@ -1,6 +1,6 @@
-"""ONNX files of forecasters in, forecasts and how long they take out.
+"""Run the ONNX files of forecasters with ONNX Runtime on the CPU, and time them.
 
-Runs them with ONNX Runtime on the CPU. Needs no torch, so a forecast starts fast.
+Does not import torch, so that a forecast starts fast.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from core.errors import ExportError
 
 Forecasts = NDArray[np.float32]
 WINDOWS_PER_RUN = 64
-"""So many windows' layers stay in a core's cache; more at once are slower per window."""
+"""The layers of this many windows fit the cache of a core; more are slower per window."""
 TIMED_WINDOWS = (1, 1140)
-"""One is what a forecaster in service sees; 1,140 show the arithmetic alone."""
+"""One window is the case of a forecaster in service; 1,140 measure the arithmetic alone."""
 _ROUNDS = {1: 50, 1140: 5}
 
 
 def open_session(content: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
-    """Return a session of an ONNX file on ``threads`` threads of the CPU.
+    """Open an ONNX file on ``threads`` threads of the CPU.
 
     Raises:
         ExportError: ONNX Runtime cannot run it.
@@ -45,7 +45,7 @@ def open_session(content: bytes, threads: int = 1) -> onnxruntime.InferenceSessi
 
 
 def forecast_windows(content: bytes, windows: Forecasts) -> Forecasts:
-    """Forecast after every window [W, M, N] by a ``model.onnx``: [W, H, N]."""
+    """Forecast after every window [W, M, N] with a ``model.onnx``: [W, H, N]."""
     session = open_session(content)
     parts = [
         session.run(["forecast"], {"readings": windows[at : at + WINDOWS_PER_RUN]})[0]
@@ -55,9 +55,9 @@ def forecast_windows(content: bytes, windows: Forecasts) -> Forecasts:
 
 
 def forecast_live(content: bytes, readings: Forecasts) -> Forecasts:
-    """Forecast after every row of readings [T, N] by a ``live.onnx``: [T, H, N].
+    """Forecast after every row of readings [T, N] with a ``live.onnx``: [T, H, N].
 
-    NaN after the first rows, which no forecast follows.
+    NaN after the first rows, until a whole window has been received.
     """
     session = open_session(content)
     state = np.zeros(session.get_inputs()[1].shape, dtype=np.float32)
@@ -72,7 +72,7 @@ def measure_speed(content: bytes, history_steps: int, num_sensors: int) -> dict[
     """Time whole forecasts of a ``model.onnx`` on one thread.
 
     Returns:
-        What it was measured on and with, and for 1 and 1,140 windows the 10th, 50th and 90th
+        Machine, versions and threads, and for 1 and 1,140 windows the 10th, 50th and 90th
         percentile in milliseconds.
     """
     session = open_session(content)

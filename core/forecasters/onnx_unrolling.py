@@ -1,7 +1,7 @@
-"""The ONNX graphs of a first step and of the step after it in, one of a whole forecast out.
+"""Join the ONNX graphs of a first and a following step into one graph of a whole forecast.
 
-The step's nodes are repeated; its weights are stored once, and those that the first step has too
-are not stored again. Knows nothing of the network but the names of values.
+The nodes of the following step are repeated; its weights are stored once, and those that the first
+step has too are not stored again. Does not know the network, only the names of values.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ def unrolled(
     kept: Sequence[str] = (),
     added: str | None = None,
 ) -> onnx.ModelProto:
-    """Return a model whose output ``forecast`` are the predictions of all steps, unscaled.
+    """Return a model whose output ``forecast`` is the unscaled predictions of all steps.
 
     Args:
-        first: its first output is a scaled prediction [B, 1, N]; some that follow are named like
-            inputs of ``following``.
-        following: from a prediction and what comes with it to the next of all, in the same order.
+        first: its first output is a scaled prediction [B, 1, N]; others are named like inputs of
+            ``following``.
+        following: maps a prediction and its tails to the next prediction and tails, in the same
+            order.
         steps: H, of the whole forecast.
         scaler: to unscale with.
-        kept: outputs of ``first`` that the model has as well.
-        added: an output of ``first`` that is added to the forecast, which then is of one window
-            and loses its first axis.
+        kept: outputs of ``first`` that become outputs of the model too.
+        added: an output of ``first`` to add to the forecast, which is then of a single window and
+            loses its first axis.
     """
     model = onnx.ModelProto()
     model.CopyFrom(first)
@@ -55,7 +56,7 @@ def unrolled(
 
 
 def _add_weights(graph: onnx.GraphProto, following: onnx.GraphProto) -> dict[str, str]:
-    """Add the weights of ``following`` that ``graph`` lacks; return what each is called there."""
+    """Add the weights of ``following`` that ``graph`` lacks; return the name of each there."""
     known = {_identity(weight): weight.name for weight in graph.initializer}
     names = {}
     for weight in following.initializer:
@@ -78,10 +79,10 @@ def _identity(weight: onnx.TensorProto) -> bytes:
 def _add_step(
     graph: onnx.GraphProto, following: onnx.GraphProto, known: Names, label: str
 ) -> dict[str, str]:
-    """Repeat the nodes of ``following`` under new names; return its inputs of the next step."""
+    """Append the nodes of ``following`` under new names; return the inputs of the next step."""
 
     def named(value: str) -> str:
-        # An optional input that is left out has an empty name.
+        # An omitted optional input has an empty name.
         return known.get(value, f"{label}.{value}" if value else "")
 
     for node in following.node:

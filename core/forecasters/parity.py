@@ -1,7 +1,7 @@
-"""A student and the files of its forecaster in, how far the two are apart out.
+"""Measure how far the files of a forecaster are from PyTorch.
 
-Compares forecasts of whole stretches of readings, window by window. Which stretches, recorded or
-made up, is the caller's choice.
+Compares forecasts of whole stretches of readings, window by window. Does not choose the stretches:
+the caller passes recorded or synthetic ones.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN
 
 TOLERANCE = 1e-3
-"""How far a file may be from PyTorch, in the readings' unit."""
+"""Largest accepted difference from PyTorch, in the readings' unit."""
 ROUNDING_FACTOR = 4.0
-"""Where float32 itself is coarser than that: how many times its own rounding error."""
+"""Accepted multiple of float32's own rounding error, if that is more than ``TOLERANCE``."""
 _WINDOWS_PER_RUN = 256
 
 Stretches = Sequence[Float[Tensor, "_ N"]]
@@ -35,32 +35,32 @@ Stretches = Sequence[Float[Tensor, "_ N"]]
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a forecaster's file is from PyTorch, over all windows."""
+    """The differences of a forecaster's file from PyTorch, over all windows."""
 
     max_difference: float
     """In the readings' unit, over all windows, steps and sensors."""
     mean_difference: float
     rounding: float
-    """The largest difference that float32 alone makes in PyTorch, against float64."""
+    """The largest difference of float32 from float64 in PyTorch."""
     windows: int
 
     @property
     def tolerance(self) -> float:
-        """What ``max_difference`` may be.
+        """The largest accepted ``max_difference``.
 
-        A roll-out can magnify the last bit of float32, now and then a thousandfold; two runs in
+        A roll-out can amplify the last bit of float32, occasionally a thousandfold; two runs in
         float32 agree no better than that, even within PyTorch.
         """
         return max(TOLERANCE, ROUNDING_FACTOR * self.rounding)
 
     @property
     def holds(self) -> bool:
-        """Whether both forecast the same; NaN never does."""
+        """Whether both agree within the tolerance; NaN never does."""
         return self.max_difference <= self.tolerance
 
 
 def validation_stretches(data: PreparedData) -> list[Tensor]:
-    """Return what all validation windows see: the stretches without their last horizon."""
+    """Return the readings of all validation windows: the stretches without their last horizon."""
     return [
         data.readings[stretch.start : stretch.stop - data.horizon_steps].cpu()
         for stretch in data.stretches("validation")
@@ -70,7 +70,7 @@ def validation_stretches(data: PreparedData) -> list[Tensor]:
 def synthetic_stretches(
     history_steps: int, num_sensors: int, windows: int = 64
 ) -> list[Float[Tensor, "_ N"]]:
-    """Return made-up traffic: waves of each sensor and a little noise, always the same."""
+    """Return synthetic readings: a wave per sensor and a little noise, always the same."""
     generator = torch.Generator().manual_seed(0)
     steps = torch.arange(windows + history_steps - 1)[:, None]
     phase = 2 * torch.pi * torch.rand(num_sensors, generator=generator)

@@ -1,9 +1,9 @@
-"""A student and its scaler in, a ``torch.export`` program as a file out, and back.
+"""Save and load a student's forecaster as a ``torch.export`` program.
 
 The program maps readings [batch, history_steps, N] to forecasts [batch, horizon_steps, N], both in
 their own unit, like ``model.onnx``. A ``.pt2`` file is a ZIP of a JSON graph and raw weights; torch
-would add the example it was traced with as a pickle, and reads weights of odd layouts from
-pickles. Ours holds none, and one that does is refused before torch reads it.
+would add the example it was traced with as a pickle, and reads weights of unusual layouts from
+pickles. Ours contain none, and a file with one is refused before torch reads it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PATHS_OF_THIS_MACHINE = ("stack_trace", "nn_module_stack", "source_fn_stack", "
 
 
 def to_program(model: STGCN, scaler: Scaler, horizon_steps: int) -> bytes:
-    """Return the forecaster as a program that ``torch.export.load`` reads."""
+    """Return the forecaster as the bytes of a program for ``torch.export.load``."""
     forecaster = Forecaster(model, scaler, horizon_steps).eval()
     config = model.config
     example = torch.full((2, config.history_steps, config.num_sensors), scaler.mean)
@@ -49,10 +49,10 @@ def to_program(model: STGCN, scaler: Scaler, horizon_steps: int) -> bytes:
 
 
 def load_program(content: bytes) -> Program:
-    """Read what ``to_program`` returned.
+    """Load a program written by ``to_program``.
 
     Raises:
-        ExportError: it is no program, or reading it would need pickle.
+        ExportError: not a program, or one that needs pickle to be read.
     """
     try:
         _refuse_pickles(content)

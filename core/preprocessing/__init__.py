@@ -1,1 +1,4 @@
-"""From a dataset to what a network trains on: filled gaps, z-scores, windows, graph kernel."""
+"""Prepare a dataset for training: fill gaps, scale, build the graph kernel, cut windows.
+
+Does not shuffle or train.
+"""

@@ -1,7 +1,8 @@
-"""Rows of readings into batches of segments of windows.
+"""Cut a batch of segments of consecutive windows from the readings.
 
 A segment is a run of consecutive windows computed in one pass, since they share most of their
-convolutions. Which segments make a batch is decided by the training loop.
+convolutions. Does not choose or shuffle the segments of a batch: the training loop
+(``core.training.trainer``) does.
 """
 
 from __future__ import annotations

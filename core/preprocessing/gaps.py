@@ -1,7 +1,8 @@
-"""Readings with gaps in, readings without out: linear interpolation along time, per sensor.
+"""Fill gaps in readings by linear interpolation along time, sensor by sensor.
 
-Errors are never scored on filled values (``core.evaluation.metrics`` skips them); they only feed
-the network.
+Filled values are only input to the network: errors are never computed on them
+(``core.evaluation.metrics`` skips them). Does not limit the length of a gap; callers that must do
+so measure it with ``longest_gap``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from core.errors import DatasetError
 
 
 def interpolate_gaps(readings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``readings`` [T, N], each NaN replaced along time; at the ends by the nearest value.
+    """Return ``readings`` [T, N] with gaps interpolated along time; at the ends, the nearest value.
 
     Raises:
         DatasetError: a sensor has no reading at all.

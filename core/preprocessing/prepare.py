@@ -1,7 +1,7 @@
-"""A dataset in, everything a network trains and is judged on out.
+"""Prepare a dataset for training and evaluation: fill gaps, scale, build the graph kernel.
 
-Gaps are filled, readings scaled with training days only, the graph turned into its Chebyshev
-kernel. Batches are cut by ``core.training.trainer``; nothing here shuffles.
+The scaler is fitted on the training days alone. Does not cut batches (``batching`` does, for the
+training loop) and does not shuffle.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from core.preprocessing.windows import Part, Stretch, stretches
 from core.shapes import GraphKernel
 
 HORIZON_MINUTES = (15, 30, 45)
-"""Where errors are reported (Tables 2, 4, 5, 7 and 8); the last is how far forecasts go."""
+"""Horizons at which errors are reported (Tables 2, 4, 5, 7 and 8); forecasts end at the last."""
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """One dataset, ready for networks with ``history_steps`` of history."""
+    """A dataset prepared for networks that read ``history_steps`` rows."""
 
     card: DatasetCard
     fingerprint: str
-    """Of the dataset; teachers and records refer to it."""
+    """Fingerprint of the dataset; teachers and records refer to it."""
     readings: Float[Tensor, "T N"]
-    """Scaled, without gaps; what networks see and learn."""
+    """Scaled readings without gaps: inputs and training targets of networks."""
     truth: Float[Tensor, "T N"]
-    """In the original unit, NaN where nothing was measured; what forecasts are judged by."""
+    """Readings in their own unit, NaN where nothing was measured; errors are measured on these."""
     scaler: Scaler
     graph_kernel: GraphKernel
     history_steps: int
 
     @property
     def horizon_steps(self) -> int:
-        """Steps of a whole forecast."""
+        """Time steps of a whole forecast."""
         return steps_of(HORIZON_MINUTES[-1], self.card.interval_minutes)
 
     @property
@@ -64,7 +64,7 @@ class PreparedData:
 
 
 def steps_of(minutes: int, interval_minutes: int) -> int:
-    """Return how many time steps ``minutes`` are; the one place where minutes become steps."""
+    """Return how many time steps ``minutes`` are; the only conversion of minutes to steps."""
     if minutes % interval_minutes:
         raise DatasetError(
             f"horizons of {', '.join(map(str, HORIZON_MINUTES))} minutes need an interval that "
@@ -86,7 +86,7 @@ def prepare(dataset: Dataset, history_steps: int = 12, chebyshev_order: int = 3)
         card=dataset.card,
         fingerprint=dataset.fingerprint,
         readings=torch.from_numpy(scaler.scale(filled)),
-        # A copy: torch refuses to promise that it never writes to mapped, read-only pages.
+        # A copy, because torch warns of tensors on read-only memory.
         truth=torch.from_numpy(dataset.readings.copy()),
         scaler=scaler,
         graph_kernel=chebyshev_stack(dataset.adjacency, chebyshev_order),

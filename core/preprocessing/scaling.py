@@ -1,6 +1,6 @@
-"""The z-score of Eq. 15, one mean and one standard deviation for the whole network of sensors.
+"""Scale readings to z-scores (Eq. 15), with one mean and one standard deviation for all sensors.
 
-Fitted on training days only; whoever calls it passes those days and nothing else.
+Does not select the training days: callers must pass those and nothing else to ``Scaler.fit``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Days in, first row indices of windows out.
+"""Find the windows of each part of the split, as the indices of their first rows.
 
 A window is ``history_steps`` rows that the network sees and ``horizon_steps`` rows it forecasts.
 Its first row index is the only key that joins it to readings and to teacher targets. No window
 crosses from one part of the split into another, nor a midnight between days that are not
-neighbours.
+consecutive. Does not copy readings (``batching`` does).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Stretch:
-    """Rows ``start`` to ``stop - 1``: neighbours in time, within one part of the split."""
+    """Rows ``start`` to ``stop - 1``: consecutive in time, within one part of the split."""
 
     start: int
     stop: int
@@ -37,7 +37,7 @@ class Stretch:
 def stretches(card: DatasetCard, part: Part) -> tuple[Stretch, ...]:
     """Return the uninterrupted stretches of one part of the split.
 
-    Weekdays: one per day. Consecutive days: one for the whole part, its midnights inside.
+    Weekdays: one per day. Consecutive days: one for the whole part, across midnights.
     """
     index = PARTS.index(part)
     first_day, days = sum(card.split[:index]), card.split[index]
@@ -68,14 +68,14 @@ def window_rows(parts: tuple[Stretch, ...], window_steps: int) -> Rows:
 def segment_rows(
     parts: tuple[Stretch, ...], window_steps: int, windows_per_segment: int, offset: int
 ) -> tuple[Rows, Tensor]:
-    """Cut every stretch into runs of consecutive windows.
+    """Cut every stretch into segments of consecutive windows.
 
-    A run of ``windows_per_segment`` windows shares most of its convolutions. Runs start at
-    ``offset`` (0 .. windows_per_segment - 1) windows into each stretch; windows before the first
-    and after the last whole run sit out, so vary the offset from epoch to epoch.
+    The ``windows_per_segment`` windows of a segment share most of their convolutions. Segments
+    start ``offset`` (0 .. windows_per_segment - 1) windows into each stretch; windows before the
+    first and after the last whole segment are left out, so vary the offset from epoch to epoch.
 
     Returns:
-        First row of each run [S], and the index of its stretch [S].
+        First row of each segment [S], and the index of its stretch [S].
     """
     firsts, owners = [], []
     for index, stretch in enumerate(parts):

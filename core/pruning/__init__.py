@@ -1,4 +1,7 @@
-"""A trained network in, a student whose shape was found by pruning out (Algorithm 1)."""
+"""Prune a trained network to a student whose shape the pruning finds (Algorithm 1).
+
+Does not define the losses that fine-tune it (``core.distillation``).
+"""
 
 from __future__ import annotations
 

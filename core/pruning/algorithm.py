@@ -1,8 +1,8 @@
-"""A trained network and a loss in, a student whose shape was found by pruning out (Algorithm 1).
+"""Prune a trained network step by step while it is fine-tuned (Algorithm 1).
 
-While the loss fine-tunes the network, every training step's own gradients score its filters; every
-few steps those with the lowest scores leave for good. At the end the student is fine-tuned on the
-plain loss. Where the loss and the teacher come from is not its business.
+While a loss fine-tunes the network, the gradients of every training step score its filters; at
+regular intervals the filters with the lowest scores are removed for good. At the end the student is
+fine-tuned on the plain loss. Does not choose the loss or load the teacher.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class PruningStep:
     """Training steps so far, over all epochs."""
     parameters: int
     flops: int
-    """Of one forward pass over one window."""
+    """FLOPs of one forward pass over one window."""
     metrics: dict[str, float] | None = None
-    """At the end of an epoch, as its report says; None after a removal."""
+    """Metrics at the end of an epoch; None after a removal."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class PrunedNetwork:
     """The student with the weights of its best epoch since the last removal."""
 
     model: STGCN
-    """Its masks M, in original indices, are ``model.config.kept``."""
+    """Its masks M, by index in the unpruned network, are ``model.config.kept``."""
     metrics: dict[str, float]
-    """Of that epoch."""
+    """Metrics of that epoch."""
     best_epoch: int
     epochs: int
-    """Of the loop and of the fine-tuning."""
+    """Epochs of the loop and of the fine-tuning."""
     seconds: float
     trajectory: list[PruningStep]
 
@@ -69,17 +69,17 @@ def prune(
     """Run Algorithm 1.
 
     Args:
-        base: trained, on the device of ``data``; left as it is.
+        base: the trained network, on the device of ``data``; not changed.
         data: what it was trained on.
-        objective: fine-tunes and scores in the loop.
-        fine_tuning: judges the epochs after the loop.
-        config: how far and how long; its method and weights are the caller's.
-        checkpoints: where this very run keeps its states, or None.
-        on_epoch: called after every epoch; epochs count on through the fine-tuning.
+        objective: the loss in the loop, which fine-tunes and scores.
+        fine_tuning: the loss after the loop.
+        config: the settings; its method and weights are not read here but by the caller.
+        checkpoints: of this run, to resume from; None: keep none.
+        on_epoch: called after every epoch; the count continues through the fine-tuning.
 
     Raises:
         ConfigError: the settings cannot be met (``plan_pruning``).
-        TrainingDivergedError: the numbers left the finite ones.
+        TrainingDivergedError: the loss or the validation error is not finite.
     """
     plan = plan_pruning(base.config, data, config)
     pruner = _Pruner(plan, objective, fine_tuning)
@@ -95,7 +95,7 @@ def prune(
 
 @dataclass
 class _Pruner:
-    """Algorithm 1 as what it is to the training loop: an objective and a ``Surgeon``."""
+    """Algorithm 1 in the interfaces of the training loop: an objective and a ``Surgeon``."""
 
     plan: PruningPlan
     objective: Objective
@@ -164,9 +164,9 @@ def best_filters(
     """Return, layer by layer, the ``widths`` filters with the highest scores.
 
     Args:
-        kept: the filters there are, by their original index.
+        kept: the existing filters, by their index in the unpruned network.
         scores: one for each of them.
-        widths: how many stay; a layer that has no more keeps what it has.
+        widths: how many to keep; a layer with fewer keeps all.
     """
     return tuple(
         tuple(layer[position] for position in sorted(_best(values, width)))

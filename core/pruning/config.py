@@ -1,4 +1,7 @@
-"""Settings of one pruning run, checked. What they do is in ``plan`` and ``algorithm``."""
+"""Define and check the settings of one pruning run.
+
+Does not apply them (``plan`` and ``algorithm`` do).
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,27 @@ from core.training.config import TrainingConfig
 
 @dataclass(frozen=True)
 class PruningConfig:
-    """How a trained network is pruned; exactly one of the last three says how far."""
+    """The settings of one pruning run; exactly one of the last three sets its target."""
 
     method: str
-    """A name in ``LOSSES``: what fine-tunes and scores; ``none`` is the baseline without KD."""
+    """A name in ``LOSSES``: the loss that fine-tunes and scores; ``none``: no distillation."""
     weights: Mapping[str, float]
     """The loss's hyperparameters: alpha1, alpha2, alpha3, alpha, beta as the method has them."""
     training: TrainingConfig
-    """Its ``epochs`` are those of Algorithm 1's loop; its schedule spans the fine-tuning too."""
+    """``epochs`` are those of Algorithm 1's loop; the schedule also spans the fine-tuning."""
     pruning_interval: int
     """Training steps from one removal to the next (the paper's pruning_minibatch)."""
     fine_tuning_epochs: int
-    """On the plain loss, after the loop (Algorithm 1, line 25)."""
+    """Epochs on the plain loss after the loop (Algorithm 1, line 25)."""
     pruning_ratio: float | None = None
-    """Share of the base's parameters that leaves."""
+    """Share of the base's parameters to remove."""
     target_parameters: int | None = None
-    """Parameters that the student may have."""
+    """Most parameters of the student."""
     share_per_step: float | None = None
-    """Share of the filters that leaves in each layer at every removal."""
+    """Share of the filters of each layer to remove every time."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot prune."""
+        """Check that one target is given and that all values are in range."""
         targets = {
             "pruning_ratio": self.pruning_ratio,
             "target_parameters": self.target_parameters,
@@ -60,5 +63,5 @@ class PruningConfig:
 
     @property
     def all_epochs(self) -> int:
-        """Of the loop and of the fine-tuning."""
+        """Epochs of the loop and of the fine-tuning."""
         return self.training.epochs + self.fine_tuning_epochs

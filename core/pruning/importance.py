@@ -1,7 +1,8 @@
-"""Gradients of training steps in, how much each filter matters to the loss out.
+"""Score how much each filter matters to the loss, from the gradients of training steps.
 
-The score is KDIS, Eq. 13-14; with the plain loss it is that of Molchanov et al. (CVPR 2019). Takes
-the gradients that the training step has anyway; which filters leave is decided in ``algorithm``.
+The score is KDIS, Eq. 13-14; with the plain loss it is that of Molchanov et al. (CVPR 2019). Uses
+the gradients that the training step computes anyway. Does not decide which filters are removed
+(``algorithm`` does).
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ FilterScores = Float[Tensor, " C"]
 def filter_scores(model: STGCN) -> list[FilterScores]:
     """Return KDIS of every filter, layer by layer: the sum of (gradient x weight)^2 (Eq. 13-14).
 
-    To a filter belong the weights that make its channel: its rows of the convolution with their
-    biases, both the value's and the gate's for GLU, and its row of the residual's 1x1 map. What
-    feeds on the channel, and layer norm's scale and shift, leave with it but do not count.
+    The weights of a filter are those that compute its channel: its rows of the convolution with
+    their biases, both the value's and the gate's for GLU, and its row of the residual's 1x1 map.
+    Weights that read the channel, and layer norm's scale and shift, are removed with it but do not
+    count.
 
     Args:
-        model: after a backward pass, before the optimiser's step. Weights the loss did not reach
-            have no gradient and count as zero.
+        model: after a backward pass, before the optimiser's step. Weights without a gradient
+            count as zero.
     """
     return [_layer_scores(model, layer) for layer in model.config.layers]
 
@@ -37,7 +39,7 @@ def filter_scores(model: STGCN) -> list[FilterScores]:
 def _layer_scores(model: STGCN, layer: LayerShape) -> FilterScores:
     own = model.get_submodule(layer.name)
     rows = [_row_scores(own.get_parameter(name)) for name in ("weight", "bias")]
-    # A gate's rows stand after the value's: [2 C] -> [2, C].
+    # The gate's rows follow the value's: [2 C] -> [2, C].
     scores = torch.stack(rows).sum(dim=0).view(-1, len(layer.outgoing)).sum(dim=0)
     if layer.projected:
         scores = scores + _row_scores(own.get_parameter("residual"))
@@ -53,13 +55,13 @@ def _row_scores(weight: nn.Parameter) -> Float[Tensor, " R"]:
 
 @dataclass
 class RunningScores:
-    """The mean of filter scores over training steps, kept on the device: no step waits for it."""
+    """The mean of filter scores over training steps, kept on the device to avoid synchronising."""
 
     steps: int = 0
     sums: list[Tensor] = field(default_factory=list)
 
     def add(self, scores: Sequence[Tensor]) -> None:
-        """Take in the scores of one step."""
+        """Add the scores of one step."""
         self.sums = [*map(torch.add, self.sums, scores)] if self.sums else list(scores)
         self.steps += 1
 

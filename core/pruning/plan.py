@@ -1,8 +1,8 @@
-"""How far to prune in, how many filters each layer has after every removal out.
+"""Plan how many filters each layer keeps after every removal of a pruning run.
 
-Only numbers of filters are planned, before any training, so that what cannot be reached is refused
-at once; which filters leave is decided by their scores. Every removal takes the same share of each
-layer's filters, rounded over the whole run so that narrow layers lose theirs too; the last one
+Only numbers of filters are planned, before any training, so that an unreachable target is refused
+at once; the scores decide later which filters are removed. Every removal takes the same share of
+each layer's filters, rounded over the whole run so that narrow layers lose theirs too; the last one
 meets the target by single filters.
 """
 
@@ -21,17 +21,17 @@ from core.stgcn_config import STGCNConfig
 from core.training.trainer import count_steps
 
 Widths = tuple[int, ...]
-"""Filters of every prunable layer."""
+"""Number of filters of every prunable layer."""
 
 TOLERANCE = 0.02
-"""How far from its target, as a share of it, a network may end for the sake of even layers."""
+"""Relative deviation from the target that is accepted to keep the layers even."""
 _MOST_UNEVEN = 3
-"""Layers that may have a filter more or less than their even share, to meet a target."""
+"""Layers that may have one filter more or less than their even share, to meet a target."""
 
 
 @dataclass(frozen=True)
 class _Goal:
-    """How many parameters a network may end with."""
+    """The number of parameters to end with, and its bounds."""
 
     target: int
     least: int
@@ -40,18 +40,18 @@ class _Goal:
 
 @dataclass(frozen=True)
 class PruningPlan:
-    """When filters leave, and how many."""
+    """When filters are removed, and how many."""
 
     interval: int
     """Training steps from one removal to the next."""
     loop_steps: int
-    """Training steps of Algorithm 1's loop; what comes later is fine-tuning."""
+    """Training steps of Algorithm 1's loop; later steps are fine-tuning."""
     widths: tuple[Widths, ...]
-    """After each removal; the last are the student's."""
+    """Widths after each removal; the last are the student's."""
 
     @property
     def last_removal(self) -> int:
-        """After how many training steps the student has its final shape."""
+        """The training step after which the student has its final shape."""
         return self.interval * len(self.widths)
 
 
@@ -60,11 +60,11 @@ def plan_pruning(shape: STGCNConfig, data: PreparedData, config: PruningConfig) 
 
     Args:
         shape: of the base.
-        data: the training windows, which give the number of steps.
-        config: how far, and how often.
+        data: its training windows determine the number of steps.
+        config: the target and the interval.
 
     Raises:
-        ConfigError: the run has no removal, or the target lies out of reach.
+        ConfigError: the run has no removal, or the target cannot be reached.
     """
     loop_steps = count_steps(data, config.training)
     removals = loop_steps // config.pruning_interval
@@ -82,7 +82,7 @@ def plan_pruning(shape: STGCNConfig, data: PreparedData, config: PruningConfig) 
 
 
 def _goal(shape: STGCNConfig, config: PruningConfig) -> _Goal:
-    """Return what to end with: about a ratio, but at most a number of parameters."""
+    """Return the target: a ratio approximately, or a number of parameters at most."""
     target = config.target_parameters
     if target is None:
         target = round(shape.parameters * (1.0 - (config.pruning_ratio or 0.0)))
@@ -118,10 +118,10 @@ def _towards(shape: STGCNConfig, removals: int, goal: _Goal) -> list[Widths]:
 
 
 def _shares_around(shape: STGCNConfig, target: int) -> tuple[float, float]:
-    """Bisect for the share of all layers' filters that just reaches ``target`` parameters.
+    """Bisect for the share of all layers' filters that gives ``target`` parameters.
 
     Returns:
-        A share with fewer parameters, and one a rounding error larger with at least as many.
+        A share with fewer parameters, and one larger by a rounding error with at least as many.
     """
     low, high = 0.0, 1.0
     for _ in range(50):
@@ -132,7 +132,7 @@ def _shares_around(shape: STGCNConfig, target: int) -> tuple[float, float]:
 
 
 def _near(shape: STGCNConfig, even: Widths, goal: _Goal) -> Widths | None:
-    """Meet the goal near ``even`` layers, changing as few and as wide ones as possible."""
+    """Return widths near ``even`` that meet the goal, with few changes, made in wide layers."""
     sizes = {widths: _parameters(shape, widths) for widths in _nearby(even, _widths(shape))}
     meeting = [widths for widths, size in sizes.items() if goal.least <= size <= goal.most]
 
@@ -156,10 +156,10 @@ def _nearby(even: Widths, full: Widths) -> Iterator[Widths]:
 
 
 def _grown(shape: STGCNConfig, widths: Widths, goal: _Goal) -> Widths:
-    """Add single filters to what is too small, each where the smallest share of them is there then.
+    """Add single filters until the goal is met, each to the layer where its share is smallest.
 
-    Layers are passed over whose filters are too large for the goal. Where all are before it is
-    met, as in tiny networks, the network ends below it.
+    Layers whose next filter would exceed the goal are skipped. If all would, as in tiny networks,
+    the network ends below the goal.
     """
     full = _widths(shape)
     while _parameters(shape, widths) < goal.least:

@@ -1,8 +1,7 @@
-"""A network and the channels to keep in, a smaller network with those alone out.
+"""Remove channels from a network and from the state of its optimiser.
 
-Nothing is masked: weights of what leaves, and of all that fed on it, are gone. The optimiser's
-state is sliced along. Which channels are worth keeping is decided in ``importance`` and
-``algorithm``.
+Nothing is masked: the weights of removed channels, and all weights that read them, are sliced away.
+Does not decide which channels to keep (``importance`` and ``algorithm`` do).
 """
 
 from __future__ import annotations
@@ -17,26 +16,26 @@ from core.stgcn import STGCN
 from core.stgcn_config import Kept, LayerShape, STGCNConfig
 
 Axes = tuple[Kept | None, ...]
-"""Per axis of a weight the positions that stay; None: all."""
+"""The positions to keep along each axis of a weight; None: all."""
 
 
 def shrink(model: STGCN, kept: tuple[Kept, ...]) -> STGCN:
-    """Return a new network that holds only the channels ``kept``; ``model`` is left as it is.
+    """Return a new network with only the channels ``kept``; ``model`` is unchanged.
 
-    It gives what ``model`` would give with all other channels set to zero after every layer and
-    layer norm taken over the channels that stay.
+    Its outputs are those of ``model`` with all other channels set to zero after every layer and
+    layer norm taken over the kept channels.
 
     Args:
         model: may have been shrunk before.
-        kept: per prunable layer (``STGCNConfig.layers``) the channels that stay, by their index in
-            the unpruned network; all of them must still be there.
+        kept: the channels to keep of each prunable layer (``STGCNConfig.layers``), by their index
+            in the unpruned network; all of them must exist in ``model``.
 
     Raises:
-        ConfigError: a layer would be left empty, or a channel is not there.
+        ConfigError: a layer would be empty, or a channel does not exist.
     """
     config = _narrowed(model.config, kept)
     with torch.random.fork_rng(devices=[]):
-        # Fresh weights are drawn only to be replaced: no random choice elsewhere may notice.
+        # The initial weights are replaced below: drawing them must not advance the random state.
         smaller = STGCN(config, model.graph_kernel.cpu())
     smaller.to(model.graph_kernel)
     axes = _axes(model.config, config)
@@ -47,14 +46,14 @@ def shrink(model: STGCN, kept: tuple[Kept, ...]) -> STGCN:
 
 
 def shrink_optimizer(optimizer: torch.optim.Optimizer, model: STGCN, smaller: STGCN) -> None:
-    """Let ``optimizer`` go on with the weights of ``smaller`` instead of those of ``model``.
+    """Replace the weights of ``model`` in ``optimizer`` by those of ``smaller``.
 
-    What it knows of each weight (running squares, moments, steps) stays with that weight.
+    The state of each weight (running squares, moments, steps) is kept, sliced like the weight.
 
     Args:
-        optimizer: of RMSProp's or Adam's kind; holds weights of ``model``.
-        model: what ``smaller`` was shrunk from.
-        smaller: made by ``shrink``.
+        optimizer: RMSProp or Adam; holds the weights of ``model``.
+        model: the network that ``smaller`` was shrunk from.
+        smaller: the result of ``shrink``.
     """
     axes = _axes(model.config, smaller.config)
     names: dict[Tensor, str] = {weight: name for name, weight in model.named_parameters()}
@@ -88,7 +87,7 @@ def _narrowed(config: STGCNConfig, kept: tuple[Kept, ...]) -> STGCNConfig:
 
 
 def _axes(config: STGCNConfig, narrowed: STGCNConfig) -> dict[str, Axes]:
-    """Say, for every weight by its name, which positions of each axis stay."""
+    """Return for every weight, by name, the positions to keep along each axis."""
     axes: dict[str, Axes] = {"output.bias": (None,)}
     for layer, smaller in zip(config.layers, narrowed.layers, strict=True):
         axes |= dict(_layer_axes(layer, smaller))
@@ -100,7 +99,7 @@ def _layer_axes(layer: LayerShape, smaller: LayerShape) -> Iterator[tuple[str, A
     incoming = _positions(layer.incoming, smaller.incoming)
     outgoing = _positions(layer.outgoing, smaller.outgoing)
     rows = outgoing
-    if layer.kind == "glu":  # the gate's rows stand after the value's
+    if layer.kind == "glu":  # the gate's rows follow the value's
         rows = outgoing + tuple(len(layer.outgoing) + position for position in outgoing)
     graph = layer.kind == "graph"
     yield f"{layer.name}.weight", (rows, incoming, None) if graph else (rows, None, incoming)

@@ -1,1 +1,4 @@
-"""The one training loop, its settings, and teachers on the disk. Knows no loss."""
+"""Train networks with one loop, configure it, and find trained teachers on the disk.
+
+Does not define losses (``core.distillation``).
+"""

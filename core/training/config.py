@@ -31,7 +31,7 @@ SCHEDULES: Final[dict[str, Callable[[int, int], float]]] = {
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How one network is trained; the defaults are the paper's recipe."""
+    """The settings of one training; the defaults are those of the paper."""
 
     epochs: int = 50
     batch_size: int = 50
@@ -42,13 +42,13 @@ class TrainingConfig:
     schedule: str = "step"
     """A key of ``SCHEDULES``. ``step``: x0.7 every 5 epochs; ``cosine``: to zero at the end."""
     windows_per_segment: int = 1
-    """Consecutive windows that are computed together: they share most of their convolutions."""
+    """Consecutive windows computed in one pass, which share most of their convolutions."""
     patience: int | None = None
     """Stop after so many epochs without a better validation error; None: never."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot train."""
+        """Check ranges and names."""
         whole = {"epochs": self.epochs, "batch_size": self.batch_size}
         whole["windows_per_segment"] = self.windows_per_segment
         if self.patience is not None:

@@ -1,4 +1,8 @@
-"""What the training loop asks of others, and what it tells them. Computes nothing."""
+"""Define the interfaces between the training loop and the code around it.
+
+An ``Objective`` computes the loss, a ``Surgeon`` shrinks the network during training, and an
+``EpochReport`` describes an epoch to callbacks. Computes nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from core.stgcn import STGCN, Features
 
 @runtime_checkable
 class ObjectiveValue(Protocol):
-    """What an objective says of one batch."""
+    """The loss of one batch, as an objective computes it."""
 
     @property
     def total(self) -> Tensor:
@@ -23,7 +27,7 @@ class ObjectiveValue(Protocol):
 
     @property
     def parts(self) -> dict[str, Tensor]:
-        """Detached scalars worth reporting beside it."""
+        """Detached scalars to report beside it."""
 
     def backward(self, parameters: Sequence[nn.Parameter]) -> None:
         """Add gradients to ``parameters``."""
@@ -31,33 +35,33 @@ class ObjectiveValue(Protocol):
 
 @runtime_checkable
 class Objective(Protocol):
-    """Judges the predictions of one batch of windows."""
+    """Computes the loss of one batch of windows."""
 
     def __call__(
         self, prediction: WindowValues, features: Features, target: WindowValues, rows: Rows
     ) -> ObjectiveValue:
-        """Judge one batch.
+        """Compute the loss of one batch.
 
         Args:
-            prediction: [B, N].
-            features: hidden layers of the segments that these windows make up, in this order.
-            target: [B, N].
+            prediction: scaled [B, N].
+            features: hidden layers of the segments that consist of these windows, in this order.
+            target: scaled readings [B, N].
             rows: first row of each window [B].
         """
 
 
 @runtime_checkable
 class Surgeon(Protocol):
-    """Makes the network smaller while it is trained."""
+    """Shrinks the network during training."""
 
     def after_backward(self, model: STGCN) -> None:
-        """Look at the gradients of a step, before the optimiser takes it."""
+        """Read the gradients of a step, before the optimiser applies it."""
 
     def after_step(self, model: STGCN, optimizer: torch.optim.Optimizer) -> STGCN | None:
-        """Return the network to go on with, already known to ``optimizer``; None: the same."""
+        """Return the network to continue with, its weights in ``optimizer``; None: the same."""
 
     def after_epoch(self, model: STGCN, metrics: dict[str, float]) -> None:
-        """Take note of an epoch, before its checkpoint is written."""
+        """Record an epoch, before its checkpoint is written."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors of its state, for a checkpoint."""
@@ -66,12 +70,12 @@ class Surgeon(Protocol):
         """Return the rest of its state and the shape of ``model``, as JSON values."""
 
     def resume(self, model: STGCN, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> STGCN:
-        """Take up the state of a checkpoint; return ``model`` in the shape it had then."""
+        """Restore the state of a checkpoint; return ``model`` in the shape it had then."""
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What is known after an epoch."""
+    """The state of a training after an epoch."""
 
     epoch: int
     """From 1."""
@@ -80,7 +84,7 @@ class EpochReport:
     """``val_mae_15`` … ``val_rmse``, ``train_loss`` and the objective's parts as ``train_…``."""
     best_epoch: int
     seconds: float
-    """Spent training and validating so far, over all resumptions."""
+    """Time spent training and validating so far, over all resumptions."""
 
     @property
     def is_best(self) -> bool:

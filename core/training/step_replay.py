@@ -1,10 +1,11 @@
-"""A training step in; on a GPU the same step out, recorded once and replayed without its launches.
+"""Record a training step as a CUDA graph and replay it, to avoid the cost of kernel launches.
 
-A student's step is hundreds of small kernels, which a GPU runs faster than Python can ask for them.
-So after a few steps as they are, one is recorded as a CUDA graph, and later ones replay it on rows
-of their own. Such a step depends on its rows, on weights and on tensors that stay where they are;
-it reads no value back and draws nothing at random. Batches of another size, as an epoch's last may
-be, run as they are. Nothing is trained here, and what a step computes is the trainer's business.
+A student's step is hundreds of small kernels, which a GPU runs faster than Python can launch them.
+So after a few ordinary steps, one is recorded as a CUDA graph, and later steps replay it on their
+own rows. Such a step depends only on its rows, the weights and tensors that stay in place; it reads
+no value back to the host and draws no random numbers. Batches of another size, such as the last of
+an epoch, run as ordinary steps. Does not define what a step computes (``core.training.trainer``
+does).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 from core.shapes import Rows
 
 WARM_UP_STEPS: Final = 3
-"""Steps in which kernels are compiled and optimisers make their state, before one is recorded."""
+"""Ordinary steps before one is recorded: they compile kernels and create optimiser state."""
 
 Values = dict[str, Tensor]
 Step = Callable[[Rows], Values]
@@ -26,29 +27,29 @@ Step = Callable[[Rows], Values]
 
 @runtime_checkable
 class Recorder(Protocol):
-    """Records work on one device."""
+    """Records and replays work on one device."""
 
     def optimizer_settings(self, learning_rate: float) -> dict[str, Any]:
-        """Return settings of an optimiser whose steps can be recorded.
+        """Return the settings of an optimiser whose steps can be recorded.
 
-        Its rate ``lr`` is a tensor: what later steps read may change.
+        The learning rate ``lr`` is a tensor, so that it can be changed between replayed steps.
         """
 
     def warm_up(self, work: Callable[[], Values]) -> Values:
-        """Do ``work`` where it will be recorded."""
+        """Run ``work`` where it will be recorded."""
 
     def record(self, work: Callable[[], Values]) -> Callable[[], Values]:
-        """Return what does ``work`` once more at every call, its results in the same tensors.
+        """Return a function that repeats ``work`` at every call, its results in the same tensors.
 
-        Recording is not doing: nothing has happened before the first call.
+        Recording does not execute ``work``: the first call does.
         """
 
 
 class CudaGraphs:
-    """Records on a stream of its own, as CUDA asks for."""
+    """Records CUDA graphs on a separate stream, as CUDA requires."""
 
     def __init__(self) -> None:
-        """Take a stream of the current device."""
+        """Create a stream of the current device."""
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def optimizer_settings(self, learning_rate: float) -> dict[str, Any]:
@@ -56,7 +57,7 @@ class CudaGraphs:
         return {"lr": torch.tensor(learning_rate, device="cuda"), "capturable": True}
 
     def warm_up(self, work: Callable[[], Values]) -> Values:
-        """Do ``work`` on that stream, between what was and what will be asked of the others."""
+        """Run ``work`` on that stream, synchronised with the current stream before and after."""
         here = torch.cuda.current_stream()
         self._stream.wait_stream(here)
         with torch.cuda.stream(self._stream):
@@ -65,7 +66,7 @@ class CudaGraphs:
         return values
 
     def record(self, work: Callable[[], Values]) -> Callable[[], Values]:
-        """Record ``work`` as a graph."""
+        """Record ``work`` as a CUDA graph."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self._stream):
             values = work()
@@ -78,23 +79,23 @@ class CudaGraphs:
 
 
 class ReplayedStep:
-    """A step of one size that is recorded after ``WARM_UP_STEPS`` of it."""
+    """A training step that is recorded after ``WARM_UP_STEPS`` calls and then replayed."""
 
     def __init__(self, step: Step, size: int, recorder: Recorder) -> None:
-        """Record nothing yet.
+        """Prepare to record ``step``.
 
         Args:
-            step: takes rows [S] and returns values to be read before the next step.
-            size: the S of steps to record.
-            recorder: for the device that ``step`` runs on.
+            step: takes rows [S] and returns values that are valid until the next step.
+            size: the S of the steps to record.
+            recorder: of the device that ``step`` runs on.
         """
         self._step, self._size, self._recorder = step, size, recorder
         self._left_to_warm_up = WARM_UP_STEPS
         self._recorded: tuple[Rows, Callable[[], Values]] | None = None
-        """The rows that a recorded step reads, and the step."""
+        """The tensor of rows that the recorded step reads, and the step."""
 
     def __call__(self, rows: Rows) -> Values:
-        """Take the step on ``rows`` [S], of any S."""
+        """Run the step on ``rows`` [S], of any S."""
         if len(rows) != self._size:
             return self._step(rows)
         if self._left_to_warm_up:

@@ -1,11 +1,11 @@
-"""Teachers on the disk, found by what they were trained on and how.
+"""Find and open trained teachers on the disk, by a fingerprint of their data and settings.
 
     STORAGE/teachers/FINGERPRINT/teacher.safetensors   weights, config, settings, metrics
     STORAGE/teachers/FINGERPRINT/targets/              what students imitate (TeacherTargets)
     STORAGE/teachers/FINGERPRINT/checkpoints/          while it trains
 
-The fingerprint covers data and settings, so asking for the same teacher again finds it. Training
-is in ``core.experiments``.
+The same data and settings have the same fingerprint, so an existing teacher is found instead of
+being trained again. Does not train (``core.experiments`` does).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, TEACHER_CHANNELS, BlockChan
 from core.training.trainer import TrainingConfig
 
 TEACHER_FILE = "teacher.safetensors"
-"""Of a teacher, in its folder."""
+"""File name of a teacher's weights, in its folder."""
 DEFAULT_TRAINING = TrainingConfig(
     epochs=18,
     learning_rate=2e-3,
@@ -31,7 +31,7 @@ DEFAULT_TRAINING = TrainingConfig(
     windows_per_segment=5,
     patience=6,
 )
-"""By segments since these are no less accurate for the time they take (docs/RESULTS.md)."""
+"""Segments of windows are no less accurate for the same training time (docs/RESULTS.md)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TeacherConfig:
     training: TrainingConfig = field(default=DEFAULT_TRAINING)
 
     def fingerprint_for(self, data: PreparedData) -> str:
-        """Identify the teacher that this config gives on ``data``."""
+        """Return the fingerprint of the teacher with this config on ``data``."""
         return fingerprint([data.fingerprint, data.history_steps, asdict(self)])
 
 
@@ -54,39 +54,39 @@ class Teacher:
     dataset_fingerprint: str
     settings: dict[str, Any]
     metrics: dict[str, float]
-    """Of its best epoch, ``val_mae`` and the like."""
+    """Metrics of its best epoch, such as ``val_mae``."""
     seconds: float
-    """Spent training."""
+    """Training time."""
 
     @property
     def fingerprint(self) -> str:
-        """Of its data and settings."""
+        """Hash of training data and settings; the folder's name."""
         return self.folder.name
 
     def load(self, data: PreparedData) -> STGCN:
-        """Read the network and put it on the device of ``data``."""
+        """Load the network onto the device of ``data``, without gradients."""
         model, _ = load_model(self.folder / TEACHER_FILE, data.graph_kernel)
         return model.to(data.readings.device).requires_grad_(False)
 
     @property
     def is_pruning_base(self) -> bool:
-        """Whether it has the shape that pruning starts from in Table 1."""
+        """Whether it has the channels of the pruning base in Table 1."""
         channels = self.settings.get("channels", ())
         return tuple(tuple(block) for block in channels) == PRUNING_BASE_CHANNELS
 
     @property
     def targets_folder(self) -> Path:
-        """Where its targets lie or will lie."""
+        """Default folder of its teacher targets, whether they exist or not."""
         return self.folder / "targets"
 
 
 def teacher_folder(storage: Path, teacher_fingerprint: str) -> Path:
-    """Return where a teacher lies or will lie."""
+    """Return the folder of a teacher, whether it exists or not."""
     return storage / "teachers" / teacher_fingerprint
 
 
 def open_teacher(folder: Path) -> Teacher:
-    """Read what is known of the teacher in ``folder``."""
+    """Read the metadata of the teacher in ``folder``."""
     _, metadata = load_file(folder / TEACHER_FILE)
     metadata.pop("config", None)
     try:
@@ -104,14 +104,14 @@ def find_teachers(storage: Path, data: PreparedData) -> list[Teacher]:
 
 
 def find_teacher(storage: Path, data: PreparedData, wanted: str | None) -> Teacher | None:
-    """Return the teacher with fingerprint ``wanted``, or the best there is, or None.
+    """Return the teacher with fingerprint ``wanted``, or else the best one, or None.
 
     Raises:
         UnknownNameError: ``wanted`` is not a teacher of this data.
     """
     teachers = find_teachers(storage, data)
     if wanted is None:
-        # The base of pruning lies beside the teachers, and teaches only if asked for by name.
+        # A pruning base is stored among the teachers, but teaches only if requested by fingerprint.
         own = [one for one in teachers if not one.is_pruning_base]
         return own[0] if own else None
     known = {teacher.fingerprint: teacher for teacher in teachers}

@@ -1,8 +1,8 @@
-"""One loop that trains teachers and students alike: it takes an objective.
+"""Train a network with any objective: the one loop for teachers, students and pruning.
 
-Prepared data, a model and an objective in; the weights of the best validation epoch out. After
-every epoch it reports errors and, if asked, writes a checkpoint from which a killed run goes on
-with the same numbers. What the objective compares, and where models are kept, is not its business.
+Keeps the weights of the best validation epoch. After every epoch it reports errors and, if asked,
+writes a checkpoint from which an interrupted run resumes with the same numbers. Does not know what
+the objective compares, and does not save finished models.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class _Run:
     best_epoch: int = 0
     best_metrics: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
-    """Of the last epoch."""
+    """Metrics of the last epoch."""
     seconds: float = 0.0
     surgeon: dict[str, Any] = field(default_factory=dict)
-    """What the surgeon wrote, if there is one."""
+    """Metadata of the surgeon, if there is one."""
 
 
 class Trainer:
-    """Trains one model; ``run`` does all."""
+    """Trains one model with one objective: construct, then ``run``."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Trainer:
         surgeon: Surgeon | None = None,
         recorder: Recorder | None = None,
     ) -> None:
-        """Take up the newest whole checkpoint, if there is one.
+        """Restore the newest undamaged checkpoint, if there is one.
 
         Args:
             model: on the same device as ``data``. After ``run`` the attribute ``model`` has the
@@ -79,17 +79,17 @@ class Trainer:
             data: prepared for the model's history.
             objective: see ``Objective``.
             config: how to train.
-            checkpoints: where to keep states of this very run, or None.
-            surgeon: changes the network on the way, or None. The best epoch is then the best
-                since its last change.
-            recorder: of the model's device, where steps are to be replayed, or None. Not beside a
-                surgeon: a recorded step knows one network.
+            checkpoints: of this run, to resume from; None: keep none.
+            surgeon: shrinks the network during training, or None. The best epoch is then the
+                best since the last change.
+            recorder: of the model's device, to replay steps, or None. Cannot be combined with a
+                surgeon: a recorded step is bound to one network.
         """
         self.data, self.objective, self.config = data, objective, config
         self.checkpoints, self.surgeon, self.recorder = checkpoints, surgeon, recorder
         self.state = _Run()
         self._check_batch()
-        self._begin_with(model)
+        self._attach_model(model)
         self._resume()
         self._take_step: Step = self._step
         if recorder is not None:
@@ -100,11 +100,11 @@ class Trainer:
         on_epoch: Callable[[EpochReport], None],
         on_step: Callable[[int, int, int], None] | None = None,
     ) -> dict[str, float]:
-        """Train to the end and return the metrics of the best epoch.
+        """Train the remaining epochs and return the metrics of the best one.
 
         Args:
-            on_epoch: called after every epoch, its checkpoint already written.
-            on_step: called with epoch (from 1), steps done and steps of this epoch.
+            on_epoch: called after every epoch, once its checkpoint is written.
+            on_step: called with epoch (from 1), finished steps and all steps of this epoch.
 
         Raises:
             TrainingDivergedError: the loss or the validation error is no longer finite.
@@ -125,7 +125,7 @@ class Trainer:
             state.epoch, self.config.epochs, state.metrics, state.best_epoch, state.seconds
         )
 
-    def _begin_with(self, model: STGCN) -> None:
+    def _attach_model(self, model: STGCN) -> None:
         self.model, self.parameters = model, list(model.parameters())
         settings: dict[str, Any] = {"lr": self.config.learning_rate}
         if self.recorder is not None:
@@ -140,7 +140,7 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         for step, rows in enumerate(batches, start=1):
             for name, value in self._take_step(rows).items():
-                # Sums stay on the device: reading them every step would stall a GPU.
+                # Sums stay on the device: reading them at every step would stall a GPU.
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
             if on_step is not None:
                 on_step(self.state.epoch + 1, step, len(batches))
@@ -151,7 +151,7 @@ class Trainer:
     def _set_learning_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)  # where a recorded step will read it
+                group["lr"].fill_(rate)  # in place, since a recorded step reads this tensor
             else:
                 group["lr"] = rate
 
@@ -180,11 +180,11 @@ class Trainer:
         changed = surgeon.after_step(self.model, self.optimizer)
         if changed is not None:
             self.model, self.parameters = changed, list(changed.parameters())
-            # What was best so far is another network: choose among what comes.
+            # The best weights so far are of another shape: choose among later epochs.
             self.state.best_epoch, self.state.best_metrics = self.state.epoch, {}
 
     def _batches(self, epoch: int) -> Iterator[Rows]:
-        """Yield the first rows of segments, shuffled anew for ``epoch``, batch by batch."""
+        """Yield the first rows of segments in the random order of ``epoch``, batch by batch."""
         rows = _segments_of(epoch, self.data, self.config)
         order = torch.randperm(len(rows), generator=generator(self.config.seed, "order", epoch))
         shuffled = rows[order].to(self.data.readings.device)
@@ -241,7 +241,7 @@ class Trainer:
         self.state = _Run(**metadata)
         if self.surgeon is not None:
             own = _below("surgeon.", tensors)
-            self._begin_with(self.surgeon.resume(self.model, own, self.state.surgeon))
+            self._attach_model(self.surgeon.resume(self.model, own, self.state.surgeon))
         self.model.load_state_dict(_below("model.", tensors))
         self.best = _copied(_below("best.", tensors), like=self.best)
         slots: dict[int, dict[str, Any]] = {}
@@ -253,9 +253,9 @@ class Trainer:
 
 
 def last_epochs(checkpoints: CheckpointFolder) -> list[tuple[int, dict[str, float]]]:
-    """Return the last epochs of a run that was killed, in order, with their metrics.
+    """Return the checkpointed epochs of an interrupted run, in order, with their metrics.
 
-    Checkpoints are older than reports, so nobody may have heard of these epochs.
+    A checkpoint is written before its epoch is reported, so these may not have been reported.
     """
     states = [_Run(**metadata) for _, metadata in checkpoints.newest_first()]
     return [(state.epoch, state.metrics) for state in reversed(states)]
@@ -269,13 +269,13 @@ def count_steps(data: PreparedData, config: TrainingConfig) -> int:
 
 
 def fewest_steps(data: PreparedData, config: TrainingConfig) -> int:
-    """Return the least number of ``count_steps`` over all seeds: they move the segments."""
+    """Return the minimum of ``count_steps`` over all seeds, which shift the segments."""
     segments = _fewest_segments(data, config.windows_per_segment)
     return config.epochs * math.ceil(segments / _segments_per_step(config))
 
 
 def _fewest_segments(data: PreparedData, size: int) -> int:
-    """Return the segments of the epoch whose offset leaves out the most windows."""
+    """Return the number of segments at the offset that leaves out the most windows."""
     rows, _ = segment_rows(data.stretches("train"), data.window_steps, size, size - 1)
     return len(rows)
 

@@ -1,4 +1,7 @@
-"""The published datasets by name: one file each, one line here."""
+"""Register the published datasets by name: one file each, one line here.
+
+Does not download or import them (``core.datasets.fetching``, ``core.datasets.importing``).
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a published dataset is: the files it comes as, where they lie, how they are imported.
+"""Describe a published dataset: its files, their addresses and how to import them.
 
-One file beside this one per dataset; nothing is read or fetched here (``fetching`` does that).
+Each dataset is one file beside this one. Does not download or read files (``fetching`` does).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Download:
     name: str
     address: str
     checksum: str
-    """``sha256:…``, ``md5:…``, or ``git:…``, the id under which a git repository holds it."""
+    """``sha256:…``, ``md5:…``, or ``git:…``, the id of the file in a git repository."""
     num_bytes: int | None = None
-    """None where its publisher does not say."""
+    """None if its publisher does not give it."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class PublishedFile:
     """A file of readings or of the graph."""
 
     names: tuple[str, ...]
-    """Under which it goes around, the usual one first."""
+    """Its common file names, the usual one first."""
     download: Download
-    """The file itself, or a ``.zip`` that holds it."""
+    """The file itself, or a ``.zip`` that contains it."""
 
     def find(self, folder: Path) -> Path:
-        """Return where it lies in ``folder``, or raise ``DatasetError``."""
+        """Return its path in ``folder``, or raise ``DatasetError``."""
         found = next((folder / name for name in self.names if (folder / name).is_file()), None)
         if found is None:
             raise DatasetError(
@@ -48,13 +48,13 @@ class PublishedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedDataset:
-    """A dataset that many papers use, in the form it is published in."""
+    """A dataset that many papers use, in its published form."""
 
     name: str
     about: str
-    """In a few words, for a table."""
+    """A short description, for a table."""
     page: str
-    """Where a person reads more and finds the files."""
+    """Web page that describes the dataset and its files."""
     num_sensors: int
     readings: PublishedFile
     graph: PublishedFile
@@ -64,19 +64,19 @@ class PublishedDataset:
     channels: dict[str, str] = field(default_factory=lambda: {"": "mph"})
     """Channel -> unit; the first is what the paper forecasts. A single one has no name."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What else ``ImportRequest`` is told."""
+    """Further fields of ``ImportRequest``."""
 
     @property
     def downloads(self) -> tuple[Download, ...]:
-        """What has to be fetched, each file once."""
+        """The files to download, each once."""
         return tuple(dict.fromkeys((self.readings.download, self.graph.download)))
 
     def request(self, folder: Path, name: str, channel: str | None = None) -> ImportRequest:
-        """Return how to import the files in ``folder`` as the dataset ``name``.
+        """Return the request to import the files in ``folder`` as the dataset ``name``.
 
         Raises:
             DatasetError: a file is missing.
-            UnknownNameError: it has no such channel.
+            UnknownNameError: the dataset has no such channel.
         """
         chosen = self._channel(channel)
         readings = self.readings.find(folder)

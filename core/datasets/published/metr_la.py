@@ -1,12 +1,13 @@
-"""METR-LA: four months of Los Angeles.
+"""Describe METR-LA: four months of Los Angeles.
 
-Speeds in mph of 207 loop detectors, 5 minutes, 1 March to 27 June 2012: 119 days of 288 rows, days
-follow each other. ``metr-la.h5`` is a pandas frame with sensor ids as columns and times as rows; 0
-marks a missing reading. ``adj_mx.pkl`` is a pickle of Python 2: sensor ids, id -> position, weights
-exp(-d^2 / s^2) cut at 0.1 over driving distances, which differ by direction; our graphs have none,
-so the nearer direction counts (the symmetric matrix that T-GCN publishes is the same to 5e-10).
-Split 83/12/24 days, 70/10/20 % as DCRNN's. Published by Li, Yu, Shahabi and Liu with DCRNN: the
-graph beside their code, the readings in a folder for people only; fetched is a copy of GCGRNN's.
+Speeds in mph of 207 loop detectors, 5 minutes, 1 March to 27 June 2012: 119 consecutive days of 288
+rows. ``metr-la.h5`` is a pandas frame with sensor ids as columns and times as rows; 0 marks a
+missing reading. ``adj_mx.pkl`` is a pickle of Python 2: sensor ids, id -> position, weights
+exp(-d^2 / s^2) cut at 0.1 over driving distances, which differ by direction; our graphs are
+undirected, so the nearer direction counts (the symmetric matrix that T-GCN publishes is the same to
+5e-10). Split 83/12/24 days, 70/10/20 % as DCRNN's. Published by Li, Yu, Shahabi and Liu with DCRNN:
+the graph is beside their code, the readings are in a folder that only people can download from, so
+the download is the copy of GCGRNN.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""PEMS08 (PeMSD8): flow, occupancy and speed of San Bernardino.
+"""Describe PEMS08 (PeMSD8): flow, occupancy and speed of San Bernardino.
 
 170 detectors of Caltrans District 8, 5 minutes, 1 July to 31 August 2016: 62 days of 288 rows.
 ``pems08.npz`` holds one array ``data`` [17856, 170, 3]; ``distance.csv`` 295 rows ``from,to,cost``
-of positions from 0 and metres. Days follow each other, weekends included. The paper's errors are
-of speed, so that is the channel unless another is asked for. Split 50/6/6 days. Published by Guo,
-Lin, Feng, Song and Wan with ASTGCN.
+of positions from 0 and metres. Days are consecutive, weekends included. The paper reports errors of
+speed, so that is the default channel. Split 50/6/6 days. Published by Guo, Lin, Feng, Song and Wan
+with ASTGCN.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""PEMS-BAY: half a year of the San Francisco Bay Area.
+"""Describe PEMS-BAY: half a year of the San Francisco Bay Area.
 
 Speeds in mph of 325 detectors of Caltrans District 4, 5 minutes, 1 January to 30 June 2017: 52,116
-rows, which is 181 days less the hour that the clocks skip in March; that hour becomes a gap. Days
-follow each other. ``pems-bay.h5`` is a pandas frame with sensor ids as columns and times as rows; 0
-marks a missing reading. ``adj_mx_bay.pkl`` is a graph like METR-LA's. Split 127/18/36 days,
-70/10/20 % as DCRNN's. Published by Li, Yu, Shahabi and Liu with DCRNN; the readings also as
-record 4263971 of Zenodo, whose checksum stands here.
+rows, which is 181 consecutive days less the hour that the clocks skip in March; that hour becomes a
+gap. ``pems-bay.h5`` is a pandas frame with sensor ids as columns and times as rows; 0 marks a
+missing reading. ``adj_mx_bay.pkl`` is a graph like METR-LA's. Split 127/18/36 days, 70/10/20 % as
+DCRNN's. Published by Li, Yu, Shahabi and Liu with DCRNN; the readings also as record 4263971 of
+Zenodo, whose checksum is used here.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""PeMSD7(M): the readings of the STGCN paper, and of ours.
+"""Describe PeMSD7(M): the readings of the STGCN paper, and of ours.
 
 Speeds in mph of 228 stations of Caltrans District 7 (Los Angeles), a row per 5 minutes of the 44
 weekdays of May and June 2012: 12,672 rows. ``V_228.csv`` holds them without a header,
 ``W_228.csv`` the stations' distances in metres [228, 228]. No gaps (filled by the publishers); day
-19 is Memorial Day; 34 pairs of stations share a place. Days are no neighbours, so no window crosses
-a midnight. Split 34/5/5 days, as the STGCN authors. Published by Yu, Yin and Zhu with their code,
-in an archive beside the larger PeMSD7(L).
+19 is Memorial Day; 34 pairs of stations share a place. Days are not consecutive, so no window
+crosses a midnight. Split 34/5/5 days, as the STGCN authors. Published by Yu, Yin and Zhu with their
+code, in an archive beside the larger PeMSD7(L).
 """
 
 from __future__ import annotations
