@@ -22,14 +22,6 @@ REPEAT_LAST: Final = "#8f8a83"
 PAPER: Final = "#7d6a9e"
 
 SWEEPS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-SWEEP_BANDS: Final = (
-    "rgba(0,114,178,0.16)",
-    "rgba(213,94,0,0.16)",
-    "rgba(0,158,115,0.16)",
-    "rgba(204,121,167,0.16)",
-    "rgba(230,159,0,0.16)",
-    "rgba(86,180,233,0.16)",
-)
 DASHES: Final = ("solid", "dash", "dashdot", "longdash", "longdashdot", "dot")
 SYMBOLS: Final = ("circle", "square", "triangle-up", "pentagon", "hexagon", "star-triangle-up")
 
@@ -50,20 +42,6 @@ DARK: Final = {
     **dict(
         zip(SWEEPS, ("#5aaee6", "#f28b45", "#35c79a", "#e6a5c9", "#f2bb3f", "#a4d8f7"), strict=True)
     ),
-    **dict(
-        zip(
-            SWEEP_BANDS,
-            (
-                "rgba(90,174,230,0.22)",
-                "rgba(242,139,69,0.22)",
-                "rgba(53,199,154,0.22)",
-                "rgba(230,165,201,0.22)",
-                "rgba(242,187,63,0.22)",
-                "rgba(164,216,247,0.22)",
-            ),
-            strict=True,
-        )
-    ),
     **dict(zip(ERRORS, ("#a9dcff", "#6bb2e3", "#447fab", "#34566f", "#303a44"), strict=True)),
     **dict(zip(HOURS, ("#8396e8", "#62b0ea", "#f7c65b", "#ef8a52"), strict=True)),
 }
@@ -73,11 +51,6 @@ DARK: Final = {
 def sweep_color(position: int) -> str:
     """Return the colour of the sweep at a position; after the last they begin anew."""
     return SWEEPS[position % len(SWEEPS)]
-
-
-def sweep_band(position: int) -> str:
-    """Return the translucent colour of a sweep's spread."""
-    return SWEEP_BANDS[position % len(SWEEP_BANDS)]
 
 
 def sweep_dash(position: int) -> str:
