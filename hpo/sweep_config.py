@@ -1,14 +1,14 @@
-"""The settings of one sweep, checked; JSON of them and back.
+"""Hold and check the settings of one sweep, and convert them to JSON and back.
 
-What is searched within a trial stands in the search space, what surrounds the trials stands here.
-Starts nothing.
+What varies between trials is in the search space; what surrounds the trials is here. Starts
+nothing.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal
 
 from core.distillation.teacher_targets import MEMORY_BUDGET
@@ -20,6 +20,8 @@ from hpo.space.parameters import PRUNE
 AUTO: Final = "auto"
 BASES = ("table1", "teacher")
 """What pruning starts from: the pruning base of Table 1, or the teacher itself."""
+PRUNING_LOSS: Final = "stcd"
+"""The loss that teaches while pruning, unless another one is chosen."""
 
 _COUNTS = (
     "trials",
@@ -32,46 +34,107 @@ _COUNTS = (
 )
 
 
+def read_gpus(text: str) -> float | Literal["auto"]:
+    """Return what ``--gpus-per-trial`` says.
+
+    Raises:
+        ConfigError: neither a number nor ``auto``.
+    """
+    try:
+        return "auto" if text == AUTO else float(text)
+    except ValueError as error:
+        raise ConfigError(f"--gpus-per-trial takes a number or auto, got {text!r}") from error
+
+
 @dataclass(frozen=True)
 class SweepConfig:
-    """One sweep: so many trials of one method on one dataset."""
+    """The settings of one sweep: trials of one method on one dataset.
+
+    Each field is also an option of ``hpo sweep``; ``hpo.cli.settings_options`` says what its
+    metadata may hold.
+    """
 
     name: str
     method: str
-    dataset: str
-    trials: int = 20
-    epochs: int = 30
-    """The most a trial may train."""
-    sampler: str = "tpe"
-    scheduler: str = "none"
-    objective: str = "val_mae"
-    """What is minimised: a metric, and after commas further metrics or costs."""
-    max_parameters: int | None = None
-    """The most that a student may have."""
-    max_latency_ms: float | None = None
-    """The longest that a forecast of a student may take (``hpo.trials.student_costs``)."""
-    base: str | None = None
-    """What pruning starts from, one of ``BASES``; None: the first."""
-    loss: str | None = None
-    """What teaches while pruning; None: stcd."""
-    seed: int = 0
-    teacher: str | None = None
-    """A teacher's fingerprint; None: the best there is, or a new one."""
-    cpus_per_trial: int = 1
-    gpus_per_trial: float | Literal["auto"] | None = None
-    """May be a fraction; None: one if the cluster has GPUs, else none; ``auto``: as large a share
-    as a trial was measured to need (``hpo.trials.gpu_share``)."""
-    max_concurrent: int | None = None
-    """Trials at once; None: as many as the cluster has room for."""
-    targets_gigabytes: float = MEMORY_BUDGET / 1e9
-    """Room for what is stored of the teacher on each machine, shared by its trials; what does not
-    fit is stored in a smaller form, or computed by the teacher for every batch."""
-    keep_checkpoints: int | None = None
-    """Of how many trials, the best, students are kept; None: of all."""
-    pairs: int | None = None
-    """Pairs of sensors that SCD compares per time step, a sample; None: all of them."""
-    cuda_graphs: bool = False
-    """Record a training step on the GPU and replay it (``core.training.step_replay``)."""
+    dataset: str = field(metadata={"help": "A dataset's name; `hpo data list` shows them."})
+    trials: int = field(default=20, metadata={"help": "How many configurations to try."})
+    epochs: int = field(
+        default=30,
+        metadata={"help": "The most epochs of a trial; of prune without the fine-tuning."},
+    )
+    sampler: str = field(default="tpe", metadata={"help": "{samplers}."})
+    scheduler: str = field(
+        default="none", metadata={"help": "none, or {schedulers} to stop bad trials early."}
+    )
+    objective: str = field(
+        default="val_mae",
+        metadata={
+            "help": "What to minimise: {objectives}; after commas also costs, {costs}, as in "
+            "val_mae,parameters,latency_ms."
+        },
+    )
+    max_parameters: int | None = field(
+        default=None,
+        metadata={"help": "The most a student may have; what prune goes to by itself."},
+    )
+    max_latency_ms: float | None = field(
+        default=None,
+        metadata={"help": "The longest a student's forecast may take here, on one CPU thread."},
+    )
+    """How it is measured: ``hpo.trials.student_costs``."""
+    base: str | None = field(
+        default=None,
+        metadata={
+            "help": "What prune starts from: the pruning base of Table 1, or the teacher.",
+            "metavar": "|".join(BASES),
+            "show_default": BASES[0],
+        },
+    )
+    loss: str | None = field(
+        default=None,
+        metadata={
+            "help": "What teaches while pruning; none prunes alone.",
+            "show_default": PRUNING_LOSS,
+        },
+    )
+    seed: int = field(default=0, metadata={"help": "Of the sampler and of every trial."})
+    teacher: str | None = field(
+        default=None, metadata={"help": "A teacher's fingerprint; by default the best there is."}
+    )
+    """None where there is none yet: a new one is trained."""
+    cpus_per_trial: int = field(default=1, metadata={"help": "CPU cores of a trial."})
+    gpus_per_trial: float | Literal["auto"] | None = field(
+        default=None,
+        metadata={
+            "help": "GPUs of a trial, or a share of one; auto measures it.",
+            "metavar": "NUMBER|auto",
+            "read": read_gpus,
+        },
+    )
+    """None: one if the cluster has GPUs, else none; ``auto``: as large a share as a trial was
+    measured to need (``hpo.trials.gpu_share``)."""
+    max_concurrent: int | None = field(
+        default=None,
+        metadata={"help": "Trials at once; by default as many as there is room for."},
+    )
+    targets_gigabytes: float = field(
+        default=MEMORY_BUDGET / 1e9,
+        metadata={"help": "Memory for what is stored of the teacher, on each machine."},
+    )
+    """What does not fit is stored in a smaller form, or computed by the teacher for every batch."""
+    keep_checkpoints: int | None = field(
+        default=None,
+        metadata={"help": "Keep the students of so many trials, the best; by default of all."},
+    )
+    pairs: int | None = field(
+        default=None,
+        metadata={"help": "Pairs of sensors SCD compares per time step; by default all."},
+    )
+    cuda_graphs: bool = field(
+        default=False,
+        metadata={"help": "Replay recorded training steps: fewer GPU launches."},
+    )
+    """See ``core.training.step_replay``."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
@@ -106,7 +169,7 @@ class SweepConfig:
     @property
     def loss_name(self) -> str:
         """The loss that teaches, a name in ``LOSSES``."""
-        return (self.loss or "stcd") if self.method == PRUNE else self.method
+        return (self.loss or PRUNING_LOSS) if self.method == PRUNE else self.method
 
     @property
     def base_name(self) -> str | None:

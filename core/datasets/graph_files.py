@@ -9,7 +9,7 @@ directions: graphs are undirected.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +31,41 @@ _HIGHEST = float(np.finfo(np.float32).max)
 class GraphSource:
     """The file of the road graph and how to read it."""
 
-    distances: Path | None = None
-    """A matrix [N, N] of distances."""
-    edges: Path | None = None
-    """Rows ``from,to,cost``: the distance between two sensors, by position from 0 or by id."""
-    adjacency: Path | None = None
-    """A matrix [N, N] of weights (``.csv``, ``.pkl``); only its diagonal is set to zero."""
-    distance_unit: str = "metres"
-    """Unit of distances and costs: ``metres``, ``kilometres`` or ``miles``."""
-    zero_distance: str = "colocated"
-    """Meaning of a zero between two sensors: ``colocated``, or ``unconnected`` (no road)."""
-    sigma_squared: float = 10.0
-    """Width of the Gaussian kernel, square kilometres."""
-    epsilon: float = 0.5
-    """Weights below this become zero."""
-    asymmetric: str = "refused"
-    """If two directions differ: ``refused``, or the ``nearer`` one (less distance, more weight)."""
+    distances: Path | None = field(
+        default=None, metadata={"help": "CSV matrix of distances between sensors."}
+    )
+    edges: Path | None = field(
+        default=None,
+        metadata={"help": "CSV of from,to,cost: positions from 0, or sensor ids."},
+    )
+    adjacency: Path | None = field(
+        default=None,
+        metadata={"help": "CSV or pickled matrix of weights, used as it is."},
+    )
+    """Its diagonal is set to zero."""
+    distance_unit: str = field(
+        default="metres",
+        metadata={"help": "Of distances and costs.", "metavar": "|".join(KILOMETRES)},
+    )
+    zero_distance: str = field(
+        default="colocated",
+        metadata={
+            "help": "What distance 0 between two means.",
+            "metavar": "colocated|unconnected",
+        },
+    )
+    asymmetric: str = field(
+        default="refused",
+        metadata={
+            "help": "Where two directions differ: refused, or the nearer counts.",
+            "metavar": "refused|nearer",
+        },
+    )
+    """The nearer is less far, or has more weight."""
+    sigma_squared: float = field(
+        default=10.0, metadata={"help": "Width of the Gaussian kernel, square kilometres."}
+    )
+    epsilon: float = field(default=0.5, metadata={"help": "Weights below this become zero."})
 
     def __post_init__(self) -> None:
         """Check that exactly one graph is given and that its settings are valid."""

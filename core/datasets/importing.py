@@ -6,7 +6,7 @@ the files; unusual values that break no rule are left to ``checking``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,47 @@ from core.errors import ConfigError, DatasetError
 from core.files import check_name, sha256_of_file, writable_folder
 
 
+def read_split(text: str) -> tuple[int, int, int]:
+    """Return the days for training, validation and test in a text such as ``22/4/4``.
+
+    Raises:
+        ConfigError: it is not three whole numbers.
+    """
+    try:
+        train, validation, test = map(int, text.split("/"))
+    except ValueError as error:
+        raise ConfigError(
+            f"--split must be days for training/validation/test such as 22/4/4, got {text!r}; "
+            "give three whole numbers"
+        ) from error
+    return train, validation, test
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImportRequest(ReadingsSource, GraphSource):
-    """The files of a dataset and all settings of its import."""
+    """The files of a dataset and all settings of its import.
+
+    Each field is also an option of ``hpo data import``; ``hpo.cli.settings_options`` says what its
+    metadata may hold.
+    """
 
     name: str
-    interval_minutes: int = 5
-    day_kind: str = "weekdays"
-    """``weekdays``: days need not be consecutive; ``consecutive``: each follows the one before."""
-    split: tuple[int, int, int] = (22, 4, 4)
-    """Days for training, validation and test."""
-    unit: str = "mph"
-    """Unit of the readings."""
+    interval_minutes: int = field(
+        default=5, metadata={"help": "Minutes between two rows.", "flag": "--interval"}
+    )
+    day_kind: str = field(
+        default="weekdays",
+        metadata={
+            "help": "Whether midnights separate days that may not be neighbours, or none does.",
+            "metavar": "weekdays|consecutive",
+            "flag": "--days",
+        },
+    )
+    split: tuple[int, int, int] = field(
+        default=(22, 4, 4),
+        metadata={"help": "Days for training/validation/test.", "read": read_split},
+    )
+    unit: str = field(default="mph", metadata={"help": "Of the readings."})
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without reading a file."""

@@ -8,7 +8,7 @@ timestamps skip. Does not check days and splits (``importing``) and does not rea
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,34 @@ class ReadingsSource:
 
     readings: Path
     """A ``.csv``, ``.parquet``, ``.npz`` or ``.h5`` file."""
-    header: str = "auto"
-    """Whether a CSV file starts with a row of sensor ids: ``auto``, ``yes`` or ``no``."""
-    time_column: str | None = None
-    """The column of timestamps in CSV or Parquet: its name, or position from 0."""
-    array: str | None = None
-    """Which array of an NPZ file; by default ``data``, or the only one."""
-    channel: str | None = None
-    """Which channel of an array [T, N, C]: its position from 0, or its name among three."""
-    missing_value: float | None = None
-    """A number that marks a missing reading, such as the 0 of METR-LA."""
-    fill_times: bool = False
-    """Whether to insert rows that the timestamps skip (such as the hour in March) as gaps."""
+    channel: str | None = field(
+        default=None,
+        metadata={"help": "Channel of an NPZ array: a position, or flow, occupancy or speed."},
+    )
+    """Of an array [T, N, C]; positions are from 0, and names stand where there are three."""
+    array: str | None = field(
+        default=None,
+        metadata={"help": "Array of an NPZ file; by default data, or the only one."},
+    )
+    missing_value: float | None = field(
+        default=None, metadata={"help": "A number that marks a gap, such as 0."}
+    )
+    time_column: str | None = field(
+        default=None,
+        metadata={"help": "A column of timestamps, by name or position from 0."},
+    )
+    """In CSV or Parquet; it is no sensor."""
+    fill_times: bool = field(
+        default=False, metadata={"help": "Rows that timestamps skip become gaps."}
+    )
+    """Such as the hour in March."""
+    header: str = field(
+        default="auto",
+        metadata={
+            "help": "Whether a CSV of readings opens with sensor ids.",
+            "metavar": "auto|yes|no",
+        },
+    )
 
     def __post_init__(self) -> None:
         """Refuse settings that do not apply to this kind of file."""

@@ -12,18 +12,20 @@ import typer
 
 from core.errors import UserError
 from hpo.cli.datasets.data import app as data_app
+from hpo.cli.settings_options import add_command
 from hpo.cli.students.best import best
 from hpo.cli.students.confirm import confirm
 from hpo.cli.students.evaluate import evaluate
 from hpo.cli.students.export import export
 from hpo.cli.students.forecast import forecast
 from hpo.cli.students.profile import profile
+from hpo.cli.students.readings_source import reading_options
 from hpo.cli.sweeps.clone import clone
 from hpo.cli.sweeps.report import report
 from hpo.cli.sweeps.resume import resume
 from hpo.cli.sweeps.status import status
 from hpo.cli.sweeps.study import study
-from hpo.cli.sweeps.sweep import sweep
+from hpo.cli.sweeps.sweep import registered_names, sweep, sweep_options
 from hpo.cli.sweeps.teacher import teacher
 from hpo.cli.sweeps.trial import trial
 
@@ -36,7 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command()(teacher)
-app.command()(sweep)
+add_command(app, sweep, sweep_options, registered_names)
 app.command()(resume)
 app.command()(clone)
 app.command()(status)
@@ -45,8 +47,8 @@ app.command()(trial)
 app.command()(best)
 app.command()(confirm)
 app.command()(export)
-app.command()(evaluate)
-app.command()(forecast)
+add_command(app, evaluate, reading_options)
+add_command(app, forecast, reading_options)
 app.command()(profile)
 app.command()(report)
 

@@ -55,23 +55,5 @@ Mlflow = Annotated[
     str | None,
     typer.Option("--mlflow", metavar="URI", help="Log to MLflow as well: sqlite:///mlflow.db"),
 ]
-Channel = Annotated[
-    str | None,
-    typer.Option(help="Channel of an NPZ array: a position, or flow, occupancy or speed."),
-]
-Array = Annotated[
-    str | None, typer.Option(help="Array of an NPZ file; by default data, or the only one.")
-]
-MissingValue = Annotated[float | None, typer.Option(help="A number that marks a gap, such as 0.")]
-TimeColumn = Annotated[
-    str | None, typer.Option(help="A column of timestamps, by name or position from 0.")
-]
-Header = Annotated[
-    str | None,
-    typer.Option(
-        metavar="auto|yes|no",
-        help="Whether a CSV of readings opens with sensor ids.",
-    ),
-]
 DATA = Path("data")
 STORAGE = Path("runs")

@@ -6,6 +6,7 @@ Turns options into an ``ImportRequest`` and findings into tables or JSON; all wo
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated
 
@@ -23,13 +24,9 @@ from hpo.cli.display.output import Format, console, print_json
 from hpo.cli.options import (
     DATA,
     AnswerFormat,
-    Array,
-    Channel,
     DataFolder,
-    Header,
-    MissingValue,
-    TimeColumn,
 )
+from hpo.cli.settings_options import Settings, add_command, build, options_of
 
 app = typer.Typer(help="List, fetch, import and check datasets.", no_args_is_help=True)
 app.command()(fetch)
@@ -60,10 +57,10 @@ def list_datasets(data: DataFolder = DATA, output: AnswerFormat = Format.table) 
         console.print(published_table(published))
 
 
-@app.command("import")
 def import_files(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="What to call the dataset.")],
+    *,
     readings: Annotated[
         Path | None,
         typer.Option(
@@ -77,51 +74,7 @@ def import_files(
     form: Annotated[
         str | None, typer.Option(help="With --from: which published one, by default NAME.")
     ] = None,
-    distances: Annotated[
-        Path | None, typer.Option(help="CSV matrix of distances between sensors.")
-    ] = None,
-    edges: Annotated[
-        Path | None, typer.Option(help="CSV of from,to,cost: positions from 0, or sensor ids.")
-    ] = None,
-    adjacency: Annotated[
-        Path | None, typer.Option(help="CSV or pickled matrix of weights, used as it is.")
-    ] = None,
-    interval: Annotated[int, typer.Option(help="Minutes between two rows.")] = 5,
-    days: Annotated[
-        str,
-        typer.Option(
-            metavar="weekdays|consecutive",
-            help="Whether midnights separate days that may not be neighbours, or none does.",
-        ),
-    ] = "weekdays",
-    split: Annotated[str, typer.Option(help="Days for training/validation/test.")] = "22/4/4",
-    channel: Channel = None,
-    array: Array = None,
-    distance_unit: Annotated[
-        str, typer.Option(metavar="metres|kilometres|miles", help="Of distances and costs.")
-    ] = "metres",
-    unit: Annotated[str, typer.Option(help="Of the readings.")] = "mph",
-    missing_value: MissingValue = None,
-    time_column: TimeColumn = None,
-    fill_times: Annotated[
-        bool, typer.Option("--fill-times", help="Rows that timestamps skip become gaps.")
-    ] = False,
-    zero_distance: Annotated[
-        str,
-        typer.Option(metavar="colocated|unconnected", help="What distance 0 between two means."),
-    ] = "colocated",
-    asymmetric: Annotated[
-        str,
-        typer.Option(
-            metavar="refused|nearer",
-            help="Where two directions differ: refused, or the nearer counts.",
-        ),
-    ] = "refused",
-    header: Header = None,
-    sigma_squared: Annotated[
-        float, typer.Option(help="Width of the Gaussian kernel, square kilometres.")
-    ] = 10.0,
-    epsilon: Annotated[float, typer.Option(help="Weights below this become zero.")] = 0.5,
+    settings: Settings,
     data: DataFolder = DATA,
     output: AnswerFormat = Format.table,
 ) -> None:
@@ -136,33 +89,21 @@ def import_files(
 
     if source is not None:
         _refuse_settings(context)
-        request = find_published(form or name).request(source, name, channel)
+        request = find_published(form or name).request(source, name, settings["channel"])
     elif readings is None or form is not None:
         raise typer.BadParameter("give --readings FILE, or --from FOLDER for a published dataset")
     else:
-        request = ImportRequest(
-            name=name,
-            readings=readings,
-            distances=distances,
-            edges=edges,
-            adjacency=adjacency,
-            interval_minutes=interval,
-            day_kind=days,
-            split=_parse_split(split),
-            channel=channel,
-            array=array,
-            distance_unit=distance_unit,
-            unit=unit,
-            missing_value=missing_value,
-            time_column=time_column,
-            fill_times=fill_times,
-            zero_distance=zero_distance,
-            asymmetric=asymmetric,
-            header=header or "auto",
-            sigma_squared=sigma_squared,
-            epsilon=epsilon,
-        )
+        request = build(ImportRequest, settings, name=name, readings=readings)
     answer_import(import_dataset(data, request).card, output)
+
+
+def _import_options() -> list[inspect.Parameter]:
+    from core.datasets.importing import ImportRequest
+
+    return options_of(ImportRequest)
+
+
+add_command(app, import_files, _import_options, name="import")
 
 
 @app.command("check")
@@ -198,23 +139,10 @@ def check(
 def _refuse_settings(context: typer.Context) -> None:
     """Raise unless ``--from`` is given with nothing that the published form says itself."""
     allowed = {"name", "source", "form", "channel", "data", "output"}
-    for option in set(context.params) - allowed:
-        given = context.get_parameter_source(option)
-        if given is not None and given.name == "COMMANDLINE":
+    for option in context.command.params:
+        given = context.get_parameter_source(option.name)
+        if option.name not in allowed and given is not None and given.name == "COMMANDLINE":
             raise typer.BadParameter(
-                f"--from knows the published form's settings, so --{option.replace('_', '-')} "
+                f"--from knows the published form's settings, so {option.opts[0]} "
                 "cannot be given as well; leave it out, or name the files with --readings"
             )
-
-
-def _parse_split(text: str) -> tuple[int, int, int]:
-    from core.errors import ConfigError
-
-    try:
-        train, validation, test = map(int, text.split("/"))
-    except ValueError as error:
-        raise ConfigError(
-            f"--split must be days for training/validation/test such as 22/4/4, got {text!r}; "
-            "give three whole numbers"
-        ) from error
-    return train, validation, test

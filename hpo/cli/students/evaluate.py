@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.output import Format, console, error_console, print_json
-from hpo.cli.options import AnswerFormat, Array, Channel, Header, MissingValue, TimeColumn
+from hpo.cli.options import AnswerFormat
+from hpo.cli.settings_options import Settings
 from hpo.cli.students.readings_source import source_like
 
 if TYPE_CHECKING:
@@ -26,14 +27,11 @@ def evaluate(
     readings: Annotated[
         Path, typer.Option(help="CSV or Parquet (a column per sensor), or NPZ; gaps are fine.")
     ],
+    *,
     days: Annotated[
         str | None, typer.Option(help="Which days, counted from 0, such as 26-29; default all.")
     ] = None,
-    channel: Channel = None,
-    array: Array = None,
-    missing_value: MissingValue = None,
-    time_column: TimeColumn = None,
-    header: Header = None,
+    settings: Settings,
     output: AnswerFormat = Format.table,
 ) -> None:
     """Show how well an exported student forecasts a file of readings.
@@ -45,15 +43,8 @@ def evaluate(
     from core.export.export_folder import open_export
 
     export = open_export(folder)
-    options = {
-        "channel": channel,
-        "array": array,
-        "missing_value": missing_value,
-        "time_column": time_column,
-        "header": header,
-    }
     wanted = None if days is None else _parse_days(days)
-    table = read_readings(source_like(readings, options, export.card))
+    table = read_readings(source_like(readings, settings, export.card))
     errors = evaluate_export(export, table.values, wanted, table.sensor_ids)
     _warn_of_training_days(readings, export.card, wanted)
     if output is Format.json:

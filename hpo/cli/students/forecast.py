@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.output import console
-from hpo.cli.options import Array, Channel, Header, MissingValue, TimeColumn
+from hpo.cli.settings_options import Settings
 from hpo.cli.students.readings_source import source_like
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def forecast(
     readings: Annotated[
         Path, typer.Option(help="CSV or Parquet (a column per sensor), or NPZ; its last rows.")
     ],
+    *,
     at: Annotated[
         str | None,
         typer.Option(
@@ -55,11 +56,7 @@ def forecast(
             show_default="the manifest's, 15",
         ),
     ] = None,
-    channel: Channel = None,
-    array: Array = None,
-    missing_value: MissingValue = None,
-    time_column: TimeColumn = None,
-    header: Header = None,
+    settings: Settings,
     output: Annotated[
         ForecastFormat | None,
         typer.Option("--format", help="How to answer.", show_default="by --out's ending, or table"),
@@ -78,15 +75,8 @@ def forecast(
     from core.files import write_bytes
 
     chosen = _format(output, out)
-    options = {
-        "channel": channel,
-        "array": array,
-        "missing_value": missing_value,
-        "time_column": time_column,
-        "header": header,
-    }
     card = card_of(read_manifest(folder), folder)
-    table = read_readings(source_like(readings, options, card))
+    table = read_readings(source_like(readings, settings, card))
     found = forecast_readings(folder, table, at, max_gap)
     if out is not None:
         write_bytes(out, _encoded(found, chosen))

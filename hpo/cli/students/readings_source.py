@@ -1,25 +1,38 @@
-"""A file of readings beside an export in, how to read it out.
+"""Decide how a file of readings is read for an exported student.
 
-Read as the student's own data were read, unless an option says otherwise.
+It is read as the student's own data were, unless an option says otherwise. Reads no readings.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from hpo.cli.settings_options import options_of
 
 if TYPE_CHECKING:
     from core.datasets.dataset import DatasetCard
     from core.datasets.readings_files import ReadingsSource
 
 
+def reading_options() -> list[inspect.Parameter]:
+    """Return the options that say how a file is read; None where one is not given."""
+    from core.datasets.readings_files import ReadingsSource
+
+    names = ("channel", "array", "missing_value", "time_column", "header")
+    return options_of(ReadingsSource, names, unset=True)
+
+
 def source_like(readings: Path, options: Mapping[str, Any], card: DatasetCard) -> ReadingsSource:
-    """Read a file of the same kind as the student's own data were read, another one plainly.
+    """Return how to read a file: of the same kind as the student's own data, as they were read.
+
+    A file of another kind is read with the defaults.
 
     Args:
         readings: the file.
-        options: of ``ReadingsSource``, by name; None where nothing was said.
+        options: values of ``reading_options`` by name; None where one was not given.
         card: of the student's own data.
     """
     from core.datasets.readings_files import ReadingsSource

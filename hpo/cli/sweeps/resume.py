@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hpo.cli.display.durations import read_duration
 from hpo.cli.display.output import Format
 from hpo.cli.options import STORAGE, Address, AnswerFormat, Mlflow, Storage, TensorBoard, TimeBudget
+from hpo.cli.sweeps.sweep import find_space, show
+
+if TYPE_CHECKING:
+    from hpo.driver.observers import SweepObserver
+    from hpo.records.trial_records import TrialRecord
 
 
 def resume(
@@ -32,9 +38,6 @@ def resume(
 
     hpo resume ord-first --trials 40
     """
-    from hpo.cli.display.durations import read_duration
-    from hpo.cli.display.sweep_display import SweepDisplay, answer, observer_of
-    from hpo.cli.sweeps.sweep import find_space
     from hpo.planning.extending import check_comparable
     from hpo.planning.places import Places
     from hpo.records.sweep_folder import find_sweep
@@ -45,8 +48,8 @@ def resume(
     check_comparable(plan, {"epochs": epochs, "objective": objective}, wanted)
     seconds = read_duration("--time-budget", time_budget) or math.inf
     places = Places(storage=storage, address=address)
-    with SweepDisplay() as display:
-        watching = observer_of(display, storage / name, tensorboard, mlflow)
-        records = resume_sweep(name, places, watching, trials=trials, time_budget=seconds)
-    answer(plan.config, records, display.plan, output)
-    display.tell_what_is_left()
+
+    def run(observer: SweepObserver) -> list[TrialRecord]:
+        return resume_sweep(name, places, observer, trials=trials, time_budget=seconds)
+
+    show(run, plan.config, storage / name, tensorboard, mlflow, output)

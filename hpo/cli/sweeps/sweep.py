@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,94 +25,30 @@ from hpo.cli.options import (
     TensorBoard,
     TimeBudget,
 )
+from hpo.cli.settings_options import Settings, build, options_of
 
 if TYPE_CHECKING:
+    from hpo.driver.observers import SweepObserver
     from hpo.planning.places import Places
+    from hpo.records.trial_records import TrialRecord
     from hpo.space.search_space import SearchSpace
     from hpo.sweep_config import SweepConfig
 
 
 def sweep(
-    method: Annotated[
-        str,
-        typer.Argument(help="none, rd_l2, rd_kl, skd, ord, tcd, scd or stcd; or prune, with any."),
-    ],
-    dataset: Annotated[str, typer.Option(help="A dataset's name; `hpo data list` shows them.")],
-    trials: Annotated[int, typer.Option(help="How many configurations to try.")] = 20,
-    epochs: Annotated[
-        int, typer.Option(help="The most epochs of a trial; of prune without the fine-tuning.")
-    ] = 30,
+    method: Annotated[str, typer.Argument(help="{methods}; or prune, with any.")],
+    settings: Settings,
     name: Annotated[
         str | None, typer.Option(help="Of the sweep; by default method, dataset and time.")
-    ] = None,
-    sampler: Annotated[str, typer.Option(help="tpe, random, gp, cmaes, nsga2 or qmc.")] = "tpe",
-    scheduler: Annotated[
-        str,
-        typer.Option(help="none, or asha, hyperband or median to stop bad trials early."),
-    ] = "none",
-    objective: Annotated[
-        str,
-        typer.Option(
-            help="What to minimise: val_mae, or with costs, val_mae,parameters,latency_ms."
-        ),
-    ] = "val_mae",
-    max_parameters: Annotated[
-        int | None,
-        typer.Option(help="The most a student may have; what prune goes to by itself."),
-    ] = None,
-    max_latency_ms: Annotated[
-        float | None,
-        typer.Option(help="The longest a student's forecast may take here, on one CPU thread."),
-    ] = None,
-    base: Annotated[
-        str | None,
-        typer.Option(
-            metavar="table1|teacher",
-            help="What prune starts from: the pruning base of Table 1, or the teacher.",
-            show_default="table1",
-        ),
-    ] = None,
-    loss: Annotated[
-        str | None,
-        typer.Option(help="What teaches while pruning; none prunes alone.", show_default="stcd"),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the sampler and of every trial.")] = 0,
-    teacher: Annotated[
-        str | None, typer.Option(help="A teacher's fingerprint; by default the best there is.")
     ] = None,
     space: Annotated[
         str | None,
         typer.Option(help="A search space of your own, YAML, or widths: student widths too."),
     ] = None,
-    settings: Annotated[
+    fixed: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Hold a setting at one value."),
     ] = None,
-    cpus_per_trial: Annotated[int, typer.Option(help="CPU cores of a trial.")] = 1,
-    gpus_per_trial: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NUMBER|auto", help="GPUs of a trial, or a share of one; auto measures it."
-        ),
-    ] = None,
-    max_concurrent: Annotated[
-        int | None, typer.Option(help="Trials at once; by default as many as there is room for.")
-    ] = None,
-    targets_gigabytes: Annotated[
-        float, typer.Option(help="Memory for what is stored of the teacher, on each machine.")
-    ] = 1.5,
-    keep_checkpoints: Annotated[
-        int | None,
-        typer.Option(help="Keep the students of so many trials, the best; by default of all."),
-    ] = None,
-    pairs: Annotated[
-        int | None,
-        typer.Option(help="Pairs of sensors SCD compares per time step; by default all."),
-    ] = None,
-    cuda_graphs: Annotated[
-        bool,
-        typer.Option("--cuda-graphs", help="Replay recorded training steps: fewer GPU launches."),
-    ] = False,
     warm_start: Annotated[
         str | None,
         typer.Option(help="A sweep, also of another dataset, whose best to try first."),
@@ -134,31 +72,10 @@ def sweep(
     from hpo.records.sweep_folder import find_sweep
     from hpo.sweep_config import SweepConfig
 
-    config = SweepConfig(
-        name=name or f"{method}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}",
-        method=method,
-        dataset=dataset,
-        trials=trials,
-        epochs=epochs,
-        sampler=sampler,
-        scheduler=scheduler,
-        objective=objective,
-        max_parameters=max_parameters,
-        max_latency_ms=max_latency_ms,
-        base=base,
-        loss=loss,
-        seed=seed,
-        teacher=teacher,
-        cpus_per_trial=cpus_per_trial,
-        gpus_per_trial=_read_gpus(gpus_per_trial),
-        max_concurrent=max_concurrent,
-        targets_gigabytes=targets_gigabytes,
-        keep_checkpoints=keep_checkpoints,
-        pairs=pairs,
-        cuda_graphs=cuda_graphs,
-    )
+    name = name or f"{method}-{settings['dataset']}-{datetime.now():%Y%m%d-%H%M%S}"
+    config = build(SweepConfig, settings, name=name, method=method)
     seconds = read_duration("--time-budget", time_budget)
-    searched = find_space(method, space, settings or [])
+    searched = find_space(method, space, fixed or [])
     if warm_start is not None:
         searched = with_best_of(searched, find_sweep(storage, warm_start))
     places = Places(data, storage, address)
@@ -166,6 +83,35 @@ def sweep(
         print_plan(config, places, searched)
     else:
         search(config, places, searched, seconds, tensorboard, mlflow, output)
+
+
+def sweep_options() -> list[inspect.Parameter]:
+    """Return an option for every setting of a sweep."""
+    from hpo.sweep_config import SweepConfig
+
+    return options_of(SweepConfig)
+
+
+def registered_names() -> dict[str, str]:
+    """Return the names that the help of ``hpo sweep`` lists, as they are registered now."""
+    from core.distillation.losses import LOSSES
+    from hpo.search.samplers import SAMPLERS
+    from hpo.search.schedulers import SCHEDULERS
+    from hpo.space.objectives import COSTS, OBJECTIVES
+
+    return {
+        "methods": _listed(LOSSES),
+        "samplers": _listed(SAMPLERS),
+        "schedulers": _listed(name for name in SCHEDULERS if name != "none"),
+        "objectives": _listed(OBJECTIVES),
+        "costs": _listed(COSTS),
+    }
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return ``a, b or c``."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def search(
@@ -177,13 +123,37 @@ def search(
     mlflow: str | None,
     output: Format,
 ) -> None:
-    """Run a sweep, show it and what came of it."""
-    from hpo.cli.display.sweep_display import SweepDisplay, answer, observer_of
+    """Run a sweep with its display, then print the best trial and the next commands."""
     from hpo.sweep import run_sweep
 
+    def run(observer: SweepObserver) -> list[TrialRecord]:
+        return run_sweep(config, places, space, observer, seconds or math.inf)
+
+    show(run, config, places.storage / config.name, tensorboard, mlflow, output)
+
+
+def show(
+    run: Callable[[SweepObserver], list[TrialRecord]],
+    config: SweepConfig,
+    folder: Path,
+    tensorboard: bool,
+    mlflow: str | None,
+    output: Format,
+) -> None:
+    """Run a sweep, new or resumed, with its display; print its best trial and the next commands.
+
+    Args:
+        run: runs it with an observer and returns its records.
+        config: its settings.
+        folder: where it lies.
+        tensorboard: whether to log for TensorBoard.
+        mlflow: address of an MLflow to log to.
+        output: how to print the answer.
+    """
+    from hpo.cli.display.sweep_display import SweepDisplay, answer, observer_of
+
     with SweepDisplay() as display:
-        watching = observer_of(display, places.storage / config.name, tensorboard, mlflow)
-        records = run_sweep(config, places, space, watching, seconds or math.inf)
+        records = run(observer_of(display, folder, tensorboard, mlflow))
     answer(config, records, display.plan, output)
     display.tell_what_is_left()
 
@@ -198,21 +168,22 @@ def print_plan(config: SweepConfig, places: Places, space: SearchSpace) -> None:
     print_json({"sweep": config.to_json(), "space": fitted, "teacher": teacher})
 
 
-def _read_gpus(text: str | None) -> float | Literal["auto"] | None:
-    from core.errors import ConfigError
-
-    try:
-        return None if text is None else "auto" if text == "auto" else float(text)
-    except ValueError as error:
-        raise ConfigError(f"--gpus-per-trial takes a number or auto, got {text!r}") from error
-
-
 def find_space(method: str, name: str | None, settings: list[str]) -> SearchSpace:
-    """Return what ``--space`` and ``--set`` ask for."""
+    """Return the search space that ``--space`` and ``--set`` ask for.
+
+    Args:
+        method: its built-in space is the one unless ``name`` says otherwise.
+        name: of a built-in space, or a file.
+        settings: texts ``KEY=VALUE``: settings held at one value.
+
+    Raises:
+        ConfigError: a text of another form, or a value that its setting cannot hold.
+        UnknownNameError: no such built-in space.
+    """
     from core.errors import ConfigError
     from hpo.space.search_space import built_in_search_space, load_search_space
 
-    # A name of ours has neither a folder nor an ending.
+    # The name of a built-in space has neither a folder nor an ending.
     if name is None or (Path(name).name == name and not Path(name).suffix):
         space = built_in_search_space(name or method)
     else:
