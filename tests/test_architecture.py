@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ REGISTRIES = {
     "SECTIONS": "hpo/report/sections/__init__.py",
 }
 FORBIDDEN_IN_CORE = ("hpo", "optuna", "ray")
+LONGEST_FUNCTION = 60
+MOST_FILES = 16
 PICKLING_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 PICKLING_CALLS = {"torch.load", "torch.save", "pd.read_pickle", "pandas.read_pickle"}
 
@@ -169,3 +172,40 @@ def test_nothing_reads_or_writes_pickles() -> None:
 def test_that_pickling_is_seen(source: str) -> None:
     assert pickling(source)
     assert not pickling("np.load('x', allow_pickle=False)\nsafetensors.torch.load_file('x')")
+
+
+def lengths(source: str) -> dict[str, int]:
+    """Lines of every function, its signature and docstring included, by name and first line."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
+    return {
+        f"{node.name}:{node.lineno}": (node.end_lineno or 0) - node.lineno + 1 for node in found
+    }
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_functions_are_short(path: Path) -> None:
+    found = lengths(path.read_text())
+    assert {name: length for name, length in found.items() if length > LONGEST_FUNCTION} == {}
+
+
+def test_that_a_long_function_is_seen() -> None:
+    lines = ["async def long(", "    first: int,", ") -> None:", *["    pass"] * 58]
+    assert lengths("\n".join(lines)) == {"long:1": 61}
+    assert lengths("class A:\n    def short(self): pass") == {"short:2": 1}
+
+
+def crowded(files: Iterable[Path]) -> dict[Path, int]:
+    """The folders that hold too many of these files, and how many."""
+    counts = Counter(path.parent for path in files)
+    return {folder: count for folder, count in counts.items() if count > MOST_FILES}
+
+
+def test_folders_are_small() -> None:
+    assert crowded(SOURCES) == {}
+
+
+def test_that_a_crowded_folder_is_seen() -> None:
+    files = [Path("room") / f"{number}.py" for number in range(MOST_FILES + 1)]
+    assert crowded(files) == {Path("room"): MOST_FILES + 1}
+    assert crowded(files[1:]) == {}
