@@ -1,6 +1,6 @@
-"""Names of sweeps in, the report's page and figures out: the way through this package.
+"""Build a report: gather facts, evaluate networks, draw sections, write the page.
 
-Writes the page; figures only where a folder is given.
+Writes figures as files only where a folder is given; changes no sweep.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from core.files import writable_folder, write_bytes
 from hpo.report.facts import ReportFacts
 from hpo.report.figure_files import check_browser, write_figures
 from hpo.report.gathering import gather
-from hpo.report.networks import look_into
+from hpo.report.networks import evaluate_networks
 from hpo.report.page import page
 from hpo.report.paper import PAPER
 from hpo.report.section import Section
@@ -26,7 +26,7 @@ from hpo.report.sections import SECTIONS
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """What was written."""
+    """The files of a written report and the sections on its page."""
 
     page: Path
     sections: list[str]
@@ -40,19 +40,19 @@ def write_report(
     figures: Path | None = None,
     on_network: Callable[[str], None] = lambda _: None,
 ) -> WrittenReport:
-    """Make the page of some sweeps.
+    """Write the report of one sweep, or of several side by side.
 
     Args:
-        names: of the sweeps; several stand side by side.
+        names: of the sweeps, each once.
         storage: folder of the sweeps.
-        out: the page; None: ``report.html`` in the sweep's folder, of several sweeps
+        out: file of the page; None: ``report.html`` in the sweep's folder, of several sweeps
             ``comparison.html`` in the first one's.
         figures: a folder for all figures as files.
-        on_network: see ``look_into``.
+        on_network: called with the name of each network before it is evaluated.
 
     Raises:
-        UserError: see ``gather``; ``figures`` are asked for where no browser is; or the page
-            cannot be written. Nothing is written then.
+        UserError: what ``gather`` refuses; ``figures`` without a browser on this machine; or a
+            page that cannot be written. Nothing is written then.
     """
     if figures is not None:
         check_browser()
@@ -61,7 +61,7 @@ def write_report(
     for folder in (path.parent, *([] if figures is None else [figures])):
         writable_folder(folder)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sections = draw(look_into(facts, on_network))
+    sections = draw(evaluate_networks(facts, on_network))
     paper = PAPER if facts.paper else ""
     write_bytes(path, page(_title(names), _made(facts), sections, paper).encode())
     panels = [panel for section in sections.values() for panel in section.panels]
@@ -70,7 +70,7 @@ def write_report(
 
 
 def draw(facts: ReportFacts) -> dict[str, Section]:
-    """Return the sections that these facts have something for, in the order of the page."""
+    """Return the sections that apply to these facts, in the order of the page."""
     drawn = {anchor: section(facts) for anchor, section in SECTIONS.items()}
     return {anchor: section for anchor, section in drawn.items() if section is not None}
 

@@ -1,6 +1,7 @@
-"""What all figures of a report share: their look, axis titles with units, the words for errors.
+"""Style the figures of a report alike: layout, axis titles with units, names of errors.
 
-Each figure is an ordinary Plotly figure in the light colours of ``palette``.
+Every figure is an ordinary Plotly figure in the light colours of ``palette``. Draws no data but
+the lines of the baselines.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import plotly.graph_objects as go
 
 from hpo.report import palette
-from hpo.report.facts import ROLE_NAMES, LookedAt, ReportFacts
+from hpo.report.facts import ROLE_NAMES, EvaluatedNetwork, ReportFacts
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 T = TypeVar("T")
@@ -35,7 +36,7 @@ _AXIS: dict[str, Any] = {
 
 
 def new_figure(x: str, y: str, height: int = HEIGHT, **layout: Any) -> go.Figure:
-    """Return an empty figure in the common look.
+    """Return an empty figure in the common style.
 
     Args:
         x: title of the horizontal axis, with its unit.
@@ -95,7 +96,7 @@ def with_unit(text: str, unit: str) -> str:
 
 
 def settings_lines(settings: Mapping[str, Any]) -> str:
-    """Return settings one a line, for a tooltip."""
+    """Return settings, one per line, for a tooltip."""
     return "<br>".join(f"{name} {setting_text(value)}" for name, value in settings.items())
 
 
@@ -105,13 +106,13 @@ def setting_text(value: Any) -> str:
 
 
 def thinned(things: Sequence[T]) -> list[T]:
-    """Return at most ``MOST_LINES`` of them, evenly chosen from the first on: pages stay small."""
+    """Return at most ``MOST_LINES`` of them, evenly spaced from the first, to keep pages small."""
     step = max(1, math.ceil(len(things) / MOST_LINES))
     return list(things[::step])
 
 
 def baseline(figure: go.Figure, facts: ReportFacts, name: str) -> None:
-    """Draw a level of ``facts.baselines`` across the figure, if it is known."""
+    """Draw one of ``facts.baselines`` as a line across the figure, if it is known."""
     level = facts.baselines.get(name)
     if level is None:
         return
@@ -129,8 +130,8 @@ def baseline(figure: go.Figure, facts: ReportFacts, name: str) -> None:
     )
 
 
-def line_of(network: LookedAt) -> dict[str, Any]:
-    """Return the line that a network has in every figure."""
+def line_of(network: EvaluatedNetwork) -> dict[str, Any]:
+    """Return the line style that a network has in every figure."""
     if network.sweep is not None:
         return {
             "color": palette.sweep_color(network.sweep),

@@ -1,6 +1,6 @@
-"""What a report knows, as frozen values: its sweeps, their students, and what those forecast.
+"""Hold the facts of a report as frozen values: sweeps, their students, evaluated networks.
 
-Made by ``gathering`` and ``networks``, read by every section. Reads and draws nothing.
+Filled by ``gathering`` and ``networks``, read by every section. Reads and draws nothing.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from hpo.report.paper import PaperResult
 
 Role = Literal["student", "teacher", "repeat_last"]
 ROLE_NAMES = {"repeat_last": "repeating the last reading", "teacher": "teacher"}
-"""Of what every student is held against."""
+"""Labels of the baselines that every student is compared with."""
 
 
 @dataclass(frozen=True)
 class ShownStudent:
-    """The one student of a sweep that the report looks into."""
+    """The student of a sweep that the report evaluates."""
 
     trial: int
-    """The sweep's trial that found its configuration."""
+    """Number of the trial that found its configuration."""
     file: Path
-    """Of its weights."""
+    """The file of its weights."""
     parameters: int
     export: Path | None
     """Its export folder; None: it was not exported, and no test day may be looked at."""
@@ -47,22 +47,22 @@ class ShownStudent:
 
 @dataclass(frozen=True)
 class ReportedSweep:
-    """One sweep of the report, as its files have it."""
+    """One sweep of the report, as its files record it."""
 
     folder: SweepFolder
     plan: SweepPlan
-    """With as many trials as were asked for since it began."""
+    """With the number of trials that was last asked for."""
     state: SweepState
     records: list[TrialRecord]
-    """Of all trials that ended, by number."""
+    """All trials that ended, by number."""
     ranked: list[TrialRecord]
-    """Of the finished ones, the best first."""
+    """The finished trials, the best first."""
     confirmed: list[Confirmed]
-    """The best mean first."""
+    """Configurations run on fresh seeds, the best mean first."""
     shown: ShownStudent | None
-    """None if no student is left to look at."""
+    """None if no student was kept."""
     driven: bool
-    """Whether a process drives it now."""
+    """Whether a process runs it now."""
 
     @property
     def name(self) -> str:
@@ -83,85 +83,84 @@ class ReportedSweep:
 
     @property
     def trials(self) -> Iterator[tuple[Trial, TrialRecord | None]]:
-        """Every trial of the ledger, with its record once it ended."""
+        """Every trial of the ledger, with its record if it has ended."""
         records = {record.trial: record for record in self.records}
         return ((trial, records.get(number)) for number, trial in self.state.trials.items())
 
     def with_status(self, *statuses: str) -> list[TrialRecord]:
-        """Return the records of trials that ended so."""
+        """Return the records of the trials that ended with one of these statuses."""
         return [record for record in self.records if record.status in statuses]
 
 
 @dataclass(frozen=True)
-class LookedAt:
-    """A network that was run for the report."""
+class EvaluatedNetwork:
+    """A network and its forecasts, evaluated for the report."""
 
     role: Role
     sweep: int | None
-    """Whose student it is, by position; None for teacher and repeated readings."""
+    """Position of the sweep whose student it is; None for the teacher and repeated readings."""
     label: str
     judged: JudgedPart
     hidden: Tensor | None
-    """[windows of the map, features]; None of repeated readings."""
+    """Hidden representations [windows, features]; None of repeated readings."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """The networks of a report on the same days."""
+class Evaluation:
+    """The networks of a report, evaluated on the same days."""
 
     part: Part
     """``test`` only if every sweep's shown student was exported, else ``validation``."""
     data: PreparedData
-    networks: list[LookedAt]
+    networks: list[EvaluatedNetwork]
     """Students in the order of their sweeps, then the teacher, then repeated readings."""
     hidden_rows: Rows
-    """First rows of the windows of ``LookedAt.hidden``."""
+    """First rows of the windows of ``EvaluatedNetwork.hidden``."""
 
     @property
-    def students(self) -> list[LookedAt]:
-        """One per sweep that has one."""
+    def students(self) -> list[EvaluatedNetwork]:
+        """The students, one per sweep that has one."""
         return [network for network in self.networks if network.role == "student"]
 
-    def of_role(self, role: Role) -> LookedAt | None:
-        """Return the first network of a role."""
+    def of_role(self, role: Role) -> EvaluatedNetwork | None:
+        """Return the first network with this role, if there is one."""
         return next((network for network in self.networks if network.role == role), None)
 
     @property
     def days(self) -> str:
-        """``the 4 test days``."""
+        """The days evaluated, in words: ``the 4 test days``."""
         number = self.data.card.split[("train", "validation", "test").index(self.part)]
         return f"the {number} {self.part} days" if number > 1 else f"the {self.part} day"
 
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """Everything that sections draw from."""
+    """All that the sections of a report draw from."""
 
     sweeps: list[ReportedSweep]
     metric: str
-    """The error that all trials are held against: the first sweep's first objective."""
+    """The error that trials are ranked by: the first sweep's first objective."""
     data: PreparedData | None
     """None if the dataset is gone or has changed; ``missing`` says which."""
     missing: str
     teacher: Teacher | None
     teacher_sizes: Mapping[str, float]
-    """``parameters`` and ``flops``, and ``latency_ms`` where a trial has one; empty where they are
-    not known."""
+    """``parameters`` and ``flops``, and ``latency_ms`` where a trial has one; empty if unknown."""
     fixed_student: TrialRecord | None
     """The best trial of the storage with the student of Table 1, on the same data."""
     paper: list[PaperResult]
-    """Results on the same sensors; empty for data that the paper has not."""
-    look: Look | None
-    """None where no network could be run."""
+    """The paper's results on the same sensors; empty for other data."""
+    evaluation: Evaluation | None
+    """None where no network could be evaluated."""
 
     @property
     def several(self) -> bool:
-        """Whether sweeps are held side by side."""
+        """Whether the report compares several sweeps."""
         return len(self.sweeps) > 1
 
     @cached_property
     def unit(self) -> str:
-        """Of the readings."""
+        """Unit of the readings; empty if the dataset is gone."""
         return self.data.card.unit if self.data is not None else ""
 
     @cached_property
@@ -179,6 +178,6 @@ class ReportFacts:
         return found
 
     def error_of(self, metrics: Mapping[str, Any]) -> float | None:
-        """Return ``metric`` of recorded metrics, if it is there."""
+        """Return the report's ``metric`` among recorded metrics, if it is there."""
         value = metrics.get(self.metric)
         return None if value is None else float(value)

@@ -1,7 +1,7 @@
-"""The figures of a report in, PNG and SVG files out.
+"""Write the figures of a report as PNG and SVG files.
 
-Through Kaleido, Plotly's own way: files look like the page, and no figure is drawn twice, by two
-libraries. It needs a Chromium or Chrome on this machine, which is found out before all else.
+Uses Kaleido, Plotly's own exporter, so that files look like the page and no figure is drawn by two
+libraries. Kaleido needs a Chromium or Chrome on this machine; that is checked first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WIDTH = 900
 
 
 def check_browser() -> None:
-    """Raise ``ConfigError`` where no browser can draw."""
+    """Raise ``ConfigError`` if this machine has no browser that can draw."""
     if Chromium.find_browser(skip_local=False) is None:
         raise ConfigError(
             "--figures needs Chromium or Chrome to draw, but none is on this machine; install one "

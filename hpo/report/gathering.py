@@ -1,8 +1,8 @@
-"""Names of sweeps in, everything their files tell of them out.
+"""Gather the facts of sweeps from their files.
 
-Reads plans, ledgers, records, confirmations, exports and teachers; runs no network, but to time
-the teacher beside students that were timed, and writes nothing. Sweeps side by side must be of the
-same data, or their errors could not be compared.
+Reads plans, ledgers, records, confirmations, exports and teachers. Writes nothing and runs no
+network, except to time the teacher where students were timed. Sweeps must share their data, or
+their errors could not be compared.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from hpo.space.parameters import PRUNE
 
 
 def gather(names: Sequence[str], storage: Path) -> ReportFacts:
-    """Read all that is known of some sweeps.
+    """Read everything that the files of some sweeps record.
 
     Args:
         names: of the sweeps, each once.
         storage: folder of the sweeps.
 
     Raises:
-        UserError: no such sweep, none of its trials has ended, or the sweeps are of several data.
+        UserError: no such sweep, none of its trials has ended, or the sweeps differ in their data.
     """
     if len(set(names)) < len(names):
         raise ConfigError(f"a report needs every sweep once, got {' '.join(names)}")
@@ -60,7 +60,7 @@ def gather(names: Sequence[str], storage: Path) -> ReportFacts:
         teacher_sizes=_sizes(teacher, data, any(is_timed(sweep.ranked) for sweep in sweeps)),
         fixed_student=_fixed_student(storage, plans[0], metric, data),
         paper=paper_results(data.card.num_sensors, data.card.unit) if data is not None else [],
-        look=None,
+        evaluation=None,
     )
 
 
@@ -121,7 +121,7 @@ def _exported(folder: SweepFolder) -> ShownStudent | None:
 def _best_student(
     folder: SweepFolder, ranked: Sequence[TrialRecord], known: Sequence[Confirmed]
 ) -> ShownStudent | None:
-    """Return the best run of the best confirmed configuration, or the best trial that is left."""
+    """Return the best run of the best confirmed configuration, or the best trial kept."""
     candidates = [(one.trial.trial, run) for one in known for run in one.finished[:1]]
     candidates += [(record.trial, record) for record in ranked]
     for trial, record in candidates:
@@ -145,7 +145,7 @@ def _data(plan: SweepPlan) -> tuple[PreparedData | None, str]:
 def _teacher(
     storage: Path, plans: Sequence[SweepPlan], data: PreparedData | None
 ) -> Teacher | None:
-    """Return the first sweep's teacher that is still there, or the best of the same data."""
+    """Return the first of the sweeps' teachers that is there, or the best of the same data."""
     wanted = [plan.teacher_fingerprint for plan in plans if plan.teacher_fingerprint is not None]
     folders = [teacher_folder(storage, one) for one in wanted]
     there = [folder for folder in folders if (folder / TEACHER_FILE).is_file()]

@@ -1,7 +1,7 @@
-"""Sections in, one self-contained HTML page out: nothing is loaded over a network.
+"""Render sections as one self-contained HTML page that loads nothing over a network.
 
-Plotly's script is copied into the page once, as its Python package brings it: the whole bundle of
-4.8 MB, the only one there. Draws nothing itself; the look is in ``page.css`` and ``palette``.
+Plotly's script is copied into the page once, as its Python package ships it: the whole bundle of
+4.8 MB, the only one there. Draws nothing itself; the style is in ``page.css`` and ``palette``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from hpo.report.section import Panel, Section
 
 
 def page(title: str, made: str, sections: Mapping[str, Section], paper: str = "") -> str:
-    """Return the page.
+    """Return the HTML of the page.
 
     Args:
         title: its heading.
-        made: a line on what it was made of.
+        made: a line that says when and by which release it was made.
         sections: anchor -> section, in order.
-        paper: whose results are marked in figures; empty if none are.
+        paper: the paper whose results figures mark; empty if none do.
     """
     environment = Environment(
         loader=PackageLoader("hpo", "report"),
@@ -52,7 +52,7 @@ def _figure_json(panel: Panel) -> Markup:
 
 
 def _in_script(text: str) -> Markup:
-    """Return JSON that cannot end the script element it stands in, whatever a name holds."""
+    """Return JSON that cannot close the script element around it, whatever names it holds."""
     return Markup(text.replace("<", "\\u003c"))
 
 

@@ -1,7 +1,7 @@
-"""The colours of the page and of every figure, for light and for dark.
+"""Define the colours of the page and of every figure, light and dark.
 
 Figures are drawn in the light colours; the page's script replaces each by its dark counterpart.
-Sweeps have Okabe and Ito's colours, which colour-blind people can tell apart, and dashes besides.
+Sweeps have Okabe and Ito's colours, which colour-blind people can distinguish, and dashes too.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Final
 
 INK: Final = "#1f2730"
-"""Text, and what really happened."""
+"""Text, and true readings."""
 MUTED: Final = "#5c6773"
-"""Axes, and what is beside the point."""
+"""Axes and secondary text."""
 FAINT: Final = "#b7bec7"
 """Trials that are not the best."""
 GRID: Final = "#e7e9ec"
 CARD: Final = "#fefefe"
-"""Behind every figure."""
+"""Background of every figure."""
 TEACHER: Final = "#4b4f56"
 REPEAT_LAST: Final = "#8f8a83"
 PAPER: Final = "#7d6a9e"
@@ -28,7 +28,7 @@ SYMBOLS: Final = ("circle", "square", "triangle-up", "pentagon", "hexagon", "sta
 ERRORS: Final = ("#00406b", "#2f6f9f", "#6d9cc0", "#a5bfd3", "#cdd6de")
 """From the lowest error to the highest."""
 HOURS: Final = ("#1d2f6f", "#3f7fb5", "#e2a32c", "#c9521c")
-"""Of night, morning, midday, afternoon."""
+"""Night, morning, midday, afternoon."""
 
 DARK: Final = {
     INK: "#e8eaed",
@@ -45,19 +45,19 @@ DARK: Final = {
     **dict(zip(ERRORS, ("#a9dcff", "#6bb2e3", "#447fab", "#34566f", "#303a44"), strict=True)),
     **dict(zip(HOURS, ("#8396e8", "#62b0ea", "#f7c65b", "#ef8a52"), strict=True)),
 }
-"""Light -> dark, for everything above."""
+"""Light colour -> dark colour, for everything above."""
 
 
 def sweep_color(position: int) -> str:
-    """Return the colour of the sweep at a position; after the last they begin anew."""
+    """Return the colour of the sweep at a position; they repeat after the last."""
     return SWEEPS[position % len(SWEEPS)]
 
 
 def sweep_dash(position: int) -> str:
-    """Return the dash of a sweep's lines; another one where colours begin anew."""
+    """Return the dash of the lines of the sweep at a position."""
     return DASHES[position % len(DASHES)]
 
 
 def sweep_symbol(position: int) -> str:
-    """Return the symbol of a sweep's points."""
+    """Return the symbol of the points of the sweep at a position."""
     return SYMBOLS[position % len(SYMBOLS)]

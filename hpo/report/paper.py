@@ -1,6 +1,7 @@
-"""The paper's own results for a set of sensors, out of ``paper_results.json``.
+"""Read the paper's results for a set of sensors from ``paper_results.json``.
 
-Only what the page marks beside ours. Errors of the paper's test days, so an order of magnitude.
+Holds only what the page marks beside ours. The errors are those of the paper's test days, so they
+compare with ours only in magnitude.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 PAPER = "Izadi, Safayani and Mirzaei, arXiv 2401.11798."
-"""Whose results they are."""
+"""The paper, as figures cite it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class PaperResult:
     """``mae_15`` … ``rmse_45``."""
 
     def error(self, metric: str) -> float:
-        """Return what corresponds to a validation error: ``val_mae`` is the mean of horizons."""
+        """Return the counterpart of a validation error; ``val_mae`` is the mean of the horizons."""
         name = metric.removeprefix("val_")
         if name in self.errors:
             return self.errors[name]
@@ -36,7 +37,7 @@ class PaperResult:
 
 
 def paper_results(sensors: int, unit: str) -> list[PaperResult]:
-    """Return the paper's results on data of so many sensors in this unit; mostly there are none."""
+    """Return the paper's results on as many sensors in this unit; for most data there are none."""
     content = json.loads(files("hpo.report").joinpath("paper_results.json").read_text())
     for dataset in content["datasets"].values():
         if (dataset["sensors"], dataset["unit"]) == (sensors, unit):

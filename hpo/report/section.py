@@ -1,6 +1,6 @@
-"""What a section of a report consists of: one sentence that says what is seen, and blocks.
+"""Define what a section of a report consists of: a sentence that says what is seen, and blocks.
 
-The page and the figure files know nothing else of a section.
+The page and the figure files use nothing else of a section. Draws and writes nothing.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class Panel:
     title: str
     figure: Figure
     summary: str
-    """What it shows, for who cannot see it."""
+    """What it shows, for readers who cannot see it."""
     choices: tuple[str, ...] = ()
-    """Views to choose from: traces whose ``meta`` is one of them are shown in turn."""
+    """Views to choose from; a trace whose ``meta`` names a view is shown in that view only."""
     half: bool = False
-    """Whether two stand side by side where there is room."""
+    """Whether two such figures share a row where there is room."""
     least_width: int = 0
     """Pixels; a narrower screen scrolls the figure within its box."""
 
@@ -36,20 +36,20 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     title: str = ""
     numeric: tuple[int, ...] = ()
-    """Columns set flush right."""
+    """Positions of the columns set flush right."""
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A few numbers set large, each with what it is."""
+    """A few numbers in large type, each with its label."""
 
     items: tuple[tuple[str, str], ...]
-    """Number, what it is."""
+    """Pairs of number and label."""
 
 
 @dataclass(frozen=True)
 class Commands:
-    """Lines to be typed, with a button that copies them."""
+    """Commands to type, with a button that copies them."""
 
     lines: tuple[str, ...]
     title: str = ""
@@ -64,7 +64,7 @@ class Section:
 
     title: str
     seen: str
-    """One sentence: what is to be seen here."""
+    """One sentence: what the section shows."""
     blocks: tuple[Block, ...] = ()
     note: str = ""
     """How it was made, and what not to read into it."""

@@ -1,7 +1,8 @@
-"""The sections of a report in the order of the page: facts in, one section out, or None.
+"""List the sections of a report in the order of the page.
 
-A new section is a file here with one function, and a line in ``SECTIONS``. None says that there is
-nothing of the kind in these sweeps, such as trajectories where nothing was pruned.
+Each is a function from facts to a section, or to None if these sweeps have nothing of the kind,
+such as trajectories where nothing was pruned. To add one: write a file here with one function, and
+a line in ``SECTIONS``.
 """
 
 from __future__ import annotations
@@ -40,4 +41,4 @@ SECTIONS: Final[dict[str, Draw]] = {
     "failures": failures,
     "again": again,
 }
-"""Their anchors on the page -> what draws them."""
+"""Anchor on the page -> function that draws the section."""

@@ -1,4 +1,4 @@
-"""How to get the best student again, and what it was made with."""
+"""Show how to reproduce the best student: the commands, and the data and settings of its run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hpo.report.section import Commands, Section, Table
 
 
 def again(facts: ReportFacts) -> Section:
-    """Show the commands that search, run, confirm and export again, and all that fixes a run."""
+    """Show the commands that search, run, confirm and export again, and what determines a run."""
     blocks: list[Commands | Table] = []
     for sweep in facts.sweeps:
         blocks.append(Commands(tuple(_lines(sweep)), title=sweep.name if facts.several else ""))

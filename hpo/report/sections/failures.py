@@ -1,4 +1,4 @@
-"""Trials without a student: which, and why."""
+"""List the trials that gave no student, with their reasons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOST = ("failed", "infeasible")
 
 
 def failures(facts: ReportFacts) -> Section:
-    """List failed trials, and those whose settings allowed no student; say so if there are none."""
+    """List failed trials and those whose settings allow no student; say if there are none."""
     lost = [record for sweep in facts.sweeps for record in sweep.with_status(*_LOST)]
     if not lost:
         ended = sum(len(sweep.records) for sweep in facts.sweeps)

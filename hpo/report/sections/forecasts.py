@@ -1,4 +1,4 @@
-"""One day of a few sensors as it was, as the students forecast it and as the teacher did."""
+"""Draw one day of a few sensors: true readings, the students' forecasts and the teacher's."""
 
 from __future__ import annotations
 
@@ -10,41 +10,44 @@ import torch
 
 from hpo.report import palette
 from hpo.report.charts import line_of, new_figure, with_unit
-from hpo.report.facts import Look, LookedAt, ReportFacts
+from hpo.report.facts import EvaluatedNetwork, Evaluation, ReportFacts
 from hpo.report.section import Panel, Section
 from hpo.report.sections.errors import days_note, horizon_slices
 
 SENSORS = {"the easiest sensor": 0.0, "the median sensor": 0.5, "the hardest sensor": 1.0}
-"""What is shown -> its place among all sensors by the first student's error."""
+"""Label -> quantile of the sensor among all, by the first student's error."""
 
 
 def forecasts(facts: ReportFacts) -> Section | None:
-    """Draw a day of three sensors (the paper's Figures 3-5); None where no network could be run."""
-    look = facts.look
-    if look is None:
+    """Draw three sensors (the paper's Figures 3-5); None if no network could be evaluated."""
+    evaluation = facts.evaluation
+    if evaluation is None:
         return None
-    by_sensor = look.students[0].judged.errors.mae("sensor").nan_to_num(nan=math.inf)
+    by_sensor = evaluation.students[0].judged.errors.mae("sensor").nan_to_num(nan=math.inf)
     order = [
         at for at in torch.argsort(by_sensor, stable=True).tolist() if by_sensor[at] < math.inf
     ]
-    day = _liveliest_day(look, order[-1])
+    day = _liveliest_day(evaluation, order[-1])
     panels = []
     for words, place in SENSORS.items():
         sensor = order[round(place * (len(order) - 1))]
-        panels.append(_panel(look, sensor, words, day))
+        panels.append(_panel(evaluation, sensor, words, day))
     return Section(
-        "Forecasts and truth", _sentence(look, order), tuple(panels), days_note(facts, look)
+        "Forecasts and truth",
+        _sentence(evaluation, order),
+        tuple(panels),
+        days_note(facts, evaluation),
     )
 
 
-def _panel(look: Look, sensor: int, words: str, day: int) -> Panel:
-    card = look.data.card
+def _panel(evaluation: Evaluation, sensor: int, words: str, day: int) -> Panel:
+    card = evaluation.data.card
     figure = new_figure("time of day", with_unit("reading", card.unit), height=340)
     hours_shown = list(range(0, 25, 6))
     figure.update_xaxes(range=[0, 24.2], tickvals=hours_shown, tickangle=0)
     figure.update_xaxes(ticktext=[f"{hour}:00" for hour in hours_shown])
     start = day * card.steps_per_day
-    truth = look.data.truth[start : start + card.steps_per_day, sensor].cpu().numpy()
+    truth = evaluation.data.truth[start : start + card.steps_per_day, sensor].cpu().numpy()
     hours = np.arange(card.steps_per_day) * card.interval_minutes / 60
     clock = [_clock(hour) for hour in hours]
     figure.add_scatter(
@@ -56,11 +59,11 @@ def _panel(look: Look, sensor: int, words: str, day: int) -> Panel:
         line={"color": palette.INK, "width": 1.3},
         hovertemplate=f"<b>measured</b> at %{{text}}: %{{y:.1f}} {card.unit}<extra></extra>",
     )
-    choices = horizon_slices(look)
+    choices = horizon_slices(evaluation)
     for choice, steps in choices.items():
-        for network in look.networks:
+        for network in evaluation.networks:
             if network.role != "repeat_last":
-                _add_forecast(figure, look, network, (sensor, day, steps.start), choice)
+                _add_forecast(figure, evaluation, network, (sensor, day, steps.start), choice)
     summary = (
         f"Lines of the readings of sensor {card.sensor_ids[sensor]} on day {day} and of what "
         "students and teacher forecast."
@@ -71,11 +74,15 @@ def _panel(look: Look, sensor: int, words: str, day: int) -> Panel:
 
 
 def _add_forecast(
-    figure: go.Figure, look: Look, network: LookedAt, where: tuple[int, int, int], choice: str
+    figure: go.Figure,
+    evaluation: Evaluation,
+    network: EvaluatedNetwork,
+    where: tuple[int, int, int],
+    choice: str,
 ) -> None:
     sensor, day, step = where
-    card, judged = look.data.card, network.judged
-    times = judged.rows + look.data.history_steps + step - day * card.steps_per_day
+    card, judged = evaluation.data.card, network.judged
+    times = judged.rows + evaluation.data.history_steps + step - day * card.steps_per_day
     of_day = (times >= 0) & (times < card.steps_per_day)
     hours = times[of_day].numpy() * card.interval_minutes / 60
     line = {**line_of(network), "width": 1.8 if network.role == "student" else 1.4}
@@ -100,27 +107,27 @@ def _clock(hour: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}"
 
 
-def _liveliest_day(look: Look, sensor: int) -> int:
-    """Return the day, counted from the first row, on which a sensor's readings vary most."""
-    length = look.data.card.steps_per_day
-    days: list[int] = torch.unique(look.students[0].judged.rows // length).tolist()
+def _liveliest_day(evaluation: Evaluation, sensor: int) -> int:
+    """Return the number of the day on which a sensor's readings vary most."""
+    length = evaluation.data.card.steps_per_day
+    days: list[int] = torch.unique(evaluation.students[0].judged.rows // length).tolist()
     spreads = []
     for day in days:
-        readings = look.data.readings[day * length : (day + 1) * length, sensor]
+        readings = evaluation.data.readings[day * length : (day + 1) * length, sensor]
         spreads.append(float(readings.std()))
     return days[int(np.argmax(spreads))]
 
 
-def _sentence(look: Look, order: list[int]) -> str:
-    errors = look.students[0].judged.errors.mae("sensor")
-    ids, unit = look.data.card.sensor_ids, look.data.card.unit
+def _sentence(evaluation: Evaluation, order: list[int]) -> str:
+    errors = evaluation.students[0].judged.errors.mae("sensor")
+    ids, unit = evaluation.data.card.sensor_ids, evaluation.data.card.unit
     return (
-        f"One day as it was and as it was forecast: the mean error of {_whose(look)} goes from "
-        f"{errors[order[0]]:.2f} {unit} at sensor {ids[order[0]]} to {errors[order[-1]]:.2f} "
-        f"{unit} at sensor {ids[order[-1]]}."
+        f"One day as it was and as it was forecast: the mean error of {_whose(evaluation)} "
+        f"goes from {errors[order[0]]:.2f} {unit} at sensor {ids[order[0]]} to "
+        f"{errors[order[-1]]:.2f} {unit} at sensor {ids[order[-1]]}."
     )
 
 
-def _whose(look: Look) -> str:
-    label = look.students[0].label
+def _whose(evaluation: Evaluation) -> str:
+    label = evaluation.students[0].label
     return "the student" if label == "student" else f"the student of {label}"

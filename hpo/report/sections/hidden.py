@@ -1,4 +1,4 @@
-"""What the last hidden layers of teacher and students make of the same windows, as maps (t-SNE)."""
+"""Map the last hidden layers of teacher and students for the same windows (t-SNE)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hpo.report import palette
 from hpo.report.charts import new_figure
-from hpo.report.facts import Look, LookedAt, ReportFacts
+from hpo.report.facts import EvaluatedNetwork, Evaluation, ReportFacts
 from hpo.report.section import Panel, Section
 
 Map = NDArray[np.float64]
@@ -21,19 +21,20 @@ _GROUPS = {"night": (20, 6), "morning": (6, 10), "midday": (10, 15), "afternoon"
 
 
 def hidden(facts: ReportFacts) -> Section | None:
-    """Draw a map per network, turned so that they can be compared; None without networks."""
-    look = facts.look
-    if look is None or len(look.hidden_rows) < FEWEST_POINTS:
+    """Draw a map per network, rotated so that they compare; None without networks."""
+    evaluation = facts.evaluation
+    if evaluation is None or len(evaluation.hidden_rows) < FEWEST_POINTS:
         return None
-    seen = [(one, _centred(one.hidden)) for one in look.networks if one.hidden is not None]
-    # The teacher's first: the others are turned to it.
+    seen = [(one, _centred(one.hidden)) for one in evaluation.networks if one.hidden is not None]
+    # The teacher's first: the others are rotated to match it.
     seen.sort(key=lambda pair: pair[0].role != "teacher")
     maps = _aligned([_map(features) for _, features in seen])
-    panels = [_panel(look, one, points) for (one, _), points in zip(seen, maps, strict=True)]
+    panels = [_panel(evaluation, one, points) for (one, _), points in zip(seen, maps, strict=True)]
     note = (
-        f"Each point is one of {len(look.hidden_rows)} windows spread over {look.days}; windows "
-        "that a network sees alike lie close together. All channels and sensors of the last hidden "
-        "block at its newest time step; t-SNE, then turned, mirrored and scaled to fit the first "
+        f"Each point is one of {len(evaluation.hidden_rows)} windows spread over "
+        f"{evaluation.days}; windows that a network sees alike lie close together. All channels "
+        "and sensors of the last hidden block at its newest time step; t-SNE, then turned, "
+        "mirrored and scaled to fit the first "
         "map. Axes have no unit."
     )
     return Section("Hidden representations", _sentence(seen), tuple(panels), note=note)
@@ -58,8 +59,8 @@ def _aligned(maps: list[Map]) -> list[Map]:
     return [one / np.abs(one).max() for one in aligned]
 
 
-def _panel(look: Look, network: LookedAt, points: Map) -> Panel:
-    hours, words = _times(look)
+def _panel(evaluation: Evaluation, network: EvaluatedNetwork, points: Map) -> Panel:
+    hours, words = _times(evaluation)
     figure = new_figure("", "", height=360)
     figure.update_xaxes(visible=False, range=[-1.15, 1.15])
     figure.update_yaxes(visible=False, range=[-1.15, 1.15])
@@ -83,9 +84,9 @@ def _panel(look: Look, network: LookedAt, points: Map) -> Panel:
     return Panel(f"hidden-{name}", title.capitalize(), figure, summary, half=True)
 
 
-def _times(look: Look) -> tuple[list[float], list[str]]:
-    card = look.data.card
-    rows = (look.hidden_rows + look.data.history_steps).tolist()
+def _times(evaluation: Evaluation) -> tuple[list[float], list[str]]:
+    card = evaluation.data.card
+    rows = (evaluation.hidden_rows + evaluation.data.history_steps).tolist()
     minutes = [row % card.steps_per_day * card.interval_minutes for row in rows]
     words = [
         f"day {row // card.steps_per_day}, {minute // 60}:{minute % 60:02d}"
@@ -94,7 +95,7 @@ def _times(look: Look) -> tuple[list[float], list[str]]:
     return [minute / 60 for minute in minutes], words
 
 
-def _sentence(seen: list[tuple[LookedAt, Map]]) -> str:
+def _sentence(seen: list[tuple[EvaluatedNetwork, Map]]) -> str:
     (first, reference), *others = seen
     if first.role != "teacher" or not others:
         return "Without a teacher, the students' maps stand alone."

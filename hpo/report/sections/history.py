@@ -1,4 +1,4 @@
-"""How the error fell while a sweep searched."""
+"""Draw how the error fell over the trials of a sweep."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _add_sweep(figure: go.Figure, facts: ReportFacts, sweep: ReportedSweep, at: 
 
 
 def _keep_in_view(figure: go.Figure, facts: ReportFacts) -> None:
-    """Let a few trials that learned nothing not press all others onto one line."""
+    """Limit the axis, so that a few trials that learned nothing do not flatten the others."""
     errors = sorted(one.metrics[facts.metric] for sweep in facts.sweeps for one in sweep.ranked)
     levels = [errors[0], *facts.baselines.values()]
     highest = max(errors[int(0.9 * (len(errors) - 1))], *levels)
@@ -89,7 +89,7 @@ def _summary(facts: ReportFacts) -> str:
 
 
 def _hypervolume(facts: ReportFacts) -> list[Panel]:
-    """Return what share of the objectives' box is dominated; nothing with one objective."""
+    """Say which share of the objectives' box is dominated; nothing with one objective."""
     weighed = [
         (at, sweep)
         for at, sweep in enumerate(facts.sweeps)

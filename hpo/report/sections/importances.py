@@ -1,4 +1,4 @@
-"""Which settings the error depended on, as Optuna estimates it (fANOVA)."""
+"""Draw how much the error depended on each setting, as Optuna estimates it (fANOVA)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
 
 FEWEST_TRIALS = 8
-"""Below this a forest has nothing to learn from."""
+"""The fewest trials a forest can learn from."""
 
 
 def importances(facts: ReportFacts) -> Section | None:
-    """Draw a bar per setting and sweep; nothing where no sweep has trials enough."""
+    """Draw a bar per setting and sweep; None if no sweep has enough trials."""
     found = {
         at: shares for at, sweep in enumerate(facts.sweeps) if (shares := _shares(facts, sweep))
     }

@@ -1,4 +1,4 @@
-"""How each trial learned, epoch by epoch, and which were stopped early."""
+"""Draw the learning curves of all trials, and which trials were stopped early."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MARKS = {
     "failed": ("failed", "cross-thin-open"),
     "running": ("still running", "circle-open"),
 }
-"""Status -> what a mark at the end of a curve says, and its symbol."""
+"""Status -> label and symbol of the mark at the end of a curve."""
 
 
 def learning(facts: ReportFacts) -> Section | None:
-    """Draw one figure per sweep: faint curves, the best one strong, marks where others ended."""
+    """Draw one figure per sweep: faint curves, the best one bold, marks where others ended."""
     drawn = [(at, one) for at, one in enumerate(facts.sweeps) if _curves(facts, one)]
     if not drawn:
         return None

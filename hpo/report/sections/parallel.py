@@ -1,7 +1,7 @@
-"""All settings of all trials side by side: what good trials have in common.
+"""Draw parallel coordinates: all settings of all trials, and what good trials share.
 
-Drawn as ordinary lines. Plotly's own parallel coordinates, which Optuna uses too, need WebGL, have
-no tooltips and do not fit a phone.
+Draws ordinary lines. Plotly's own parallel coordinates, which Optuna uses too, need WebGL, have no
+tooltips and do not fit a phone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
 
 Column = tuple[str, Mapping[Any, float]]
-"""Title, and where each value lies between 0 and 1."""
+"""Title of an axis, and the position of each value on it between 0 and 1."""
 
 
 def parallel(facts: ReportFacts) -> Section | None:
@@ -57,7 +57,7 @@ def _panel(facts: ReportFacts, sweep: ReportedSweep) -> Panel:
 
 
 def _columns(facts: ReportFacts, sweep: ReportedSweep) -> list[Column]:
-    """Return the settings that vary, and the error last; values by their place on the axis."""
+    """Return an axis per setting that varies, and one for the error at the end."""
     columns: list[Column] = []
     for name, parameter in sweep.plan.space.parameters.items():
         values = {record.settings[name] for record in sweep.ranked if name in record.settings}
@@ -104,7 +104,7 @@ def _add_trials(
     figure: go.Figure, facts: ReportFacts, sweep: ReportedSweep, columns: Sequence[Column]
 ) -> None:
     groups, ranked = len(palette.ERRORS), thinned(sweep.ranked)
-    # The worst first, so that the best lie on top.
+    # The worst first, so that the best are drawn on top.
     for rank, color in reversed(list(enumerate(palette.ERRORS))):
         count = len(ranked)
         some = ranked[rank * count // groups : (rank + 1) * count // groups]

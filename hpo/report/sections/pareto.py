@@ -1,4 +1,4 @@
-"""Error against size: what no other student beats in both, and where teacher and paper lie."""
+"""Draw error against size: the Pareto front of students, the teacher and the paper's results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIZES = {
 
 
 def pareto(facts: ReportFacts) -> Section | None:
-    """Draw all finished students by size and error, the front among them, and the landmarks."""
+    """Draw all finished students by size and error, with the front and the reference points."""
     records = [record for sweep in facts.sweeps for record in sweep.ranked]
     if not records:
         return None

@@ -1,4 +1,4 @@
-"""How pruned students shrank, removal by removal, and what it did to their error."""
+"""Draw how pruned students shrank, removal by removal, and how their error changed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hpo.report.section import Panel, Section
 from hpo.space.parameters import PRUNE
 
 Step = dict[str, Any]
-"""``core.pruning.algorithm.PruningStep`` as it is stored."""
+"""A ``core.pruning.algorithm.PruningStep`` as it is stored."""
 Trajectories = Mapping[int, list[Step]]
-"""By trial, the best first."""
+"""Trial -> its steps, the best trial first."""
 
 
 def pruning(facts: ReportFacts) -> Section | None:
-    """Draw parameters and error over the training steps; None where nothing was pruned."""
+    """Draw parameters and error over the training steps; None if nothing was pruned."""
     pruned = {
         at: found
         for at, sweep in enumerate(facts.sweeps)
@@ -63,7 +63,7 @@ def _add(
     trajectories: Trajectories,
     value: Callable[[Step], float | None],
 ) -> None:
-    """Add the best trial's line and, as one trace behind it, those of the others."""
+    """Add the line of the best trial and, in one trace behind it, those of the others."""
     prefix = f"{sweep}, " if sweep else ""
     best, *others = trajectories
     lines = {

@@ -1,4 +1,4 @@
-"""What was searched and the best that was found, confirmed or not."""
+"""Summarise what was searched and the best that was found, confirmed or not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpo.space.parameters import Parameter
 
 
 def result(facts: ReportFacts) -> Section:
-    """Say what came of the sweeps, in a sentence, a few numbers and two tables."""
+    """Give the result of the sweeps in a sentence, a few numbers and tables."""
     blocks: list[Block] = [_sweeps(facts), *_test(facts), _searched(facts)]
     leader = _leader(facts)
     if leader is not None:
@@ -145,7 +145,7 @@ def _error(metrics: Mapping[str, Any], name: str) -> str:
 
 
 def _test(facts: ReportFacts) -> list[Table]:
-    """Return the errors on test days, as the exports' manifests have them; nothing without one."""
+    """Return the errors on test days from the exports' manifests; nothing without one."""
     rows: list[tuple[str, ...]] = []
     others: dict[str, Mapping[str, float]] = {}
     for sweep in facts.sweeps:
@@ -178,7 +178,7 @@ def _test_cells(errors: Mapping[str, float]) -> tuple[str, ...]:
 
 
 def _searched(facts: ReportFacts) -> Table:
-    """Return a row per setting and range, with its value in the best trial of every sweep."""
+    """Return a row per setting: its range, and its value in the best trial of every sweep."""
     ranges = dict.fromkeys(
         (name, _range(parameter))
         for sweep in facts.sweeps

@@ -15,7 +15,7 @@ from hpo.outcomes.export_best import export_best
 from hpo.records.trial_records import TrialRecord, write_record
 from hpo.report.facts import ReportFacts
 from hpo.report.gathering import gather
-from hpo.report.networks import look_into
+from hpo.report.networks import evaluate_networks
 from tests.report_sweeps import (
     TEACHER,
     Storage,
@@ -111,33 +111,33 @@ def test_a_student_that_is_gone_gives_way_to_the_next(own_storage: Storage) -> N
     folder.student(1).unlink()
     facts = gather(["first"], own_storage.path)
     assert facts.sweeps[0].shown is None
-    assert look_into(facts).look is None
+    assert evaluate_networks(facts).evaluation is None
 
 
 def test_test_days_are_looked_at_only_where_all_were_exported(own_storage: Storage) -> None:
     names = ["first", "second"]
     for name in names:
         make_students(own_storage.sweep(name, "ord", [3.0]), own_storage.data, [0])
-    before = look_into(gather(names, own_storage.path))
-    assert before.look is not None
-    assert before.look.part == "validation"
+    before = evaluate_networks(gather(names, own_storage.path))
+    assert before.evaluation is not None
+    assert before.evaluation.part == "validation"
     export_best(before.sweeps[0].folder, top=1)
     told: list[str] = []
-    facts = look_into(gather(names, own_storage.path), told.append)
-    assert facts.look is not None
-    assert facts.look.part == "validation"
+    facts = evaluate_networks(gather(names, own_storage.path), told.append)
+    assert facts.evaluation is not None
+    assert facts.evaluation.part == "validation"
     assert told == ["the student of first", "the student of second", "the teacher"]
-    roles = [(one.role, one.sweep) for one in facts.look.networks]
+    roles = [(one.role, one.sweep) for one in facts.evaluation.networks]
     assert roles == [("student", 0), ("student", 1), ("teacher", None), ("repeat_last", None)]
 
-    alone = look_into(gather(["first"], own_storage.path))
-    assert alone.look is not None
-    assert alone.look.part == "test"
+    alone = evaluate_networks(gather(["first"], own_storage.path))
+    assert alone.evaluation is not None
+    assert alone.evaluation.part == "test"
     shown = alone.sweeps[0].shown
     assert shown is not None
     assert shown.test is not None
     # The same days, the same network: what the manifest says comes out again.
-    own = alone.look.students[0].judged.errors.mae("step")
+    own = alone.evaluation.students[0].judged.errors.mae("step")
     assert [own[step].item() for step in range(3)] == pytest.approx(
         [shown.test["student"][f"mae_{at}"] for at in (15, 30, 45)], rel=1e-4
     )
@@ -147,10 +147,10 @@ def test_data_that_is_gone_is_said_and_not_needed(own_storage: Storage) -> None:
     folder = own_storage.sweep("first", "none", [3.0], teacher_fingerprint=None)
     make_students(folder, own_storage.data, [0])
     shutil.rmtree(own_storage.data_folder)
-    facts = look_into(gather(["first"], own_storage.path))
+    facts = evaluate_networks(gather(["first"], own_storage.path))
     assert facts.data is None
     assert "unknown dataset 'small'" in facts.missing
-    assert facts.look is None
+    assert facts.evaluation is None
 
 
 def test_the_fixed_student_is_the_best_of_table_1s_widths_in_the_storage(

@@ -12,7 +12,7 @@ from hpo.report import palette
 from hpo.report.building import draw
 from hpo.report.facts import ReportFacts
 from hpo.report.gathering import gather
-from hpo.report.networks import look_into
+from hpo.report.networks import evaluate_networks
 from hpo.report.paper import paper_results
 from hpo.report.section import Commands, Section, Table
 from hpo.report.sections import SECTIONS
@@ -39,10 +39,12 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ReportFacts]:
     make_every_sweep(storage)
     confirm(storage, "plain", trial=0, errors=[3.9, 3.7])
     (storage.path / "teachers").rename(storage.path / "kept")
-    without = look_into(gather(["plain"], storage.path))
+    without = evaluate_networks(gather(["plain"], storage.path))
     (storage.path / "kept").rename(storage.path / "teachers")
-    looked = {case: look_into(gather(names, storage.path)) for case, names in CASES.items()}
-    return {**looked, "no teacher": without}
+    evaluated = {
+        case: evaluate_networks(gather(names, storage.path)) for case, names in CASES.items()
+    }
+    return {**evaluated, "no teacher": without}
 
 
 @pytest.fixture(scope="module")
@@ -178,14 +180,14 @@ def test_which_days_is_said(drawn: Drawn) -> None:
 
 
 def test_forecasts_stand_where_the_readings_do(drawn: Drawn, facts: dict[str, ReportFacts]) -> None:
-    look = facts["one"].look
-    assert look is not None
+    evaluation = facts["one"].evaluation
+    assert evaluation is not None
     panel = drawn["one"]["forecasts"].panels[0]
-    sensor = look.data.card.sensor_ids.index(re.findall(r"Sensor (\w+)", panel.title)[0])
+    sensor = evaluation.data.card.sensor_ids.index(re.findall(r"Sensor (\w+)", panel.title)[0])
     day = int(re.findall(r"day (\d+)", panel.title)[0])
     traces = [trace for trace in panel.figure.data if trace.meta == "30 min"]
     student = traces[0]
-    step, judged = 1, look.students[0].judged
+    step, judged = 1, evaluation.students[0].judged
     for hour, value in list(zip(student.x, student.y, strict=True))[::20]:
         row = day * 96 + round(hour * 4) - 12 - step
         window = judged.rows.tolist().index(row)
