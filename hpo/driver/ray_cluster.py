@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-
-# For Ray, before it is imported: no output of its own, no log files per trial, no telemetry; a
-# trial that fails reports why instead of the objective, which must not end the whole sweep; and
-# all workers are started at once, where by default the next waits until the last is there.
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "10000")  # searchers know how many may run
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 

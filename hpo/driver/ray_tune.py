@@ -19,6 +19,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from hpo.driver.ray_cluster import cluster, trial_resources
 from hpo.driver.recorder import Recorder
+from hpo.internals.ray_trials import drop_metric_history, reset_failure_count
 from hpo.planning.space_fitting import largest_shape
 from hpo.records.kept_students import StudentKeeper
 from hpo.records.ledger import Ledger, read_events
@@ -42,28 +43,26 @@ on: where machines are taken away all night, a long trial may lose more than tha
 
 
 class _Housekeeping(tune.Callback):  # type: ignore[misc]
-    """Counts deaths of workers anew whenever a trial gets on; forgets what Ray keeps of its end."""
+    """Resets a trial's count of lost workers at every new epoch; frees its metrics at its end."""
 
     def __init__(self) -> None:
         self.epochs: dict[str, int] = {}
-        """How far running trials got, by Ray's names."""
+        """Ray's trial id -> last epoch of a running trial."""
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
         epoch = int(result.get("epoch", 0))
-        # A worker that goes on tells old epochs again.
+        # A restarted worker reports old epochs again.
         if epoch > self.epochs.get(trial.trial_id, 0):
             self.epochs[trial.trial_id] = epoch
-            trial.run_metadata.num_failures = 0
+            reset_failure_count(trial)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
         self.epochs.pop(trial.trial_id, None)
-        # Means and queues of every metric, most of what the driver would keep of a trial.
-        trial.run_metadata.metric_analysis.clear()
-        trial.run_metadata.metric_n_steps.clear()
+        drop_metric_history(trial)
 
 
 def tune_trials(

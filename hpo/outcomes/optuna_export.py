@@ -1,6 +1,6 @@
-"""A sweep in, a study in an Optuna storage out, for optuna-dashboard and other tools.
+"""Export a sweep as a study in an Optuna storage, for optuna-dashboard and other tools.
 
-Given away, never read back: the ledger stays the truth.
+The study is never read back: the ledger stays the truth.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.errors import StorageError
 from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder
-from hpo.search.optuna_study import told_trials
+from hpo.search.optuna_study import ended_trials
 
 
 def export_study(folder: SweepFolder, url: str) -> int:
@@ -29,7 +29,7 @@ def export_study(folder: SweepFolder, url: str) -> int:
     """
     plan = folder.read_plan()
     config = plan.config
-    told = told_trials(read_ledger(folder.ledger_file), config, plan.space.distributions())
+    ended = ended_trials(read_ledger(folder.ledger_file), config, plan.space.distributions())
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(
@@ -38,7 +38,7 @@ def export_study(folder: SweepFolder, url: str) -> int:
             directions=["minimize"] * len(config.objectives),
         )
         study.set_user_attr("objectives", list(config.objectives))
-        study.add_trials(told)
+        study.add_trials(ended)
     except optuna.exceptions.DuplicatedStudyError as error:
         raise StorageError(
             f"the storage must not hold a study called {folder.name!r} yet, but it does; "
@@ -51,4 +51,4 @@ def export_study(folder: SweepFolder, url: str) -> int:
             f"--to must be an Optuna storage that can be written, such as sqlite:///study.db: "
             f"{reason}"
         ) from error
-    return len(told)
+    return len(ended)

@@ -1,7 +1,7 @@
-"""A list of configurations and seeds in, the same trials as a search would run out.
+"""Run a fixed list of configurations and seeds as the trials of a sweep.
 
-For those who know what they want trained: nothing is asked of a sampler. All the rest, ledger,
-records and what a worker's death means, is ``LedgerSearcher``'s.
+No sampler suggests any of them. All the rest, the ledger, the records and what a lost worker
+means, is ``LedgerSearcher``'s.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ class PlannedRun:
 
 
 class PlannedRunSearcher(LedgerSearcher):
-    """Hands out what the ledger knows as unfinished, then a list."""
+    """Suggests the ledger's unfinished trials first, then a list of runs."""
 
     def __init__(
         self,
         config: SweepConfig,
         space: SearchSpace,
         ledger: Ledger,
-        path: str,
+        sweep_path: str,
         max_concurrent: int,
         record: Record,
         runs: Sequence[PlannedRun],
     ) -> None:
-        """Take the ``runs`` that the ledger does not know yet; the rest as ``LedgerSearcher``."""
-        super().__init__(config, space, ledger, path, max_concurrent, record)
+        """Take the ``runs`` that are not in the ledger yet; the rest as ``LedgerSearcher``."""
+        super().__init__(config, space, ledger, sweep_path, max_concurrent, record)
         self.runs = list(runs)
 
     def _next(self) -> tuple[Trial, optuna.Trial]:

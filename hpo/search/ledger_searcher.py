@@ -1,9 +1,9 @@
-"""Ray Tune asks for configurations and reports results; Optuna and the ledger stand behind.
+"""Suggest configurations to Ray Tune from an Optuna study, and log every event to the ledger.
 
-The study lives in memory and is rebuilt from the ledger whenever a sweep starts: ended trials are
-told to it, unfinished ones are handed out first, then the space's first points, then what the
-sampler asks for. Every answer is in the ledger, and every ended trial in its record, before Ray
-Tune or the user hears of it. Neither Ray's snapshots nor an Optuna database are ever read.
+The study is kept in memory and rebuilt from the ledger whenever a sweep starts: ended trials are
+added to it, unfinished ones are suggested first, then the space's first points, then what the
+sampler suggests. Every suggestion is in the ledger, and every ended trial in its record, before
+Ray Tune or the user learns of it. Neither Ray's snapshots nor an Optuna database are ever read.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from collections.abc import Callable
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from core.errors import ConfigError
 from core.seeding import derived_seed
+from hpo.internals.optuna_trials import discard, report_end
 from hpo.records.ledger import Ledger, SweepState, Trial
-from hpo.search.optuna_study import STATES, told_trials
+from hpo.search.optuna_study import ended_trials
 from hpo.search.samplers import make_sampler
 from hpo.space.objectives import COSTS
 from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 from hpo.trials.student_costs import Constraints, StudentCosts, limits_in_words, why_too_much
 
-MOST_INFEASIBLE = 500
-"""Students too large in a row before a search gives up."""
-MOST_REPEATS = 20
-"""Times a sampler may say what was said before until it is believed to know nothing else."""
+MAX_INFEASIBLE = 500
+"""Suggestions in a row beyond a limit before the search gives up."""
+MAX_REPEATS = 20
+"""Repeated suggestions in a row before a repeat is accepted: the space may hold nothing else."""
 LOST_WORKER = "its worker process died, also when tried again; see the memory of its machine"
 
 
 Facts = dict[str, Any]
 Record = Callable[[Trial, str, str | None, Facts], None]
-"""Takes a trial, its status, why it failed, and ``metrics``, ``epoch``, ``seconds`` … of it."""
+"""Takes a trial, its status, why it failed, and its ``metrics``, ``epoch``, ``seconds`` …."""
 
 
 class LedgerSearcher(Searcher):  # type: ignore[misc]
-    """Hands out trials and takes in their results, through one ledger."""
+    """Suggests trials and receives their results, logging both to one ledger."""
 
     def __init__(
         self,
@@ -57,10 +57,10 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             config: the sweep's settings.
             space: what to search.
             ledger: open for writing, replayed.
-            sweep_path: the sweep's address, handed to every trial.
+            sweep_path: the sweep's address, passed to every trial.
             max_concurrent: trials at once.
             record: writes the record of an ended trial.
-            costs: tells what students will cost; None: nobody asks.
+            costs: predicts what students will cost; None: costs neither matter nor are limited.
         """
         super().__init__(metric=config.metric, mode="min")
         self.costs = costs
@@ -78,8 +78,8 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             return None
         if not self.unfinished and self.ledger.state.num_begun >= self.config.trials:
             return str(Searcher.FINISHED)
-        trial, asked = self._next()
-        self.live[trial_id] = (trial, asked)
+        trial, optuna_trial = self._next()
+        self.live[trial_id] = (trial, optuna_trial)
         return {
             "sweep": self.sweep_path,
             "trial": trial.number,
@@ -88,32 +88,32 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Note an epoch, once, however often Ray tells it."""
-        trial, asked = self.live[trial_id]
+        """Log an epoch, once, however often Ray reports it."""
+        trial, optuna_trial = self.live[trial_id]
         epoch = result.get("epoch")
         if "ended" in result or epoch is None or epoch in trial.history:
             return
         metrics = _metrics(result)
         if self.config.metric in metrics:
             self.ledger.append("epoch", trial=trial.number, epoch=epoch, metrics=metrics)
-            if len(self.config.objectives) == 1:  # with several, Optuna takes none
-                asked.report(metrics[self.config.metric], step=epoch)
+            if len(self.config.objectives) == 1:  # Optuna refuses reports with several
+                optuna_trial.report(metrics[self.config.metric], step=epoch)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Record how a trial ended, then tell the study."""
+        """Record how a trial ended, then report it to the study."""
         if result is not None and not error:
             self.on_trial_result(trial_id, result)
-        trial, asked = self.live.pop(trial_id)
+        trial, optuna_trial = self.live.pop(trial_id)
         status, reason, facts = self._judge(trial, result or {}, error)
         self.record(trial, status, reason, facts)
-        self._note_end(trial, status, reason, facts)
+        self._log_end(trial, status, reason, facts)
         values = trial.values(self.config.objectives) if status == "finished" else None
-        self.study.tell(asked, values, state=STATES[status])
+        report_end(self.study, optuna_trial, status, values)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Give Ray Tune's snapshot nothing: it is never read, and files cannot be pickled."""
+        """Return nothing for Ray Tune's snapshot: it is never read, and files cannot be pickled."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
@@ -125,7 +125,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
     def _judge(
         self, trial: Trial, result: dict[str, Any], error: bool
     ) -> tuple[str, str | None, Facts]:
-        """Tell apart a trial's own last word, a scheduler's stop and a lost worker."""
+        """Return status, reason and facts of a trial that ended, was stopped or lost its worker."""
         metric = self.config.metric
         if result.get("status") == "finished":
             metrics = _metrics(result)
@@ -146,7 +146,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             return "failed", result.get("reason", LOST_WORKER), facts
         return "pruned", None, facts
 
-    def _note_end(self, trial: Trial, status: str, reason: str | None, facts: Facts) -> None:
+    def _log_end(self, trial: Trial, status: str, reason: str | None, facts: Facts) -> None:
         sizes = {name: facts[name] for name in COSTS if name in facts}
         self.ledger.append(
             "ended",
@@ -158,43 +158,45 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         )
 
     def _next(self) -> tuple[Trial, optuna.Trial]:
-        """Return a trial whose student keeps within the sweep's limits.
+        """Return a trial whose student keeps within the sweep's limits, and Optuna's.
 
         Raises:
             ConfigError: the sampler finds none.
         """
-        for _ in range(MOST_INFEASIBLE):
-            asked = self._ask()
+        for _ in range(MAX_INFEASIBLE):
+            optuna_trial = self._ask()
             trial = (
-                self.unfinished.pop(0) if self.unfinished else self._new_trial(dict(asked.params))
+                self.unfinished.pop(0)
+                if self.unfinished
+                else self._new_trial(dict(optuna_trial.params))
             )
             excess = self._excess(trial.settings)
             for name, amount in excess.items():
-                asked.set_constraint(name, amount)
+                optuna_trial.set_constraint(name, amount)
             if all(amount <= 0 for amount in excess.values()):
-                return trial, asked
-            self._refuse(trial, asked)
+                return trial, optuna_trial
+            self._end_infeasible(trial, optuna_trial)
         raise ConfigError(
             f"a student of {limits_in_words(self.config)} must be within reach of the sampler, but "
-            f"{MOST_INFEASIBLE} in a row were larger; raise the limit or narrow the space"
+            f"{MAX_INFEASIBLE} in a row were larger; raise the limit or narrow the space"
         )
 
     def _ask(self) -> optuna.Trial:
-        """Ask the sampler, again where it says what was said before.
+        """Ask the sampler, again while it repeats a configuration.
 
         A space of so few points that nothing else comes is searched again, with other seeds.
         """
-        said = [trial.settings for trial in self.ledger.state.trials.values()]
-        asked = self.study.ask(self.distributions)
-        for _ in range(MOST_REPEATS):
-            if self.unfinished or asked.params not in said:
+        tried = [trial.settings for trial in self.ledger.state.trials.values()]
+        optuna_trial = self.study.ask(self.distributions)
+        for _ in range(MAX_REPEATS):
+            if self.unfinished or optuna_trial.params not in tried:
                 break
-            self.study.tell(asked, state=TrialState.FAIL)
-            asked = self.study.ask(self.distributions)
-        return asked
+            discard(self.study, optuna_trial)
+            optuna_trial = self.study.ask(self.distributions)
+        return optuna_trial
 
     def _costs(self, trial: Trial) -> Facts:
-        """Return what the student costs; nothing of a trial that no student can come of."""
+        """Return what the student costs; nothing where its settings allow no student."""
         try:
             return {} if self.costs is None else self.costs.of(trial.settings)
         except ConfigError:
@@ -203,13 +205,13 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
     def _excess(self, settings: dict[str, Any]) -> Constraints:
         return {} if self.costs is None else self.costs.excess(settings)
 
-    def _refuse(self, trial: Trial, asked: optuna.Trial) -> None:
+    def _end_infeasible(self, trial: Trial, optuna_trial: optuna.Trial) -> None:
         """Record a trial whose student is too large or too slow, without training it."""
         facts: Facts = {**self._costs(trial), "metrics": {}}
         reason = why_too_much(self.config, facts)
         self.record(trial, "infeasible", reason, facts)
-        self._note_end(trial, "infeasible", reason, facts)
-        self.study.tell(asked, [math.inf] * len(self.config.objectives))
+        self._log_end(trial, "infeasible", reason, facts)
+        report_end(self.study, optuna_trial, "infeasible", [math.inf] * len(self.config.objectives))
 
     def _new_trial(self, settings: dict[str, Any], seed: int | None = None) -> Trial:
         number = len(self.ledger.state.trials)
@@ -219,14 +221,14 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         return self.ledger.state.trials[number]
 
     def _rebuild(self, state: SweepState, space: SearchSpace) -> optuna.Study:
-        # A resumed sampler must not draw again what it drew at the start, hence the count.
+        # With the count, a resumed sampler does not draw again what it drew at the start.
         seed = derived_seed(self.config.seed, "sampler", len(state.trials)) % 2**32
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             directions=["minimize"] * len(self.config.objectives),
             sampler=make_sampler(self.config.sampler, seed),
         )
-        study.add_trials(told_trials(state, self.config, self.distributions))
+        study.add_trials(ended_trials(state, self.config, self.distributions))
         for trial in state.with_status("running"):
             study.enqueue_trial(trial.settings)
         for point in space.points()[len(state.trials) :]:
@@ -235,7 +237,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
 
 
 def _metrics(result: dict[str, Any]) -> dict[str, float]:
-    """Pick the metrics out of a report; what is not finite has no place in a record."""
+    """Return the finite metrics of a report; the others have no place in a record."""
     return {
         name: float(value)
         for name, value in result.items()

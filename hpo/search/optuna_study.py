@@ -1,7 +1,7 @@
-"""A ledger's trials in, the same as trials of an Optuna study out.
+"""Convert the ended trials of a ledger to trials of an Optuna study.
 
-What a sampler learns from when a sweep starts, and what ``hpo.outcomes.optuna_export`` gives away.
-Asks and draws nothing.
+A sampler learns from them when a sweep starts, and ``hpo.outcomes.optuna_export`` writes them to
+an Optuna storage. Suggests nothing.
 """
 
 from __future__ import annotations
@@ -11,39 +11,38 @@ from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial
 
+from hpo.internals.optuna_trials import ended_trial
 from hpo.records.ledger import ENDED_STATUSES, SweepState, Trial
-from hpo.search.samplers import past_attributes
+from hpo.search.samplers import generation_attributes
 from hpo.sweep_config import SweepConfig
 from hpo.trials.student_costs import excess_over
 
-STATES = {
-    "finished": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-    # Told with its constraint and an endless error: a sampler learns from complete trials alone.
-    "infeasible": TrialState.COMPLETE,
-}
 
-
-def told_trials(
+def ended_trials(
     state: SweepState,
     config: SweepConfig,
     distributions: Mapping[str, BaseDistribution],
 ) -> list[FrozenTrial]:
-    """Return all trials that ended, in order, as the sweep's sampler wants to be told of them."""
-    told, finished = [], 0
+    """Return all trials that ended, in order, with the attributes that the sampler reads.
+
+    Args:
+        state: the ledger's.
+        config: the sweep's settings.
+        distributions: of its search space, by parameter.
+    """
+    converted, finished = [], 0
     for trial in state.with_status(*ENDED_STATUSES):
         attributes: dict[str, Any] = {}
         if trial.status == "finished":
-            attributes = past_attributes(config.sampler, finished)
+            attributes = generation_attributes(config.sampler, finished)
             finished += 1
-        told.append(_frozen(trial, config, distributions, attributes))
-    return told
+        converted.append(_converted(trial, config, distributions, attributes))
+    return converted
 
 
-def _frozen(
+def _converted(
     trial: Trial,
     config: SweepConfig,
     distributions: Mapping[str, BaseDistribution],
@@ -53,8 +52,9 @@ def _frozen(
     values = {"finished": trial.values(objectives)} if trial.status == "finished" else {}
     values["infeasible"] = [math.inf] * len(objectives)
     history = {epoch: metrics[metric] for epoch, metrics in trial.history.items()}
-    return create_trial(
-        state=STATES[trial.status],
+    return ended_trial(
+        trial.status,
+        attributes,
         values=values.get(trial.status),
         params=trial.settings,
         distributions=dict(distributions),
@@ -65,6 +65,5 @@ def _frozen(
             "status": trial.status,
             **trial.sizes,
         },
-        system_attrs=attributes,
         constraints=excess_over(config, trial.sizes) or None,
     )

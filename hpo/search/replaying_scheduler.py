@@ -1,31 +1,25 @@
-"""A scheduler in, the same scheduler out, but one that knows the sweep's earlier trials.
+"""Replay a ledger's events to a new scheduler, so that a resumed sweep stops the same trials.
 
-Ray Tune numbers trials anew whenever a sweep starts and tells a scheduler nothing of those before.
-Here trials go by their own numbers, and the events of the ledger are told to the scheduler first,
-in their order: it then stops what it would have stopped had the sweep run through. Decides nothing.
+Ray Tune renumbers trials whenever a sweep starts and does not tell a scheduler about earlier ones.
+Here trials keep the sweep's numbers, and the scheduler receives the events of the ledger first, in
+their order: it then stops what it would have stopped in a sweep without interruption. Decides
+nothing itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
+from hpo.internals.ray_trials import DetachedScheduler
 from hpo.records.ledger import Event
-from hpo.search.worker_queue import WaitingTrials
+from hpo.search.worker_queue import WorkerQueue
 
 
-@dataclass(frozen=True)
-class _KnownTrial:
-    """As much of Ray's trial as schedulers look at."""
-
-    trial_id: str
-
-
-class RememberingScheduler(WaitingTrials):
-    """Asks ``scheduler``, which hears of every trial once and of every epoch once."""
+class RememberingScheduler(WorkerQueue):
+    """Delegates to ``scheduler``, which receives every trial once and every epoch once."""
 
     def __init__(
         self,
@@ -33,55 +27,46 @@ class RememberingScheduler(WaitingTrials):
         events: Iterable[Event] = (),
         untrained: Collection[int] = (),
     ) -> None:
-        """Stand in front of ``scheduler``, which must be new.
+        """Replay ``events`` to ``scheduler``, which must be new.
 
         Args:
             scheduler: decides.
             events: of the sweep's ledger so far.
-            untrained: trials among them that were never trained; no scheduler hears of those.
+            untrained: trials among them that were never trained; the scheduler never receives them.
         """
         super().__init__()
-        self._asked = scheduler
+        self._scheduler = DetachedScheduler(scheduler)
         self._last: dict[int, tuple[int, str]] = {}
-        """Trial -> its last epoch, and what was decided then; absent before the first."""
-        self._known: dict[int, _KnownTrial] = {}
+        """Trial -> its last epoch and the decision then; absent before the first."""
         for event in events:
             if "trial" in event and event["trial"] not in untrained:
                 self._replay(event)
 
     def on_trial_add(self, controller: Any, trial: Any) -> None:
-        """Pass a trial on, unless it is known: it goes on after a stop or a worker's death."""
-        self._add(trial.config["trial"])
+        """Pass a trial on, unless it is known: one that resumes after a stop or a lost worker."""
+        self._scheduler.add(trial.config["trial"])
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Pass a result on; of an epoch that was told before, repeat what was decided."""
+        """Pass a result on; for an epoch that was reported before, repeat the decision."""
         return self._decide(trial.config["trial"], result)
 
     def on_trial_complete(self, controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Pass an end on."""
-        self._complete(trial.config["trial"], result)
-
-    def _add(self, number: int) -> None:
-        if number not in self._known:
-            self._known[number] = _KnownTrial(str(number))
-            self._asked.on_trial_add(None, self._known[number])
+        self._scheduler.complete(trial.config["trial"], result)
 
     def _decide(self, number: int, result: dict[str, Any]) -> str:
-        epoch, decided = self._last.get(number, (0, TrialScheduler.CONTINUE))
+        epoch, decision = self._last.get(number, (0, str(TrialScheduler.CONTINUE)))
         if "epoch" in result and result["epoch"] <= epoch:
-            return str(decided)
-        decided = self._asked.on_trial_result(None, self._known[number], result)
+            return decision
+        decision = self._scheduler.decide(number, result)
         if "epoch" in result:
-            self._last[number] = result["epoch"], decided
-        return str(decided)
-
-    def _complete(self, number: int, result: dict[str, Any]) -> None:
-        self._asked.on_trial_complete(None, self._known[number], result)
+            self._last[number] = result["epoch"], decision
+        return decision
 
     def _replay(self, event: Event) -> None:
         if event["event"] == "suggested":
-            self._add(event["trial"])
+            self._scheduler.add(event["trial"])
         elif event["event"] == "epoch":
             self._decide(event["trial"], {"epoch": event["epoch"], **event["metrics"]})
         elif event["event"] == "ended":
-            self._complete(event["trial"], event["metrics"])
+            self._scheduler.complete(event["trial"], event["metrics"])

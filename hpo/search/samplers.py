@@ -1,8 +1,8 @@
-"""A sampler's name and a seed in, an Optuna sampler out.
+"""Create Optuna samplers by name, and state what each can do.
 
-Every sampler here serves a search that asks for several trials before it hears of any. To add one:
-write a function of the seed and list it in ``SAMPLERS`` with what it can do. Knows nothing of
-ledgers and sweeps; whoever rebuilds a study marks its trials with ``past_attributes``.
+Every sampler here can suggest several trials before any of them has ended. To add one: write a
+function of the seed and list it in ``SAMPLERS`` with what it can do. Knows nothing of ledgers and
+sweeps; whoever rebuilds a study marks its trials with ``generation_attributes``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, UnknownNameError
+from hpo.internals.optuna_attributes import CMAES_GENERATION, NSGA2_GENERATION
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 POPULATION = 10
-"""Trials of a generation, where a sampler thinks in generations: sweeps are tens of trials."""
+"""Trials per generation of an evolutionary sampler; small, since sweeps are tens of trials."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,13 @@ class SamplerKind:
     make: Callable[[int], BaseSampler]
     several_objectives: bool = False
     constraints: bool = False
-    """Whether it learns from how far a configuration is from fitting a constraint."""
+    """Whether it learns by how much a configuration violates a constraint."""
     generation_attribute: str | None = None
-    """Where Optuna notes the generation of a trial, for samplers that think in generations."""
+    """The attribute in which an evolutionary sampler notes the generation of a trial."""
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:
-    """Return the sampler called ``name``; the same seed asks for the same points.
+    """Return the sampler called ``name``; the same seed suggests the same points.
 
     Raises:
         UnknownNameError: no sampler has this name.
@@ -43,11 +44,11 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
 
 
 def check_sampler(name: str, *, objectives: int = 1, constrained: bool = False) -> None:
-    """Refuse a sampler that is not there, or cannot do what is asked of it.
+    """Raise unless the sampler exists and supports what the sweep needs.
 
     Raises:
         UnknownNameError: no sampler has this name.
-        ConfigError: it takes no several objectives, or no constraints.
+        ConfigError: it does not support several objectives, or constraints.
     """
     kind = _kind(name)
     if objectives > 1 and not kind.several_objectives:
@@ -61,11 +62,11 @@ def check_sampler(name: str, *, objectives: int = 1, constrained: bool = False) 
         )
 
 
-def past_attributes(name: str, index: int) -> dict[str, Any]:
-    """Return what marks the ``index``-th finished trial of a rebuilt study for its sampler.
+def generation_attributes(name: str, index: int) -> dict[str, Any]:
+    """Return the attributes that give the ``index``-th finished trial its generation.
 
-    Samplers that think in generations look for the generation of a trial where they noted it
-    themselves. Trials told from outside carry none, and a resumed search would begin anew.
+    An evolutionary sampler reads the generation of a trial where it wrote it itself. Trials added
+    to a rebuilt study have none, and without it a resumed search would start over.
     """
     attribute = _kind(name).generation_attribute
     return {} if attribute is None else {attribute: index // POPULATION}
@@ -80,8 +81,8 @@ def _kind(name: str) -> SamplerKind:
 def tpe(seed: int) -> BaseSampler:
     """Tree-structured Parzen estimator: learns which joint settings are good.
 
-    Its first ten trials, a search's first points among them, are drawn at random. A trial that
-    still runs counts as bad, so that its neighbour is not asked for at the same time.
+    Its first ten trials, a search's first points among them, are drawn at random. A running trial
+    counts as bad, so that no neighbour of it is suggested meanwhile.
     """
     from optuna.samplers import TPESampler  # noqa: PLC0415 - optuna is slow to import
 
@@ -96,9 +97,9 @@ def random(seed: int) -> BaseSampler:
 
 
 def gp(seed: int) -> BaseSampler:
-    """Gaussian process: few trials say much, at seconds per question once there are hundreds.
+    """Gaussian process: needs few trials, but seconds per suggestion once there are hundreds.
 
-    Its first ten trials are drawn at random. It looks past the trials that still run.
+    Its first ten trials are drawn at random. It ignores running trials.
     """
     from optuna.samplers import GPSampler  # noqa: PLC0415 - optuna is slow to import
 
@@ -106,7 +107,7 @@ def gp(seed: int) -> BaseSampler:
 
 
 def cmaes(seed: int) -> BaseSampler:
-    """CMA-ES: moves a normal distribution of the numbers; names and choices are drawn at random."""
+    """CMA-ES: adapts a normal distribution of the numbers; categories are drawn at random."""
     from optuna.samplers import CmaEsSampler  # noqa: PLC0415 - optuna is slow to import
 
     return CmaEsSampler(seed=seed, popsize=POPULATION, warn_independent_sampling=False)
@@ -120,7 +121,7 @@ def nsga2(seed: int) -> BaseSampler:
 
 
 def qmc(seed: int) -> BaseSampler:
-    """Scrambled Sobol sequence: random draws that leave no holes; learns nothing."""
+    """Scrambled Sobol sequence: random draws that cover the space evenly; learns nothing."""
     from optuna.exceptions import ExperimentalWarning  # noqa: PLC0415 - optuna is slow to import
     from optuna.samplers import QMCSampler  # noqa: PLC0415 - optuna is slow to import
 
@@ -133,12 +134,12 @@ SAMPLERS: Final[dict[str, SamplerKind]] = {
     "tpe": SamplerKind(tpe, several_objectives=True, constraints=True),
     "random": SamplerKind(random, several_objectives=True),
     "gp": SamplerKind(gp, several_objectives=True),
-    "cmaes": SamplerKind(cmaes, generation_attribute="cma:generation"),
+    "cmaes": SamplerKind(cmaes, generation_attribute=CMAES_GENERATION),
     "nsga2": SamplerKind(
         nsga2,
         several_objectives=True,
         constraints=True,
-        generation_attribute="NSGAIISampler:generation",
+        generation_attribute=NSGA2_GENERATION,
     ),
     "qmc": SamplerKind(qmc, several_objectives=True),
 }

@@ -1,4 +1,4 @@
-"""A scheduler's name in, a Ray Tune scheduler out: it decides which running trials stop early.
+"""Create Ray Tune schedulers, which decide which running trials stop early, by name.
 
 Trials report the metric and the key ``epoch`` (1, 2, ...) after every epoch. To add a scheduler:
 write a function of metric, mode and epochs and list it in ``SCHEDULERS``. The metric is given to
@@ -50,7 +50,7 @@ def asha(metric: str, mode: Mode, epochs: int) -> TrialScheduler:
 
     After a fifth of the epochs, and again at three and nine times as many, only the better third
     of the trials that came so far goes on. A trial is stopped only before its last epoch: one that
-    gets there ends by itself, so that it can write down what it found.
+    gets there ends by itself, so that it can save its student.
     """
     return _halving(metric, mode, epochs, max(1, epochs // 5))
 
@@ -72,7 +72,7 @@ def _halving(metric: str, mode: Mode, epochs: int, grace_period: int) -> TrialSc
 
 
 def hyperband(metric: str, mode: Mode, epochs: int) -> TrialScheduler:
-    """Hyperband (Li et al., JMLR 2018), asynchronous: ASHA for those who mistrust early epochs.
+    """Hyperband (Li et al., JMLR 2018), asynchronous: ASHA that trusts early epochs less.
 
     Of six trials three are compared from a ninth of the epochs on, two from a third, and one runs
     to its end; trials are compared with those of their own bracket alone.

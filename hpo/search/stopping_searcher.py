@@ -1,8 +1,8 @@
-"""A searcher in, the same searcher out, but one that ends the sweep at its first error.
+"""Wrap a searcher so that its first error stops the sweep.
 
 Ray Tune wraps errors of a searcher in texts, and takes some of them for a trial's. Here the first
-one is kept, raised again whatever is asked afterwards, and found in ``failure`` once Ray Tune has
-given up. Trials whose storage failed end the sweep the same way. Searches nothing itself.
+one is kept, raised again at every later call, and found in ``failure`` once Ray Tune has given up.
+A trial whose storage failed stops the sweep the same way. Suggests nothing itself.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from hpo.records.storage_faults import STOPPED
 
 
 class StoppingSearcher(Searcher):  # type: ignore[misc]
-    """Asks ``searcher`` until something fails."""
+    """Delegates to ``searcher`` until something fails."""
 
     def __init__(self, searcher: Searcher, after_end: Callable[[], None] = lambda: None) -> None:
-        """Stand in front of ``searcher``; ``after_end`` is called when a trial has ended."""
+        """Wrap ``searcher``; ``after_end`` is called when a trial has ended."""
         super().__init__(metric=searcher.metric, mode=searcher.mode)
         self._after_end = after_end
-        self._asked = searcher  # not `searcher`: Ray Tune would ask it for a state
+        self._wrapped = searcher  # not `searcher`: Ray Tune would save its state
         self.failure: Exception | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return what the searcher suggests."""
-        with self._failing_for_good():
-            suggested: dict[str, Any] | str | None = self._asked.suggest(trial_id)
+        with self._first_error_kept():
+            suggested: dict[str, Any] | str | None = self._wrapped.suggest(trial_id)
             return suggested
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Pass a report on."""
-        with self._failing_for_good():
-            _refuse_stopped(result)
-            self._asked.on_trial_result(trial_id, result)
+        with self._first_error_kept():
+            _raise_if_stopped(result)
+            self._wrapped.on_trial_result(trial_id, result)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Pass an end on; that of a trial whose storage failed is none, it stays unfinished."""
-        with self._failing_for_good():
-            _refuse_stopped(result or {})
-            self._asked.on_trial_complete(trial_id, result, error)
+        """Pass an end on, unless the trial's storage failed: such a trial stays unfinished."""
+        with self._first_error_kept():
+            _raise_if_stopped(result or {})
+            self._wrapped.on_trial_complete(trial_id, result, error)
             self._after_end()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Give Ray Tune's snapshot nothing: it is never read."""
+        """Return nothing for Ray Tune's snapshot: it is never read."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
@@ -59,7 +59,7 @@ class StoppingSearcher(Searcher):  # type: ignore[misc]
         """Do nothing, as the searcher."""
 
     @contextmanager
-    def _failing_for_good(self) -> Iterator[None]:
+    def _first_error_kept(self) -> Iterator[None]:
         if self.failure is not None:
             raise self.failure
         try:
@@ -69,6 +69,6 @@ class StoppingSearcher(Searcher):  # type: ignore[misc]
             raise
 
 
-def _refuse_stopped(result: dict[str, Any]) -> None:
+def _raise_if_stopped(result: dict[str, Any]) -> None:
     if result.get("status") == STOPPED:
         raise StorageError(result["reason"])

@@ -13,6 +13,7 @@ from typing import Final
 from core.errors import ConfigError, UnknownNameError
 from core.evaluation.metrics import METRICS
 from core.preprocessing.prepare import HORIZON_MINUTES
+from hpo.internals.optuna_hypervolume import unit_hypervolume
 
 OBJECTIVES: Final = tuple(
     f"val_{metric}{horizon}"
@@ -67,17 +68,12 @@ def hypervolume(points: Sequence[Sequence[float]], reference: Sequence[float]) -
 
     Points beyond the reference add nothing.
     """
-    import numpy as np  # noqa: PLC0415 - optuna is slow to import, and numpy comes with it
-    from optuna._hypervolume import compute_hypervolume  # noqa: PLC0415
-
     inside = [
         [value / end for value, end in zip(point, reference, strict=True)]
         for point in points
         if all(value < end for value, end in zip(point, reference, strict=True))
     ]
-    if not inside:
-        return 0.0
-    return float(compute_hypervolume(np.array(inside), np.ones(len(reference))))
+    return unit_hypervolume(inside) if inside else 0.0
 
 
 def hypervolume_history(

@@ -1,1 +1,5 @@
 """One trial: from flat settings to a trained student, here or in a worker of Ray."""
+
+from hpo.internals.ray_environment import set_ray_environment
+
+set_ray_environment()

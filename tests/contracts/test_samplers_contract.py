@@ -11,7 +11,7 @@ from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 
 from core.errors import ConfigError
-from hpo.search.samplers import SAMPLERS, check_sampler, make_sampler, past_attributes
+from hpo.search.samplers import SAMPLERS, check_sampler, generation_attributes, make_sampler
 from hpo.space.search_space import SearchSpace, built_in_search_space
 
 SPACE = built_in_search_space("stcd").with_fixed({"schedule": "cosine"})
@@ -94,7 +94,7 @@ def told(points: list[dict[str, object]], name: str) -> list[optuna.trial.Frozen
             params=point,
             distributions=SPACE.distributions(),
             value=error_of(point),
-            system_attrs=past_attributes(name, index),
+            system_attrs=generation_attributes(name, index),
         )
         for index, point in enumerate(points)
     ]

@@ -107,7 +107,7 @@ class Sweep:
 def rungs(scheduler: TrialScheduler) -> Any:
     """All that a scheduler holds of its trials."""
     if isinstance(scheduler, Hyperband):
-        return [rungs(bracket) for bracket in dict.fromkeys(scheduler._order)]
+        return [rungs(bracket) for bracket in dict.fromkeys(scheduler._turns)]
     if isinstance(scheduler, MedianStopping):
         return {trial.trial_id: results for trial, results in scheduler._results.items()}
     return [bracket._rungs for bracket in getattr(scheduler, "_brackets", [])]
@@ -167,7 +167,7 @@ def test_trials_that_were_never_trained_take_no_place_in_a_bracket() -> None:
     assert isinstance(asked, Hyperband)
     scheduler = RememberingScheduler(asked, events, untrained={0})
     scheduler.on_trial_add(None, RayTrial("again", {"trial": 1}))
-    assert asked._dealt == 1
+    assert asked._num_added == 1
 
 
 def test_a_requeued_trial_stays_in_its_bracket() -> None:
@@ -177,7 +177,7 @@ def test_a_requeued_trial_stays_in_its_bracket() -> None:
     scheduler = RememberingScheduler(asked)
     for _ in range(3):
         scheduler.on_trial_add(None, RayTrial("same", {"trial": 0}))
-    assert asked._dealt == 1
+    assert asked._num_added == 1
 
 
 def test_events_are_read_in_their_order_and_a_cut_line_is_left_out(tmp_path: Path) -> None:

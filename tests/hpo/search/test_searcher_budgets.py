@@ -17,7 +17,7 @@ from core.errors import ConfigError
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCNConfig
 from hpo.records.ledger import Ledger, Trial, read_ledger
-from hpo.search.ledger_searcher import MOST_REPEATS, LedgerSearcher
+from hpo.search.ledger_searcher import MAX_REPEATS, LedgerSearcher
 from hpo.search.samplers import SAMPLERS
 from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
@@ -136,7 +136,7 @@ def test_a_crash_between_suggesting_and_refusing_is_mended(
 def test_a_search_that_finds_nothing_small_enough_gives_up_in_one_line(
     tmp_path: Path, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hpo.search.ledger_searcher, "MOST_INFEASIBLE", 5)
+    monkeypatch.setattr(hpo.search.ledger_searcher, "MAX_INFEASIBLE", 5)
     session = Session(tmp_path, prepared, max_parameters=1)
     with pytest.raises(ConfigError, match=r"at most 1 parameters .* 5 in a row were larger; raise"):
         session.suggest()
@@ -263,7 +263,7 @@ FEW = SearchSpace.from_json(
 def test_no_configuration_runs_twice_while_there_are_others(
     sampler: str, tmp_path: Path, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hpo.search.ledger_searcher, "MOST_REPEATS", 200)
+    monkeypatch.setattr(hpo.search.ledger_searcher, "MAX_REPEATS", 200)
     session = Session(tmp_path, prepared, FEW, sampler=sampler, trials=6)
     said = []
     for _ in range(6):
@@ -284,4 +284,4 @@ def test_a_space_of_one_point_is_run_with_other_seeds(
         session.finish(suggestions[-1], 1.0)
     assert all(one["settings"] == suggestions[0]["settings"] for one in suggestions)
     assert len({one["seed"] for one in suggestions}) == 3
-    assert len(session.searcher.study.trials) == 3 + 2 * MOST_REPEATS
+    assert len(session.searcher.study.trials) == 3 + 2 * MAX_REPEATS

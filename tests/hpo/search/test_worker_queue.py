@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from ray.tune.experiment import Trial
 
-from hpo.search.worker_queue import START_SECONDS, WaitingTrials
+from hpo.search.worker_queue import START_SECONDS, WorkerQueue
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Queue:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.scheduler = WaitingTrials(lambda: self.seconds)
+        self.scheduler = WorkerQueue(lambda: self.seconds)
 
     def get_trials(self) -> list[RayTrial]:
         return self.trials
