@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -26,6 +27,18 @@ FORBIDDEN_IN_CORE = ("hpo", "optuna", "ray")
 LONGEST_FUNCTION = 60
 MOST_FILES = 16
 PICKLING_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+INTERNALS = ROOT / "hpo" / "internals"
+INTERNAL_PACKAGES = ("ray.tune.execution", "ray.air", "ray.train._internal")
+INTERNAL_NAMES = {
+    "run_metadata",
+    "num_failures",
+    "metric_analysis",
+    "metric_n_steps",
+    "temporary_state",
+    "system_attrs",
+    "set_system_attr",
+}
+INTERNAL_TEXTS = re.compile(r"(RAY|TUNE)_[A-Z_]+|[A-Za-z]+:generation")
 PICKLING_CALLS = {"torch.load", "torch.save", "pd.read_pickle", "pandas.read_pickle"}
 
 
@@ -209,3 +222,64 @@ def test_that_a_crowded_folder_is_seen() -> None:
     files = [Path("room") / f"{number}.py" for number in range(MOST_FILES + 1)]
     assert crowded(files) == {Path("room"): MOST_FILES + 1}
     assert crowded(files[1:]) == {}
+
+
+def internals_used(source: str) -> list[str]:
+    """What in a source file Ray or Optuna do not promise: private modules, attributes, names."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        modules = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            modules = [f"{node.module}.{alias.name}" for alias in node.names]
+        found += [module for module in modules if is_internal(module)]
+        if isinstance(node, ast.Attribute) and node.attr in INTERNAL_NAMES:
+            found.append(node.attr)
+        if isinstance(node, ast.Attribute) and is_internal(ast.unparse(node)):
+            found.append(ast.unparse(node))
+        if isinstance(node, ast.keyword) and node.arg in INTERNAL_NAMES:
+            found.append(node.arg)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found += [node.value] if INTERNAL_TEXTS.fullmatch(node.value) else []
+    return found
+
+
+def is_internal(dotted: str) -> bool:
+    package, *rest = dotted.split(".")
+    private = any(part.startswith("_") for part in rest)
+    return package in {"ray", "optuna"} and (private or dotted.startswith(INTERNAL_PACKAGES))
+
+
+def test_internals_of_ray_and_optuna_are_used_in_one_room() -> None:
+    used = {
+        str(path.relative_to(ROOT)): found
+        for path in python_files()
+        if (found := internals_used(path.read_text()))
+    }
+    room = {path for path in used if (ROOT / path).is_relative_to(INTERNALS)}
+    assert len(room) >= 4, "what the room holds must be seen"
+    assert {path: used[path] for path in used.keys() - room} == {}, (
+        "these belong into hpo/internals, with a test in "
+        "tests/contracts/test_ray_and_optuna_contract.py"
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import ray._private.worker",
+        "from ray import _private",
+        "from ray.tune.execution.tune_controller import TuneController",
+        "from optuna._hypervolume import compute_hypervolume",
+        "ray._private.utils.f()",
+        "trial.run_metadata.num_failures = 0",
+        "create_trial(system_attrs={})",
+        "os.environ['TUNE_MAX_PENDING_TRIALS_PG'] = '1'",
+        "attribute = 'cma:generation'",
+    ],
+)
+def test_that_an_internal_is_seen(source: str) -> None:
+    assert internals_used(source)
+    assert not internals_used("from ray import tune\nfrom optuna.trial import TrialState")
+    assert not internals_used("'Sets RAY_X before.'; self._trial = trial; core._x")

@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hpo.internals.ray_environment import set_ray_environment
+
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
     from ray.tune.schedulers import TrialScheduler
+
+set_ray_environment()  # not in this package's __init__: other modules here do without Ray
 
 
 def reset_failure_count(trial: Trial) -> None:
