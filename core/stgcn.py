@@ -1,12 +1,15 @@
 """The spatio-temporal graph convolutional network of Yu, Yin and Zhu (IJCAI 2018), whole.
 
-Scaled readings [B, 1, T, N] in, the next reading of every sensor out, with the hidden features
-that distillation compares. Nothing is padded in time and layer norm works within one time step, so
-the network is equivariant to shifts in time: fed a whole day it predicts every window of that day.
-For the same reason it can go on from the tails of its layers, computing only what new columns add.
-Training, scaling and forecasting several steps ahead live elsewhere.
+Scaled readings [B, 1, T, N] in, the next reading of every sensor out, or with a horizon head the
+next H of them, with the hidden features that distillation compares. Other forms than the paper's
+(``core.stgcn_config.NetworkForm``) differ in the head, in a skip past all layers and in their
+norms. Nothing is padded in time and layer norm works within one time step, so the network is
+equivariant to shifts in time: fed a whole day it predicts every window of that day. For the same
+reason it can go on from the tails of its layers, computing only what new columns add. Training,
+scaling and forecasting by roll-out live elsewhere.
 
-Axes: B windows, C channels, T time steps, N sensors, K Chebyshev order.
+Axes: B windows, C channels, T time steps, N sensors, K Chebyshev order, H steps ahead, R numbers
+of each sensor.
 """
 
 from __future__ import annotations
@@ -62,6 +65,10 @@ Columns = Float[Tensor, "B T C N"]
 Tails = Sequence[OtherSignal | None]
 """Per temporal layer the last kernel_size - 1 input columns [B, kernel_size - 1, C, N]; None where
 there are none yet, or a layer of kernel_size 1 needs none."""
+
+
+SKIPPED_HEAD = 0.01
+"""With a skip, how large a head's first weights are beside those that do all by themselves."""
 
 
 class TemporalConvolution(nn.Module):
@@ -175,6 +182,10 @@ def _comes_first(shape: LayerShape) -> bool:
     return shape.outgoing[: len(shape.incoming)] == shape.incoming
 
 
+SensorTable = Float[Tensor, "R N"]
+"""What a network with low-rank norms knows of each sensor."""
+
+
 class NodeLayerNorm(nn.Module):
     """Layer norm over (N, C) of one time step, with a scale and a shift per sensor and channel."""
 
@@ -185,9 +196,40 @@ class NodeLayerNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(channels, num_sensors))
         self.shift = nn.Parameter(torch.zeros(channels, num_sensors))
 
-    def forward(self, columns: Columns) -> Columns:
-        """Map [B, T, C, N] to the same shape."""
+    def forward(self, columns: Columns, sensors: SensorTable | None) -> Columns:
+        """Map [B, T, C, N] to the same shape; ``sensors`` go unused."""
         return F.layer_norm(columns, list(self.scale.shape), self.scale, self.shift, self.epsilon)
+
+
+class LowRankLayerNorm(nn.Module):
+    """Layer norm over (N, C) of one time step, with a scale and a shift per channel.
+
+    To both each sensor adds what a map makes of its numbers in the network's table.
+    """
+
+    def __init__(self, channels: int, sensor_rank: int, epsilon: float = 1e-6) -> None:
+        """Start as plain normalisation: maps of zeros make nothing of any sensor."""
+        super().__init__()
+        self.epsilon = epsilon
+        self.scale = nn.Parameter(torch.ones(channels))
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.scale_map = nn.Parameter(torch.zeros(channels, sensor_rank))
+        self.shift_map = nn.Parameter(torch.zeros(channels, sensor_rank))
+
+    def forward(self, columns: Columns, sensors: SensorTable | None) -> Columns:
+        """Map [B, T, C, N] to the same shape, with the network's table of ``sensors`` [R, N]."""
+        assert sensors is not None
+        # Made once for all time steps, so that this costs what a norm of sensor and channel costs.
+        scale = torch.addmm(self.scale[:, None], self.scale_map, sensors)
+        shift = torch.addmm(self.shift[:, None], self.shift_map, sensors)
+        return F.layer_norm(columns, list(scale.shape), scale, shift, self.epsilon)
+
+
+def _new_norm(config: STGCNConfig, layer: LayerShape) -> NodeLayerNorm | LowRankLayerNorm:
+    channels = len(layer.outgoing)
+    if config.norm == "low_rank":
+        return LowRankLayerNorm(channels, config.sensor_rank)
+    return NodeLayerNorm(channels, config.num_sensors)
 
 
 def _mix_channels(weight: Tensor, signals: Tensor, added: Tensor) -> Tensor:
@@ -198,37 +240,42 @@ def _mix_channels(weight: Tensor, signals: Tensor, added: Tensor) -> Tensor:
 class STBlock(nn.Module):
     """Gated temporal convolution, graph convolution, temporal convolution, layer norm."""
 
-    def __init__(self, num_sensors: int, layers: Sequence[LayerShape]) -> None:
+    def __init__(self, config: STGCNConfig, layers: Sequence[LayerShape]) -> None:
         """Build the block of the three ``layers``."""
         super().__init__()
         first, spatial, second = layers
         self.first = TemporalConvolution(first)
         self.spatial = GraphConvolution(spatial)
         self.second = TemporalConvolution(second)
-        self.norm = NodeLayerNorm(len(second.outgoing), num_sensors)
+        self.norm = _new_norm(config, second)
 
 
 class OutputBlock(nn.Module):
     """Gated temporal convolution over the steps left, layer norm, 1x1 sigmoid, linear map."""
 
-    def __init__(self, num_sensors: int, layers: Sequence[LayerShape]) -> None:
+    def __init__(self, config: STGCNConfig, layers: Sequence[LayerShape]) -> None:
         """Build the block of the two ``layers``."""
         super().__init__()
         first, second = layers
         self.first = TemporalConvolution(first)
-        self.norm = NodeLayerNorm(len(first.outgoing), num_sensors)
+        self.norm = _new_norm(config, first)
         self.second = TemporalConvolution(second)
-        self.weight = nn.Parameter(torch.empty(len(second.outgoing)))
-        self.bias = nn.Parameter(torch.zeros(num_sensors))
+        ahead = [config.steps_per_pass] if config.head == "horizon" else []
+        self.weight = nn.Parameter(torch.empty(*ahead, len(second.outgoing)))
+        self.bias = nn.Parameter(torch.zeros(*ahead, config.head_biases))
 
-    def head(self, columns: Columns) -> Float[Tensor, "B T N"]:
-        """Map the gated columns to one value per time step and sensor."""
-        hidden: Tensor = self.second(self.norm(columns))
-        return self.weight @ hidden + self.bias
+    def head(self, columns: Columns, sensors: SensorTable | None) -> Float[Tensor, "B T *H N"]:
+        """Map the gated columns to one value per time step and sensor, or to H of them."""
+        hidden: Tensor = self.second(self.norm(columns, sensors))
+        if self.weight.ndim == 1:
+            return self.weight @ hidden + self.bias
+        B, T, _, N = hidden.shape
+        ahead = _mix_channels(self.weight, hidden.flatten(0, 1), self.bias[None])
+        return ahead.view(B, T, len(self.weight), N)
 
 
 class STGCN(nn.Module):
-    """Two (or more) ST blocks and an output block; predicts the reading after each window."""
+    """Two (or more) ST blocks and an output block; predicts what comes after each window."""
 
     graph_kernel: Tensor
     neighbourhoods: Tensor
@@ -257,20 +304,24 @@ class STGCN(nn.Module):
         self.register_buffer("graph_kernel", graph_kernel, persistent=False)
         gather = graph_kernel[1:].permute(2, 0, 1).flatten(1)  # [N, (K - 1) N]
         self.register_buffer("neighbourhoods", gather, persistent=False)
-        layers, num_sensors = config.layers, config.num_sensors
+        layers = config.layers
         blocks = [layers[at : at + 3] for at in range(0, len(layers) - 2, 3)]
-        self.blocks = nn.ModuleList(STBlock(num_sensors, block) for block in blocks)
-        self.output = OutputBlock(num_sensors, layers[-2:])
+        self.blocks = nn.ModuleList(STBlock(config, block) for block in blocks)
+        self.output = OutputBlock(config, layers[-2:])
+        self.sensors: nn.Parameter | None = None
+        if config.norm == "low_rank":
+            self.sensors = nn.Parameter(torch.empty(config.sensor_rank, config.num_sensors))
         self._initialise()
 
-    def forward(self, history: Signal) -> tuple[Float[Tensor, "B T2 N"], Features]:
-        """Predict the reading after every window of ``history_steps`` columns.
+    def forward(self, history: Signal) -> tuple[Float[Tensor, "B T2 *H N"], Features]:
+        """Predict what comes after every window of ``history_steps`` columns.
 
         Args:
             history: scaled readings [B, 1, T, N], T >= history_steps.
 
         Returns:
-            prediction: [B, T - history_steps + 1, N], one per window.
+            prediction: [B, T - history_steps + 1, N], one per window; of a horizon head
+                [B, T - history_steps + 1, H, N].
             features: hidden layers of the same pass.
         """
         if history.shape[2] < self.config.history_steps:
@@ -283,7 +334,7 @@ class STGCN(nn.Module):
 
     def stream(
         self, columns: Signal, tails: Tails | None
-    ) -> tuple[Float[Tensor, "B T2 N"], Features, list[Tensor]]:
+    ) -> tuple[Float[Tensor, "B T2 *H N"], Features, list[Tensor]]:
         """Go on in time: like ``forward`` on all columns so far, computing only the new ones.
 
         Args:
@@ -309,13 +360,22 @@ class STGCN(nn.Module):
             temporal.append(convolve(block.first, signal))
             spatial.append(block.spatial(temporal[-1], self.neighbourhoods))
             temporal.append(convolve(block.second, spatial[-1]))
-            signal = block.norm(temporal[-1])
-        prediction = self.output.head(convolve(self.output.first, signal))
+            signal = block.norm(temporal[-1], self.sensors)
+        prediction = self.output.head(convolve(self.output.first, signal), self.sensors)
+        if self.config.skip:
+            prediction = prediction + self._newest_readings(columns, prediction)
         features = Features(
             [layer.transpose(1, 2) for layer in temporal],
             [layer.transpose(1, 2) for layer in spatial],
         )
         return prediction, features, inputs
+
+    @staticmethod
+    def _newest_readings(columns: Signal, prediction: Tensor) -> Tensor:
+        """Return the last reading that each prediction has seen, to be added to it."""
+        windows = prediction.shape[1]
+        newest = columns[:, 0].narrow(1, columns.shape[2] - windows, windows)
+        return newest if prediction.ndim == newest.ndim else newest[:, :, None]
 
     @property
     def st_blocks(self) -> list[STBlock]:
@@ -337,7 +397,10 @@ class STGCN(nn.Module):
         ]
 
     def _initialise(self) -> None:
-        """Glorot-uniform weights and zero biases, as the STGCN authors start."""
+        """Glorot-uniform weights and zero biases, as the STGCN authors start.
+
+        With a skip the head's are small, so that the first forecasts repeat the last reading.
+        """
         for module in self.modules():
             if isinstance(module, TemporalConvolution):
                 out_channels, taps, in_channels = module.weight.shape
@@ -347,7 +410,13 @@ class STGCN(nn.Module):
             elif isinstance(module, GraphConvolution):
                 out_channels, in_channels, order = module.weight.shape
                 _glorot(module.weight, order * in_channels, out_channels)
-        _glorot(self.output.weight, len(self.output.weight), 1)
+        *ahead, channels = self.output.weight.shape
+        _glorot(self.output.weight, channels, ahead[0] if ahead else 1)
+        with torch.no_grad():
+            if self.config.skip:
+                self.output.weight.mul_(SKIPPED_HEAD)
+            if self.sensors is not None:
+                nn.init.normal_(self.sensors, std=self.config.sensor_rank**-0.5)
 
 
 def _glorot(weight: Tensor, fan_in: int, fan_out: int) -> None:

@@ -7,21 +7,55 @@ of them are still there. Holds no weights; the network itself is in ``core.stgcn
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Final, Literal, get_args
 
-from core.errors import ConfigError
+from core.errors import ConfigError, UnknownNameError
 
 BlockChannels = tuple[int, int, int]
 Kept = tuple[int, ...]
 """Of one layer's channels those still there, by their index in the unpruned network, increasing."""
 
 LayerKind = Literal["glu", "relu", "sigmoid", "graph"]
+HeadName = Literal["step", "horizon"]
+NormName = Literal["sensor", "low_rank"]
 
 TEACHER_CHANNELS = ((1, 32, 64), (64, 32, 128))
 PRUNING_BASE_CHANNELS = ((1, 8, 16), (16, 8, 32))
 STUDENT_CHANNELS = ((1, 2, 4), (4, 2, 8))
 """Table 1."""
+
+
+@dataclass(frozen=True)
+class NetworkForm:
+    """What a network predicts, and what it knows of single sensors; the defaults are the paper's.
+
+    Fields of ``STGCNConfig`` by the same names, whatever the widths.
+    """
+
+    head: HeadName = "step"
+    """``step``: the next reading, later ones by roll-out; ``horizon``: all of them in one pass."""
+    skip: bool = False
+    """The newest reading is added to every prediction, so that only the change is learnt."""
+    norm: NormName = "sensor"
+    """``sensor``: layer norm with a scale and a shift per sensor and channel; ``low_rank``: per
+    channel, and for each sensor what it makes of ``sensor_rank`` numbers of that sensor."""
+    sensor_rank: int = 4
+    """r: numbers per sensor, one table of them for the whole network; of low-rank norms alone."""
+
+
+FORMS: Final[dict[str, NetworkForm]] = {
+    "paper": NetworkForm(),
+    "direct": NetworkForm(head="horizon", skip=True, norm="low_rank"),
+}
+"""By name: the paper's network, and one that forecasts a whole horizon in one pass."""
+
+
+def find_form(name: str) -> NetworkForm:
+    """Return the form called ``name``, or raise ``UnknownNameError``."""
+    if name not in FORMS:
+        raise UnknownNameError("form", name, FORMS)
+    return FORMS[name]
 
 
 @dataclass(frozen=True)
@@ -40,12 +74,16 @@ class LayerShape:
     normed: bool
     """Layer norm comes next."""
 
-    def parameters(self, num_sensors: int) -> int:
-        """Return the number of weights of the layer and of the layer norm after it."""
+    def parameters(self, norm_parameters: int) -> int:
+        """Return the number of weights of the layer and of the layer norm after it.
+
+        Args:
+            norm_parameters: of a layer norm, for each of its channels.
+        """
         rows = len(self.outgoing) * (2 if self.kind == "glu" else 1)
         convolution = rows * (self.kernel_size * len(self.incoming) + 1)
         residual = len(self.incoming) * len(self.outgoing) if self.projected else 0
-        norm = 2 * num_sensors * len(self.outgoing) if self.normed else 0
+        norm = norm_parameters * len(self.outgoing) if self.normed else 0
         return convolution + residual + norm
 
 
@@ -65,6 +103,13 @@ class STGCNConfig:
     """Ks."""
     kept: tuple[Kept, ...] | None = None
     """Per prunable layer (``layers``) the channels still there; None: all, nothing was pruned."""
+    head: HeadName = "step"
+    """See ``NetworkForm``, as for the next three."""
+    skip: bool = False
+    norm: NormName = "sensor"
+    sensor_rank: int = 4
+    horizon_steps: int = 9
+    """H: time steps that a horizon head predicts; a step head predicts one."""
 
     def __post_init__(self) -> None:
         """Refuse shapes no network can have."""
@@ -89,14 +134,15 @@ class STGCNConfig:
                 f"history_steps must exceed {consumed} so that a time step is left for the output "
                 f"block, got {self.history_steps}"
             )
+        self._check_form()
         if self.kept is not None:
             self._check_kept(self.kept)
-            if self.kept == self._everything():
-                # One network, one config: nothing pruned is said in one way only.
-                object.__setattr__(self, "kept", None)
+        for name in self._unsaid():
+            # One network, one config: what has no meaning is said in one way only.
+            object.__setattr__(self, name, _DEFAULTS[name])
 
     def __repr__(self) -> str:
-        """Say nothing of pruning where nothing was pruned: fingerprints are made of this text."""
+        """Say what ``to_json`` says: fingerprints are made of this text."""
         shown = ", ".join(f"{name}={value!r}" for name, value in self.to_json().items())
         return f"STGCNConfig({shown})"
 
@@ -127,8 +173,22 @@ class STGCNConfig:
     @property
     def parameters(self) -> int:
         """The number of weights, as in Table 1."""
-        inner = sum(layer.parameters(self.num_sensors) for layer in self.layers)
-        return inner + len(self.kept_channels[-1]) + self.num_sensors
+        per_channel, table = 2 * self.num_sensors, 0
+        if self.norm == "low_rank":
+            per_channel, table = 2 * (1 + self.sensor_rank), self.sensor_rank * self.num_sensors
+        inner = sum(layer.parameters(per_channel) for layer in self.layers)
+        head = self.steps_per_pass * (len(self.kept_channels[-1]) + self.head_biases)
+        return inner + head + table
+
+    @property
+    def steps_per_pass(self) -> int:
+        """How many time steps after its window one pass predicts."""
+        return self.horizon_steps if self.head == "horizon" else 1
+
+    @property
+    def head_biases(self) -> int:
+        """Of each step predicted: one per sensor, or one where the table knows the sensors."""
+        return self.num_sensors if self.norm == "sensor" else 1
 
     def with_widths(self, widths: Sequence[int]) -> STGCNConfig:
         """Return the config that keeps the first ``widths`` of the channels of each layer."""
@@ -136,11 +196,13 @@ class STGCNConfig:
         return replace(self, kept=tuple(kept[:width] for kept, width in pairs))
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; ``from_json`` reads them back. Without ``kept`` where it is None."""
-        fields = asdict(self)
-        if self.kept is None:
-            del fields["kept"]
-        return fields
+        """Return plain values; ``from_json`` reads them back.
+
+        Without what nothing was pruned from and without what is as in the paper's form: files of
+        such networks stay as they always were.
+        """
+        unsaid = self._unsaid()
+        return {name: value for name, value in asdict(self).items() if name not in unsaid}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> STGCNConfig:
@@ -150,6 +212,32 @@ class STGCNConfig:
         if kept is not None:
             kept = tuple(tuple(layer) for layer in kept)
         return cls(**{**fields, "channels": channels, "kept": kept})
+
+    def _unsaid(self) -> set[str]:
+        """Name the fields that are as in the paper's whole network, or have no meaning here."""
+        said = {
+            "kept": self.kept is not None and self.kept != self._everything(),
+            "head": self.head == "horizon",
+            "horizon_steps": self.head == "horizon",
+            "skip": self.skip,
+            "norm": self.norm == "low_rank",
+            "sensor_rank": self.norm == "low_rank",
+        }
+        return {name for name, is_said in said.items() if not is_said}
+
+    def _check_form(self) -> None:
+        for name, known in (("head", HeadName), ("norm", NormName)):
+            if getattr(self, name) not in get_args(known):
+                raise ConfigError(
+                    f"{name} must be {' or '.join(get_args(known))}, got {getattr(self, name)!r}"
+                )
+        if not isinstance(self.skip, bool):
+            raise ConfigError(f"skip must be true or false, got {self.skip!r}")
+        if min(self.sensor_rank, self.horizon_steps) < 1:
+            raise ConfigError(
+                "sensor_rank and horizon_steps must be at least 1, got "
+                f"{self.sensor_rank} and {self.horizon_steps}"
+            )
 
     def _everything(self) -> tuple[Kept, ...]:
         return tuple(tuple(range(width)) for width in self.full_widths)
@@ -183,3 +271,6 @@ class STGCNConfig:
         size = self.output_kernel_size
         yield LayerShape("output.first", "glu", size, signal, first, False, True)
         yield LayerShape("output.second", "sigmoid", 1, first, second, False, False)
+
+
+_DEFAULTS: Final = {field.name: field.default for field in fields(STGCNConfig)}

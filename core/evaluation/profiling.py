@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.errors import ConfigError
@@ -160,6 +161,8 @@ def count_flops(model: STGCN) -> int:
     config = model.config
     device = model.graph_kernel.device
     window = torch.zeros(1, 1, config.history_steps, config.num_sensors, device=device)
+    # The counter refuses weights that a layer is given by another, unless they take no gradient.
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(window)
+        functional_call(model, weights, (window,))
     return int(counter.get_total_flops())

@@ -26,8 +26,8 @@ def filter_scores(model: STGCN) -> list[FilterScores]:
 
     The weights of a filter are those that compute its channel: its rows of the convolution with
     their biases, both the value's and the gate's for GLU, and its row of the residual's 1x1 map.
-    Weights that read the channel, and layer norm's scale and shift, are removed with it but do not
-    count.
+    Weights that read the channel, and layer norm's scale and shift with their maps, are removed
+    with it but do not count.
 
     Args:
         model: after a backward pass, before the optimiser's step. Weights without a gradient

@@ -16,7 +16,7 @@ from core.stgcn import STGCN
 from core.stgcn_config import Kept, LayerShape, STGCNConfig
 
 Axes = tuple[Kept | None, ...]
-"""The positions to keep along each axis of a weight; None: all."""
+"""The positions to keep along each axis of a weight; None, or no entry for the last ones: all."""
 
 
 def shrink(model: STGCN, kept: tuple[Kept, ...]) -> STGCN:
@@ -88,10 +88,12 @@ def _narrowed(config: STGCNConfig, kept: tuple[Kept, ...]) -> STGCNConfig:
 
 def _axes(config: STGCNConfig, narrowed: STGCNConfig) -> dict[str, Axes]:
     """Return for every weight, by name, the positions to keep along each axis."""
-    axes: dict[str, Axes] = {"output.bias": (None,)}
+    # Biases per sensor or step ahead and the table of sensors have no axis of channels.
+    axes: dict[str, Axes] = {"output.bias": (None,), "sensors": (None,)}
     for layer, smaller in zip(config.layers, narrowed.layers, strict=True):
         axes |= dict(_layer_axes(layer, smaller))
-    axes["output.weight"] = (_positions(config.kept_channels[-1], narrowed.kept_channels[-1]),)
+    heads = _positions(config.kept_channels[-1], narrowed.kept_channels[-1])
+    axes["output.weight"] = (None, heads) if config.head == "horizon" else (heads,)
     return axes
 
 
@@ -108,8 +110,8 @@ def _layer_axes(layer: LayerShape, smaller: LayerShape) -> Iterator[tuple[str, A
         yield f"{layer.name}.residual", (outgoing, incoming)
     if layer.normed:
         norm = layer.name.rsplit(".", 1)[0] + ".norm"
-        yield f"{norm}.scale", (outgoing, None)
-        yield f"{norm}.shift", (outgoing, None)
+        for name in ("scale", "shift", "scale_map", "shift_map"):  # maps of low-rank norms alone
+            yield f"{norm}.{name}", (outgoing,)
 
 
 def _positions(channels: Kept, stays: Kept) -> Kept:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
@@ -14,6 +16,14 @@ from core.stgcn import (
 )
 
 TWO_BLOCKS = ((1, 2, 4), (4, 2, 3))
+MIXTURES = [
+    {"head": head, "skip": skip, "norm": norm, "horizon_steps": 3, "sensor_rank": 2}
+    for head, skip, norm in product(("step", "horizon"), (False, True), ("sensor", "low_rank"))
+]
+"""All that a form of a network can be made of."""
+each_mixture = pytest.mark.parametrize(
+    "mixture", MIXTURES, ids=lambda one: "-".join(str(value) for value in one.values())
+)
 
 
 def random_network(config: STGCNConfig, seed: int = 0) -> STGCN:
@@ -49,6 +59,8 @@ Shape = dict[str, Any]
 def small_shapes(draw: st.DrawFn) -> Shape:
     """Kernels of 1 to 3, one to three blocks, widths that grow and shrink, 1 to 3 last steps.
 
+    Of the paper's form or any other, with 1 to 3 steps ahead and 1 to 3 numbers of each sensor.
+
     As keywords: the shape checks draw random numbers, which a strategy must not.
     """
     width = st.integers(1, 3)
@@ -61,4 +73,9 @@ def small_shapes(draw: st.DrawFn) -> Shape:
         "history_steps": 2 * len(channels) * (kernel_size - 1) + draw(st.integers(1, 3)),
         "temporal_kernel_size": kernel_size,
         "chebyshev_order": draw(st.integers(1, 3)),
+        "head": draw(st.sampled_from(["step", "horizon"])),
+        "skip": draw(st.booleans()),
+        "norm": draw(st.sampled_from(["sensor", "low_rank"])),
+        "sensor_rank": draw(width),
+        "horizon_steps": draw(width),
     }

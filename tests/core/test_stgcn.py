@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import json
 import operator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ from core.stgcn import (
     Features,
     STGCNConfig,
 )
+from core.stgcn_config import FORMS
 from tests.core.small_networks import (
     TWO_BLOCKS,
+    each_mixture,
     edgeless,
     random_network,
     readings,
@@ -37,10 +40,13 @@ EXACT = {"rtol": 0.0, "atol": 1e-10}
 
 
 def by_oracle(model: STGCN, history: Tensor) -> tuple[Tensor, Features]:
-    """The oracle's prediction [B, 1, N] and features of windows [B, 1, T, N]."""
+    """The oracle's prediction [B, 1, (H,) N] and features of windows [B, 1, T, N]."""
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     blocks, kernel = len(model.config.channels), model.graph_kernel.numpy()
-    found = [oracle.predict(weights, kernel, blocks, window[0].numpy()) for window in history]
+    found = [
+        oracle.predict(weights, kernel, blocks, window[0].numpy(), model.config.skip)
+        for window in history
+    ]
 
     def stacked(kind: str) -> list[Tensor]:
         layers = zip(*(getattr(one, kind) for _, one in found), strict=True)
@@ -56,6 +62,11 @@ def assert_same(
     torch.testing.assert_close(found[0], wanted[0], **tolerance)
     torch.testing.assert_close(found[1].temporal, wanted[1].temporal, **tolerance)
     torch.testing.assert_close(found[1].spatial, wanted[1].spatial, **tolerance)
+
+
+def steps_ahead(config: STGCNConfig) -> list[int]:
+    """The axis that a horizon head's predictions have and others lack."""
+    return [config.horizon_steps] if config.head == "horizon" else []
 
 
 # The equations
@@ -79,6 +90,32 @@ def test_parameter_counts_are_those_of_table_1(channels, num_sensors, parameters
 
 
 @pytest.mark.parametrize(
+    ("channels", "sensor_rank", "parameters"),
+    [
+        (((1, 8, 16), (16, 8, 24)), 4, 9_409),
+        (((1, 4, 8), (8, 4, 16)), 4, 4_497),
+        (((1, 4, 8), (8, 4, 8)), 2, 1_857),
+        (TEACHER_CHANNELS, 8, 196_073),
+    ],
+)
+def test_parameter_counts_of_direct_networks(channels, sensor_rank, parameters):
+    form = replace(FORMS["direct"], sensor_rank=sensor_rank)
+    model = STGCN(STGCNConfig(228, channels, **vars(form)), edgeless(228))
+    assert count_parameters(model) == model.config.parameters == parameters
+
+
+@each_mixture
+def test_every_mixture_follows_the_equations(mixture):
+    model = random_network(STGCNConfig(4, TWO_BLOCKS, **mixture))
+    history = readings(2, 1, 12, 4)
+    with torch.no_grad():
+        found = model(history)
+        assert_same(found, by_oracle(model, history), **EXACT)
+    assert found[0].shape == (2, 1, *steps_ahead(model.config), 4)
+    assert count_parameters(model) == model.config.parameters
+
+
+@pytest.mark.parametrize(
     "channels",
     [TWO_BLOCKS, ((1, 4, 2), (2, 3, 5)), ((1, 1, 1), (1, 1, 1))],
     ids=["growing", "shrinking", "narrowest"],
@@ -99,7 +136,7 @@ def test_forward_follows_the_equations_at_every_size(shape, seed):
     with torch.no_grad():
         prediction, features = model(history)
         assert_same((prediction, features), by_oracle(model, history), **EXACT)
-    assert prediction.shape == (2, 1, config.num_sensors)
+    assert prediction.shape == (2, 1, *steps_ahead(config), config.num_sensors)
     assert len(features.temporal) == 2 * len(features.spatial) == 2 * len(config.channels)
 
 
@@ -131,11 +168,11 @@ def test_golden_file_is_what_its_script_writes():
         assert window["prediction"] == pytest.approx(values["prediction"], abs=2e-9)
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("channels", [((1, 2, 3),), ((1, 3, 2), (2, 1, 2))])
-def test_gradients_of_weights_and_input(channels):
-    config = STGCNConfig(
-        2, channels, history_steps=2 * len(channels) + 2, temporal_kernel_size=2, chebyshev_order=2
-    )
+def test_gradients_of_weights_and_input(channels, form):
+    history_steps = 2 * len(channels) + 2
+    config = STGCNConfig(2, channels, history_steps, 2, 2, **vars(FORMS[form]), horizon_steps=2)
     model = random_network(config, seed=5)
     names, weights = zip(*model.named_parameters(), strict=True)
     history = readings(1, 1, config.history_steps + 1, 2).requires_grad_()
@@ -151,11 +188,12 @@ def test_gradients_of_weights_and_input(channels):
 # Equivariance in time
 
 
+@each_mixture
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=str
 )
-def test_one_pass_over_a_day_equals_its_windows(dtype, tolerance):
-    model = random_network(STGCNConfig(5, TWO_BLOCKS)).to(dtype)
+def test_one_pass_over_a_day_equals_its_windows(dtype, tolerance, mixture):
+    model = random_network(STGCNConfig(5, TWO_BLOCKS, **mixture)).to(dtype)
     day = readings(1, 1, 288, 5).to(dtype)
     windows = day[0, 0].unfold(0, 12, 1).transpose(1, 2)[:, None]
     with torch.no_grad():
@@ -189,7 +227,7 @@ def test_going_on_from_tails_equals_one_pass(shape, pieces):
         ):
             tails = model.last_tails(inputs)
             newest, parts, inputs = model.stream(columns, tails)
-            assert newest.shape == (2, piece, N)
+            assert newest.shape == (2, piece, *steps_ahead(config), N)
             predictions.append(newest)
             kept.append([*parts.temporal, *parts.spatial])
     torch.testing.assert_close(torch.cat(predictions, dim=1), whole, **EXACT)
@@ -197,8 +235,9 @@ def test_going_on_from_tails_equals_one_pass(shape, pieces):
     torch.testing.assert_close(joined, [*features.temporal, *features.spatial], **EXACT)
 
 
-def test_a_whole_day_column_by_column():
-    model = random_network(STGCNConfig(3, TWO_BLOCKS))
+@each_mixture
+def test_a_whole_day_column_by_column(mixture):
+    model = random_network(STGCNConfig(3, TWO_BLOCKS, **mixture))
     day = readings(1, 1, 60, 3)
     with torch.no_grad():
         whole, _ = model(day)

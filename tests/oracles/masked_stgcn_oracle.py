@@ -15,9 +15,13 @@ from tests.oracles.stgcn_oracle import Array, Layers, Weights
 
 
 def predict(
-    weights: Weights, kernel: Array, kept: Sequence[Sequence[int]], window: Array
+    weights: Weights,
+    kernel: Array,
+    kept: Sequence[Sequence[int]],
+    window: Array,
+    skip: bool = False,
 ) -> tuple[Array, Layers]:
-    """Map one window [T, N] to the next readings [N] and features of the kept channels.
+    """Map one window [T, N] to the next readings [N] or [H, N] and features of the kept channels.
 
     ``kept`` lists first, spatial and second of every block, then first and second of the output.
     """
@@ -36,11 +40,7 @@ def predict(
     gated = masked(whole.gated(weights, "output.first", signal), first)
     hidden = layer_norm(weights, "output.norm", gated, first)
     mixed = whole.convolve(weights, "output.second", hidden)[:, 0]
-    total = np.array(weights["output.bias"], copy=True)
-    for channel in second:
-        for n in range(len(total)):
-            total[n] += weights["output.weight"][channel] * whole.sigmoid(mixed[channel, n])
-    return total, layers
+    return whole.skipped(whole.head(weights, mixed, second), window, skip), layers
 
 
 def masked(signal: Array, kept: Sequence[int]) -> Array:
@@ -55,9 +55,9 @@ def layer_norm(weights: Weights, name: str, signal: Array, kept: Sequence[int]) 
     """Over sensors and kept channels; zero elsewhere."""
     chosen = list(kept)
     parts = {
-        f"{name}.scale": weights[f"{name}.scale"][chosen],
-        f"{name}.shift": weights[f"{name}.shift"][chosen],
+        part: values[chosen] for part, values in weights.items() if part.startswith(f"{name}.")
     }
+    parts |= {part: weights[part] for part in ("sensors",) if part in weights}
     out = np.zeros_like(signal)
     out[chosen] = whole.layer_norm(parts, name, signal[chosen])
     return out

@@ -1,12 +1,14 @@
 """STGCN restated naively from its description: float64 NumPy, one window, loops over every index.
 
 Signals are [C, T, N]. Weights come by the names of the network's ``state_dict``: in a gated
-convolution the value's rows stand before the gate's. Slow on purpose.
+convolution the value's rows stand before the gate's. Weights also say which norm and which head
+it is. Slow on purpose.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -25,8 +27,10 @@ class Layers:
     spatial: list[Array] = field(default_factory=list)
 
 
-def predict(weights: Weights, kernel: Array, blocks: int, window: Array) -> tuple[Array, Layers]:
-    """Map one window [T, N] to the next reading of every sensor [N]."""
+def predict(
+    weights: Weights, kernel: Array, blocks: int, window: Array, skip: bool = False
+) -> tuple[Array, Layers]:
+    """Map one window [T, N] to the next reading of every sensor [N], or the next H [H, N]."""
     layers = Layers()
     signal = window[None]
     for block in range(blocks):
@@ -35,19 +39,39 @@ def predict(weights: Weights, kernel: Array, blocks: int, window: Array) -> tupl
         layers.spatial.append(graph_convolution(weights, name, kernel, layers.temporal[-1]))
         layers.temporal.append(rectified(weights, f"{name}.second", layers.spatial[-1]))
         signal = layer_norm(weights, f"{name}.norm", layers.temporal[-1])
-    return output_block(weights, signal), layers
+    return skipped(output_block(weights, signal), window, skip), layers
+
+
+def skipped(prediction: Array, window: Array, skip: bool) -> Array:
+    """Add the newest reading of the window to [N] or [H, N], if there is a skip."""
+    out = np.array(prediction, copy=True)
+    for index in np.ndindex(*out.shape):
+        out[index] += window[-1, index[-1]] if skip else 0.0
+    return out
 
 
 def output_block(weights: Weights, signal: Array) -> Array:
-    """Map what the last block gives, [C, T, N] with as many steps as the kernel, to [N]."""
+    """Map what the last block gives, [C, T, N] with as many steps as the kernel, to [N] or [H, N].
+
+    A head of H steps has a map [H, C]. A bias is one per sensor, or one that all sensors share.
+    """
     hidden = layer_norm(weights, "output.norm", gated(weights, "output.first", signal))
     mixed = convolve(weights, "output.second", hidden)
-    C, T, N = mixed.shape
-    assert T == 1
+    assert mixed.shape[1] == 1
+    return head(weights, mixed[:, 0], range(len(mixed)))
+
+
+def head(weights: Weights, mixed: Array, channels: Iterable[int]) -> Array:
+    """Map what the last layer gives before its sigmoid, [C, N], to [N] or [H, N]."""
     weight, bias = weights["output.weight"], weights["output.bias"]
-    return np.array(
-        [sum(weight[c] * sigmoid(mixed[c, 0, n]) for c in range(C)) + bias[n] for n in range(N)]
-    )
+    N, ahead = mixed.shape[1], weight.ndim == 2
+    out = np.empty((len(weight), N) if ahead else N)
+    for index in np.ndindex(*out.shape):
+        own, n = (weight[index[0]], index[1]) if ahead else (weight, index[0])
+        offsets = bias[index[0]] if ahead else bias
+        out[index] = offsets[n] if len(offsets) == N else offsets[0]
+        out[index] += sum(own[c] * sigmoid(mixed[c, n]) for c in channels)
+    return out
 
 
 def gated(weights: Weights, name: str, signal: Array) -> Array:
@@ -113,8 +137,8 @@ def graph_convolution(weights: Weights, block: str, kernel: Array, signal: Array
 
 def layer_norm(weights: Weights, name: str, signal: Array) -> Array:
     """Over sensors and channels of one time step, with a scale and a shift for each of them."""
-    scale, shift = weights[f"{name}.scale"], weights[f"{name}.shift"]
     C, T, N = signal.shape
+    scale, shift = (per_sensor(weights, f"{name}.{one}", N) for one in ("scale", "shift"))
     out = np.empty_like(signal)
     for t in range(T):
         values = [signal[c, t, n] for c, n in product(range(C), range(N))]
@@ -123,6 +147,17 @@ def layer_norm(weights: Weights, name: str, signal: Array) -> Array:
         for c, n in product(range(C), range(N)):
             normalised = (signal[c, t, n] - mean) / math.sqrt(variance + 1e-6)
             out[c, t, n] = normalised * scale[c, n] + shift[c, n]
+    return out
+
+
+def per_sensor(weights: Weights, name: str, sensors: int) -> Array:
+    """A scale or shift [C, N]: as it is, or of low rank: per channel, and by a map per sensor."""
+    own = weights[name]
+    if own.ndim == 2:
+        return own
+    out, numbers, table = np.empty((len(own), sensors)), weights[f"{name}_map"], weights["sensors"]
+    for c, n in np.ndindex(*out.shape):
+        out[c, n] = own[c] + sum(numbers[c, r] * table[r, n] for r in range(len(table)))
     return out
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +17,7 @@ from core.evaluation.profiling import (
     measure_latency,
 )
 from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, STUDENT_CHANNELS, TEACHER_CHANNELS, STGCNConfig
+from tests.core.small_networks import each_mixture
 
 # Table 1.
 PUBLISHED = {
@@ -39,7 +43,7 @@ def test_parameters_of_table_1(shape: tuple[int, tuple], parameters: int) -> Non
 def flops_by_hand(config: STGCNConfig) -> int:
     """Multiply-adds of every matrix product, twice, layer by layer.
 
-    The final linear map is a product with a vector, which torch's counter leaves out.
+    The final map to one value is a product with a vector, which torch's counter leaves out.
     """
     N, K, Kt = config.num_sensors, config.chebyshev_order, config.temporal_kernel_size
 
@@ -56,9 +60,15 @@ def flops_by_hand(config: STGCNConfig) -> int:
         total += temporal(steps, hidden, outgoing, Kt, outgoing)
     width = config.channels[-1][2]
     total += temporal(1, width, width, steps, 2 * width) + width * width * N
+    if config.head == "horizon":
+        total += config.horizon_steps * width * N
+    if config.norm == "low_rank":  # a scale and a shift of every sensor, per channel
+        normed = sum(outgoing for _, _, outgoing in config.channels) + width
+        total += 2 * normed * config.sensor_rank * N
     return 2 * total
 
 
+@each_mixture
 @pytest.mark.parametrize(
     "config",
     [
@@ -67,7 +77,8 @@ def flops_by_hand(config: STGCNConfig) -> int:
     ],
     ids=["student", "narrowing"],
 )
-def test_flops_are_those_of_all_products(config: STGCNConfig) -> None:
+def test_flops_are_those_of_all_products(config: STGCNConfig, mixture: dict[str, Any]) -> None:
+    config = replace(config, **mixture)
     assert count_flops(network(config)) == flops_by_hand(config)
 
 

@@ -21,7 +21,14 @@ from core.stgcn import (
     STGCN,
     STGCNConfig,
 )
-from tests.core.small_networks import TWO_BLOCKS, edgeless, random_network, readings, small_shapes
+from tests.core.small_networks import (
+    TWO_BLOCKS,
+    each_mixture,
+    edgeless,
+    random_network,
+    readings,
+    small_shapes,
+)
 from tests.oracles import masked_stgcn_oracle as oracle
 
 Kept = tuple[tuple[int, ...], ...]
@@ -77,7 +84,11 @@ def test_the_shrunk_network_equals_the_masked_one(drawn, seed):
     assert count_parameters(smaller) == smaller.config.parameters
     for index, window in enumerate(history):
         wanted, layers = oracle.predict(
-            weights_of(model), model.graph_kernel.numpy(), kept, window[0].numpy()
+            weights_of(model),
+            model.graph_kernel.numpy(),
+            kept,
+            window[0].numpy(),
+            model.config.skip,
         )
         np.testing.assert_allclose(prediction[index, 0], wanted, rtol=0, atol=1e-9)
         for found, layer in zip(features.temporal, layers.temporal, strict=True):
@@ -207,10 +218,11 @@ def test_the_optimiser_goes_on_as_if_nothing_had_left(name):
     assert_same_bits(same, model)
 
 
+@each_mixture
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_optimisers_state_is_sliced_as_the_weights_are(name):
+def test_the_optimisers_state_is_sliced_as_the_weights_are(name, mixture):
     """Weights are made the state itself, so that slicing both must give the same."""
-    model = random_network(STGCNConfig(**WIDER))
+    model = random_network(STGCNConfig(**WIDER, **mixture))
     optimizer = OPTIMIZERS[name](model.parameters(), lr=1e-2, weight_decay=0.1)
     optimizer.param_groups[0]["lr"] = 5e-3
     trained(name, model, optimizer, 2)
@@ -229,6 +241,17 @@ def test_the_optimisers_state_is_sliced_as_the_weights_are(name):
         assert len(slots) == {"rmsprop": 2, "adam": 3}[name]
         for slot in set(slots) - {"step"}:
             assert torch.equal(slots[slot], weight)
+
+
+@each_mixture
+def test_of_a_sensor_and_of_a_step_ahead_nothing_is_pruned(mixture):
+    model = random_network(STGCNConfig(**WIDER, **mixture))
+    smaller = shrink(model, model.config.with_widths([1] * 8).kept_channels)
+    for name in ("output.bias", "sensors"):
+        if name in dict(model.named_parameters()):
+            assert torch.equal(smaller.get_parameter(name), model.get_parameter(name))
+    assert smaller.output.weight.shape == (*model.output.weight.shape[:-1], 1)
+    assert count_parameters(smaller) == smaller.config.parameters
 
 
 def test_an_optimiser_that_took_no_step_has_nothing_to_slice():
