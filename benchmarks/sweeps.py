@@ -26,6 +26,7 @@ from core.stgcn import STUDENT_CHANNELS
 from core.training.teachers import TeacherConfig
 from core.training.trainer import TrainingConfig
 from hpo.driver.recorder import Recorder
+from hpo.driver.sweep_run import SweepRun
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
 from hpo.records.ledger import Event, SweepState, Trial, now, read_events
@@ -33,7 +34,7 @@ from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_records import TrialRecord
 from hpo.space.search_space import built_in_search_space
-from hpo.sweep import SilentObserver, run_sweep
+from hpo.sweep import SweepObserver, run_sweep
 from hpo.sweep_config import SweepConfig
 
 WORKERS = 2
@@ -42,7 +43,7 @@ NEAR = 1.01
 
 
 @dataclass
-class Clock(SilentObserver):
+class Clock(SweepObserver):
     """Notes when trials end."""
 
     ends: list[float] = field(default_factory=list)
@@ -186,7 +187,7 @@ def _ended_sweep(places: Places, trials: int, epochs: int) -> SweepFolder:
     plan, data = plan_sweep(config, places)
     folder = SweepFolder(places.storage.resolve() / config.name)
     folder.write_plan(plan)
-    recorder, chance = Recorder(folder, plan, data), random.Random(0)
+    recorder, chance = Recorder(SweepRun(folder, plan, data)), random.Random(0)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     with folder.ledger_file.open("w") as stream:
         for number in range(trials):

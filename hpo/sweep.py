@@ -1,38 +1,44 @@
-"""Run a sweep, or go on with one after any stop.
+"""Start a sweep, or resume one after any stop.
 
-A sweep's settings in; trial records, students and a ledger below the storage out. A sweep that
-resumes is a sweep that starts with its ledger read: both entrances end in ``hpo.driver.drive``.
-Shows nothing: whoever calls passes an observer.
+Writes trial records, students and a ledger below the storage. A resumed sweep is one that starts
+with its ledger read: ``run_sweep`` and ``resume_sweep`` both end in ``hpo.driver.drive``. Prints
+nothing; progress goes to an observer.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
+from dataclasses import replace
 
 from core.devices import choose_device
 from core.files import writable_folder
-from core.preprocessing.prepare import PreparedData
 from core.training.teachers import Teacher, TeacherConfig
 from hpo.driver.drive import drive
-from hpo.driver.observers import SilentObserver, SweepInterruptedError, SweepObserver
+from hpo.driver.observers import Observers, SweepInterruptedError, SweepObserver
 from hpo.driver.ray_cluster import cluster, termination_as_interrupt, trial_resources
+from hpo.driver.sweep_run import SweepRun
 from hpo.planning.extending import extend
 from hpo.planning.networks import PRUNING_BASE, Networks, find_networks, needs_teacher
 from hpo.planning.places import Places
-from hpo.planning.sweep_planning import check_is_new, make_plan, open_planned_data, plan_sweep
+from hpo.planning.sweep_planning import (
+    CheckedSweep,
+    check_is_new,
+    check_sweep,
+    make_plan,
+    open_planned_data,
+)
 from hpo.records.ledger import read_ledger
 from hpo.records.storage_faults import storage_faults_told
 from hpo.records.sweep_folder import SweepFolder, find_sweep
-from hpo.records.sweep_plan import SweepPlan, extended_plan
+from hpo.records.sweep_plan import extended_plan
 from hpo.records.teacher_sync import publish_teacher, train_stored_teacher
 from hpo.records.trial_records import TrialRecord
 from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 
 __all__ = [
-    "SilentObserver",
+    "Observers",
     "SweepInterruptedError",
     "SweepObserver",
     "resume_sweep",
@@ -51,18 +57,17 @@ def run_sweep(
 
     Args:
         config: the sweep's settings.
-        places: where data and results lie; None: ``data`` and ``runs`` below the current folder.
+        places: datasets, storage and cluster; None: ``data`` and ``runs`` below the current folder.
         space: None takes the project's own space of the method.
-        observer: told of everything that happens.
-        time_budget: seconds; then the sweep ends, to be gone on with by ``resume_sweep``.
+        observer: notified of everything that happens; ``Observers`` for several.
+        time_budget: seconds; then the sweep stops, and ``resume_sweep`` goes on with it.
 
     Raises:
         UserError: before anything is trained.
         SweepInterruptedError: stopped by the user; what ended is kept.
     """
-    places, observer = places or Places(), observer or SilentObserver()
-    deadline = time.monotonic() + time_budget
-    plan, data = plan_sweep(config, places, space)
+    places, deadline = places or Places(), time.monotonic() + time_budget
+    checked = check_sweep(config, places, space)
     folder = SweepFolder(writable_folder(places.storage).resolve() / config.name)
     with (
         termination_as_interrupt(),
@@ -70,25 +75,27 @@ def run_sweep(
         cluster(places.address) as available,
     ):
         trial_resources(config, available)
-        return _begin(folder, plan, data, places, observer, deadline)
+        with folder.driver_lock():
+            return drive(_begin(checked, folder, observer or SweepObserver(), deadline))
 
 
 def _begin(
-    folder: SweepFolder,
-    plan: SweepPlan,
-    data: PreparedData,
-    places: Places,
-    observer: SweepObserver,
-    deadline: float,
-) -> list[TrialRecord]:
-    """Take the sweep's name, train the teacher it lacks, fix the plan and run it."""
-    config = plan.config
-    with folder.driver_lock():
-        check_is_new(folder)  # again: another process may have taken the name since
-        networks = _train_missing(config, folder.storage, data, observer)
-        plan = make_plan(config, plan.space, places, data, networks)
-        folder.write_plan(plan)
-        return drive(folder, plan, data, places.address, observer, deadline=deadline)
+    checked: CheckedSweep, folder: SweepFolder, observer: SweepObserver, deadline: float
+) -> SweepRun:
+    """Take the sweep's name, train the networks it lacks, and write its plan."""
+    check_is_new(folder)  # again: another process may have taken the name since
+    networks = _train_missing(checked, folder, observer)
+    plan = make_plan(replace(checked, networks=networks))
+    folder.write_plan(plan)
+    return SweepRun(
+        folder,
+        plan,
+        checked.data,
+        checked.places.address,
+        observer,
+        deadline,
+        latency_of=checked.latency_of,
+    )
 
 
 def resume_sweep(
@@ -103,10 +110,10 @@ def resume_sweep(
 
     Args:
         name: of the sweep.
-        places: where data and results lie; None: ``data`` and ``runs`` below the current folder.
-        observer: told of everything that happens.
+        places: datasets, storage and cluster; None: ``data`` and ``runs`` below the current folder.
+        observer: notified of everything that happens; ``Observers`` for several.
         trials: how many there are to be in all, also of a sweep that had ended; None: as before.
-        time_budget: seconds; then the sweep ends, to be gone on with again.
+        time_budget: seconds; then the sweep stops, to be resumed again.
 
     Raises:
         UserError: there is no such sweep, another process drives it, its data changed, or it has
@@ -121,20 +128,19 @@ def resume_sweep(
         data = open_planned_data(began)
         if trials is not None:
             state = extend(folder, trials, state)
-        plan = extended_plan(began, state)
-        watching = observer or SilentObserver()
-        return drive(folder, plan, data, places.address, watching, deadline=deadline)
+        plan, watching = extended_plan(began, state), observer or SweepObserver()
+        return drive(SweepRun(folder, plan, data, places.address, watching, deadline))
 
 
-def _train_missing(
-    config: SweepConfig, storage: Path, data: PreparedData, observer: SweepObserver
-) -> Networks:
-    """Train the teacher and the pruning base that the sweep needs and that are not there."""
+def _train_missing(checked: CheckedSweep, folder: SweepFolder, observer: SweepObserver) -> Networks:
+    """Train the teacher and the pruning base that the sweep needs, unless they exist."""
+    config, storage, data = checked.config, folder.storage, checked.data
 
     def train(missing: TeacherConfig) -> Teacher:
         on_epoch, on_step = observer.on_teacher_epoch, observer.on_teacher_step
         return train_stored_teacher(data.to(choose_device()), missing, storage, on_epoch, on_step)
 
+    # Searched for again: another process may have trained one since the checks.
     if needs_teacher(config) and find_networks(config, storage, data).teacher is None:
         train(TeacherConfig())
     if config.base_name == "table1":

@@ -1,69 +1,62 @@
-"""Say what a sweep tells those who watch it, and how it says that it was stopped."""
+"""Define what a sweep reports while it runs, and the error that says it was stopped.
+
+Reports go to observers. Prints and logs nothing by itself.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from core.training.trainer import EpochReport
-from hpo.records.ledger import SweepState
-from hpo.records.sweep_plan import SweepPlan
+if TYPE_CHECKING:
+    from core.training.trainer import EpochReport
+    from hpo.records.ledger import SweepState
+    from hpo.records.sweep_plan import SweepPlan
 
 
 class SweepInterruptedError(KeyboardInterrupt):
     """The user stopped a sweep, named in ``args``; ``resume_sweep`` goes on with it."""
 
 
-class SweepObserver(Protocol):
-    """Watches a sweep; every method may do nothing."""
+class SweepObserver:
+    """Watches a sweep; ignores every report that a subclass does not override."""
 
     def on_teacher_epoch(self, report: EpochReport) -> None:
-        """Hear that an epoch of the teacher which the sweep lacked has ended."""
+        """Receive the report of an epoch of the teacher, where the sweep trains one."""
 
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
-        """Hear that a training step of that teacher has ended."""
+        """Receive the progress of that teacher after a training step."""
 
     def on_targets(self, done: int, windows: int) -> None:
-        """Hear how many windows' targets are built of those of the training days."""
+        """Receive how many of the training windows have teacher targets."""
 
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
-        """Hear that a trial began, reported or ended."""
+        """Receive the sweep's state after a trial began, reported or ended."""
 
 
-class SilentObserver:
-    """Watches and says nothing."""
+class Observers(SweepObserver):
+    """Notifies several observers in their order; an error in one reaches the sweep."""
+
+    def __init__(self, observers: Iterable[SweepObserver]) -> None:
+        """Notify ``observers``."""
+        self._observers = tuple(observers)
 
     def on_teacher_epoch(self, report: EpochReport) -> None:
-        """Say nothing."""
+        """Notify all of an epoch of the teacher."""
+        for observer in self._observers:
+            observer.on_teacher_epoch(report)
 
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
-        """Say nothing."""
+        """Notify all of a training step of the teacher."""
+        for observer in self._observers:
+            observer.on_teacher_step(epoch, step, steps)
 
     def on_targets(self, done: int, windows: int) -> None:
-        """Say nothing."""
+        """Notify all of the progress of the teacher targets."""
+        for observer in self._observers:
+            observer.on_targets(done, windows)
 
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
-        """Say nothing."""
-
-
-class RelayingObserver:
-    """Tells another observer everything; what logs a sweep says more on top of it."""
-
-    def __init__(self, observer: SweepObserver) -> None:
-        """Relay to ``observer``."""
-        self._observer = observer
-
-    def on_teacher_epoch(self, report: EpochReport) -> None:
-        """Pass it on."""
-        self._observer.on_teacher_epoch(report)
-
-    def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
-        """Pass it on."""
-        self._observer.on_teacher_step(epoch, step, steps)
-
-    def on_targets(self, done: int, windows: int) -> None:
-        """Pass it on."""
-        self._observer.on_targets(done, windows)
-
-    def on_change(self, plan: SweepPlan, state: SweepState) -> None:
-        """Pass it on."""
-        self._observer.on_change(plan, state)
+        """Notify all of the sweep's state."""
+        for observer in self._observers:
+            observer.on_change(plan, state)

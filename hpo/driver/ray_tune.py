@@ -1,7 +1,7 @@
-"""Ray and Ray Tune around the trials: the one place that starts a cluster or a ``Tuner``.
+"""Run a sweep's trials with Ray Tune: the one place that builds a ``Tuner``.
 
-A plan, an open ledger and a recorder in; when this returns, every trial that could run has ended,
-or the user interrupted. Ray's own snapshots go to a temporary folder and are thrown away.
+Returns when every trial that could run has ended, or the user interrupted. Ray's own snapshots go
+to a temporary folder and are deleted: the ledger is what a sweep resumes from.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,13 +18,13 @@ from ray.tune.schedulers import TrialScheduler
 
 from hpo.driver.ray_cluster import cluster, trial_resources
 from hpo.driver.recorder import Recorder
+from hpo.driver.sweep_run import SweepRun
 from hpo.internals.ray_trials import drop_metric_history, reset_failure_count
 from hpo.planning.space_fitting import largest_shape
 from hpo.records.kept_students import StudentKeeper
 from hpo.records.ledger import Ledger, read_events
 from hpo.records.sweep_folder import SweepFolder
-from hpo.records.sweep_plan import SweepPlan
-from hpo.search.fixed_runs import PlannedRun, PlannedRunSearcher
+from hpo.search.fixed_runs import PlannedRunSearcher
 from hpo.search.ledger_searcher import LedgerSearcher
 from hpo.search.replaying_scheduler import RememberingScheduler
 from hpo.search.schedulers import make_scheduler
@@ -35,7 +34,6 @@ from hpo.sweep_config import AUTO, SweepConfig
 from hpo.trials.gpu_share import find_share
 from hpo.trials.ray_trainable import run_trial
 from hpo.trials.student_costs import StudentCosts
-from hpo.trials.trial_settings import StudentSizes
 
 WORKER_DEATHS = 2
 """How often a trial whose worker process died is tried again, from its checkpoint, without getting
@@ -65,36 +63,29 @@ class _Housekeeping(tune.Callback):  # type: ignore[misc]
         drop_metric_history(trial)
 
 
-def tune_trials(
-    folder: SweepFolder,
-    plan: SweepPlan,
-    ledger: Ledger,
-    recorder: Recorder,
-    address: str,
-    runs: Sequence[PlannedRun] | None = None,
-    deadline: float = math.inf,
-) -> None:
-    """Run the trials that the ledger does not know as ended; those of ``runs`` if given.
+def tune_trials(run: SweepRun, ledger: Ledger) -> None:
+    """Run the trials of ``run`` that have not ended according to its open ``ledger``.
 
-    At the ``deadline`` (of ``time.monotonic``) Ray stops the trials that run without a word to
-    the searcher, so the ledger keeps them as unfinished.
+    At the run's deadline Ray stops the running trials without notifying the searcher, so the
+    ledger keeps them as unfinished.
 
     Raises:
         UserError: the search cannot go on; nothing that ended is lost.
         OSError: the ledger or a record could not be written.
     """
-    config = plan.config
-    with cluster(address) as available, tempfile.TemporaryDirectory() as scratch:
+    folder, plan, config = run.folder, run.plan, run.plan.config
+    with cluster(run.address) as available, tempfile.TemporaryDirectory() as scratch:
         if config.gpus_per_trial == AUTO:
             share = find_share(folder, plan, ledger, available)
             config = replace(config, gpus_per_trial=share)
-        per_trial, concurrent = trial_resources(config, available, address)
-        asked = (config, plan.space, ledger, folder.address, concurrent, recorder.write)
+        per_trial, concurrent = trial_resources(config, available, run.address)
+        record = Recorder(run).write
+        asked = (config, plan.space, ledger, folder.address, concurrent, record)
         keeper = StudentKeeper(folder, config)
         searcher = StoppingSearcher(
-            LedgerSearcher(*asked, _costs(plan, recorder.sizes, ledger))
-            if runs is None
-            else PlannedRunSearcher(*asked, runs),
+            LedgerSearcher(*asked, student_costs(run, ledger))
+            if run.runs is None
+            else PlannedRunSearcher(*asked, run.runs),
             lambda: keeper.tidy(ledger.state),
         )
         tuner = tune.Tuner(
@@ -104,7 +95,7 @@ def tune_trials(
                 scheduler=_scheduler(folder, config, ledger),
                 num_samples=-1,
                 reuse_actors=True,
-                time_budget_s=_seconds_until(deadline),
+                time_budget_s=_seconds_until(run.deadline),
             ),
             run_config=tune.RunConfig(
                 name=folder.name,
@@ -129,10 +120,12 @@ def _scheduler(folder: SweepFolder, config: SweepConfig, ledger: Ledger) -> Tria
     return RememberingScheduler(asked, read_events(folder.ledger_file), untrained)
 
 
-def _costs(plan: SweepPlan, sizes: StudentSizes, ledger: Ledger) -> StudentCosts:
-    costs = StudentCosts(sizes, ledger)
-    if LATENCY in plan.reference:
-        costs.note_latency(largest_shape(plan.space, sizes), plan.reference[LATENCY])
+def student_costs(run: SweepRun, ledger: Ledger) -> StudentCosts:
+    """Return the costs of a search's students; a latency that the plan holds is not timed again."""
+    costs = StudentCosts(run.sizes, ledger, run.latency_of)
+    reference = run.plan.reference
+    if LATENCY in reference:
+        costs.note_latency(largest_shape(run.plan.space, run.sizes), reference[LATENCY])
     return costs
 
 

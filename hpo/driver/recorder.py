@@ -1,6 +1,7 @@
-"""How a trial ended in, its record on the disk out, its checkpoints gone.
+"""Write a trial's record when it ends, then delete its checkpoints.
 
-Joins what the worker reported with what the sweep fixed when it began. Decides nothing.
+A record joins what the worker reported with what the sweep's plan fixed. Decides nothing: how the
+trial ended is said by the caller.
 """
 
 from __future__ import annotations
@@ -10,11 +11,8 @@ from importlib.metadata import version
 from typing import Any
 
 from core.errors import UserError
-from core.preprocessing.prepare import PreparedData
-from hpo.planning.networks import planned_sizes
+from hpo.driver.sweep_run import SweepRun
 from hpo.records.ledger import Trial, now
-from hpo.records.sweep_folder import SweepFolder
-from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_files import clear_checkpoints, has_student
 from hpo.records.trial_records import TrialRecord, write_record
 from hpo.space.objectives import LATENCY
@@ -25,10 +23,9 @@ _PACKAGES = ("stgcn-student-search", "torch", "ray", "optuna", "numpy")
 class Recorder:
     """Writes the records of one sweep."""
 
-    def __init__(self, folder: SweepFolder, plan: SweepPlan, data: PreparedData) -> None:
-        """Find out once what all records share; ``data`` are the sweep's."""
-        self.folder, self.plan = folder, plan
-        self.sizes = planned_sizes(plan, folder.storage, data)
+    def __init__(self, run: SweepRun) -> None:
+        """Look up once what all records of ``run`` share."""
+        self.run = run
         self.versions = {name: version(name) for name in _PACKAGES}
         self.versions["python"] = platform.python_version()
 
@@ -36,17 +33,18 @@ class Recorder:
         """Write the record of an ended trial.
 
         Args:
-            trial: as the ledger knows it.
+            trial: its state in the ledger.
             status: ``finished``, ``pruned``, ``failed`` or ``infeasible``.
             reason: why it failed or is infeasible.
             facts: ``metrics`` of the best epoch, and where known ``epoch``, ``best_epoch``,
                 ``seconds``, ``machine``, ``parameters``, ``flops`` and ``latency_ms``.
         """
-        plan, student = self.plan, self.folder.student(trial.number)
+        folder, plan = self.run.folder, self.run.plan
+        student = folder.student(trial.number)
         size = facts if "parameters" in facts else self._size(trial)
-        kept = status == "finished" and has_student(self.folder, trial.number)
+        kept = status == "finished" and has_student(folder, trial.number)
         record = TrialRecord(
-            sweep=self.folder.name,
+            sweep=folder.name,
             trial=trial.number,
             status=status,
             reason=reason,
@@ -65,19 +63,19 @@ class Recorder:
             dataset_fingerprint=plan.dataset_fingerprint,
             teacher_fingerprint=plan.teacher_fingerprint,
             space_fingerprint=plan.space.fingerprint,
-            student=str(student.relative_to(self.folder.storage)) if kept else None,
+            student=str(student.relative_to(folder.storage)) if kept else None,
             versions=self.versions,
             machine=facts.get("machine", platform.node()),
             loss=plan.config.loss_name if plan.config.base_name else None,
             base=plan.config.base_name,
             latency_ms=facts.get(LATENCY),
         )
-        self.folder.publish(write_record(self.folder.results, record))
+        folder.publish(write_record(folder.results, record))
         # Only now does nobody need them: a crash before this line resumes the trial.
-        clear_checkpoints(self.folder, trial.number)
+        clear_checkpoints(folder, trial.number)
 
     def _size(self, trial: Trial) -> dict[str, int]:
         try:
-            return self.sizes.of(trial.settings)
+            return self.run.sizes.of(trial.settings)
         except UserError:  # no student can come of these settings
             return {"parameters": 0, "flops": 0}

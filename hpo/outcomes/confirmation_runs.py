@@ -1,8 +1,8 @@
-"""The best configurations of a sweep in, the same trained again on fresh seeds out.
+"""Confirm a sweep's best configurations: train each again on fresh seeds and compare the means.
 
-Runs are trials like any other: Ray runs the same worker function, and a ledger, records and
-students of their own lie in STORAGE/NAME/confirmation. Killed at any moment, a confirmation goes
-on when it is asked for again. What came out is read by ``hpo.records.confirmation``.
+A run is an ordinary trial: Ray runs the same worker function, and the runs' ledger, records and
+students lie in STORAGE/NAME/confirmation. A confirmation that was killed goes on when it is asked
+for again. Does not read the results; ``hpo.records.confirmation`` does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from core.errors import ConfigError, StorageError
 from core.files import writable_folder
 from core.seeding import derived_seed
 from hpo.driver.drive import drive
-from hpo.driver.observers import SilentObserver, SweepObserver
+from hpo.driver.observers import SweepObserver
+from hpo.driver.sweep_run import SweepRun
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import open_planned_data
 from hpo.records.confirmation import Confirmed, confirmed
@@ -36,7 +37,7 @@ CANDIDATES = 3
 
 @dataclass(frozen=True)
 class ConfirmationPlan:
-    """What a confirmation has still to run."""
+    """What a confirmation still has to run."""
 
     folder: SweepFolder
     """The sweep."""
@@ -46,13 +47,13 @@ class ConfirmationPlan:
     trials: int
     """How many runs there will be, with those begun."""
     seconds: float
-    """Of training, told from the candidates' own trials."""
+    """Of training, estimated from the candidates' own trials."""
 
 
 def plan_confirmation(
     folder: SweepFolder, seeds: int, *, top: int = 1, trials: Sequence[int] | None = None
 ) -> ConfirmationPlan:
-    """Find out what has to be run.
+    """Choose the configurations and the runs that are missing.
 
     Args:
         folder: the sweep.
@@ -126,7 +127,7 @@ def confirm_sweep(
         top: how many configurations.
         seeds: on how many fresh seeds each.
         places: where results lie; None: ``runs`` below the current folder.
-        observer: told of everything that happens.
+        observer: notified of everything that happens.
 
     Raises:
         UserError: before anything is trained.
@@ -142,7 +143,11 @@ def confirm_sweep(
 def run_confirmation(
     wanted: ConfirmationPlan, address: str = "local", observer: SweepObserver | None = None
 ) -> None:
-    """Run what is missing; nothing is started where nothing is."""
+    """Run what is missing.
+
+    Raises:
+        StorageError: another process drives the sweep, or has begun to confirm it.
+    """
     folder = wanted.folder
     if folder.is_driven():
         raise StorageError(
@@ -158,29 +163,35 @@ def run_confirmation(
             raise StorageError(
                 f"another process has begun to confirm {folder.name!r} meanwhile; ask again"
             )
-        # Nothing is drawn and nothing stopped early: every seed counts.
-        config = replace(
-            plan.config,
-            trials=wanted.trials,
-            sampler="random",
-            scheduler="none",
-            objective=plan.config.metric,
-            max_latency_ms=None,
-            keep_checkpoints=None,
-            gpus_per_trial=_gpus(folder, plan),
-        )
         drive(
-            folder.confirmation,
-            replace(plan, config=config),
-            data,
-            address,
-            observer or SilentObserver(),
-            wanted.runs,
+            SweepRun(
+                folder.confirmation,
+                _plan_of_runs(wanted, plan),
+                data,
+                address,
+                observer or SweepObserver(),
+                runs=wanted.runs,
+            )
         )
+
+
+def _plan_of_runs(wanted: ConfirmationPlan, plan: SweepPlan) -> SweepPlan:
+    """Return the sweep's plan for runs that nothing suggests and nothing stops early."""
+    config = replace(
+        plan.config,
+        trials=wanted.trials,
+        sampler="random",
+        scheduler="none",
+        objective=plan.config.metric,
+        max_latency_ms=None,
+        keep_checkpoints=None,
+        gpus_per_trial=_gpus(wanted.folder, plan),
+    )
+    return replace(plan, config=config)
 
 
 def _gpus(folder: SweepFolder, plan: SweepPlan) -> float | Literal["auto"] | None:
-    """Return what a run takes, which its sweep may have measured."""
+    """Return the GPUs of a run, which its sweep may have measured."""
     share = read_ledger(folder.ledger_file).gpu_share
     return plan.config.gpus_per_trial if share is None else share["gpus_per_trial"]
 

@@ -1,10 +1,10 @@
-"""A sweep's states in, MLflow runs out: one per trial, its metrics by epoch, in one experiment.
+"""Log a sweep's trials to MLflow: one experiment per sweep, one run per trial, metrics by epoch.
 
     hpo sweep … --mlflow sqlite:///mlflow.db     (or http://HOST:PORT of a tracking server)
 
-A view of the ledger like TensorBoard's, written by the driver alone. What a run has already is
-looked up when a sweep goes on, so nothing is logged twice and nothing is left out. A server that
-does not answer is told of once and costs no trial.
+The runs are a view of the ledger, written by the driver alone. When a sweep resumes, what its runs
+have already is looked up, so nothing is logged twice and nothing is left out. A server that does
+not answer is reported to the user once and costs no trial.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import ConfigError
-from hpo.driver.observers import RelayingObserver, SweepObserver
+from hpo.driver.observers import SweepObserver
 from hpo.records.ledger import SweepState, Trial
 
 if TYPE_CHECKING:
     from hpo.records.sweep_plan import SweepPlan
 
 STATUSES = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
-"""How a trial ended -> what MLflow calls it; a tag says it in our words."""
+"""How a trial ended -> MLflow's status of its run; a tag keeps the original status."""
 ENVIRONMENT = {
     # The driver waits for the server: attempts and seconds.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -49,16 +49,15 @@ class _Run:
     """Metric and step of what it has already."""
 
 
-class MlflowLogs(RelayingObserver):
-    """Watches a sweep for another observer and logs what it sees."""
+class MlflowLogs(SweepObserver):
+    """Logs every epoch and the end of every trial."""
 
-    def __init__(self, uri: str, observer: SweepObserver, tell: Callable[[str], None]) -> None:
-        """Log to the tracking store ``uri``; ``tell`` the user if it stops answering.
+    def __init__(self, uri: str, warn: Callable[[str], None]) -> None:
+        """Log to the tracking store ``uri``; ``warn`` the user once if it stops answering.
 
         Raises:
-            ConfigError: the package mlflow is missing, or ``uri`` is none that it can use.
+            ConfigError: the package mlflow is missing, or cannot use ``uri``.
         """
-        super().__init__(observer)
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         try:
@@ -77,25 +76,25 @@ class MlflowLogs(RelayingObserver):
                 f"--mlflow must be a tracking store such as sqlite:///mlflow.db or "
                 f"http://HOST:PORT, got {uri!r}: {_line(error)}"
             ) from error
-        self._uri, self._tell = uri, tell
+        self._uri, self._warn = uri, warn
         self._experiment: str | None = None
         self._runs: dict[int, _Run] = {}
         self._closed: set[int] = set()
-        self._silent = False
+        self._failed = False
 
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
-        """Log what is new and pass it on."""
-        if not self._silent:
-            try:
-                self._log_all(plan, state)
-            except self._errors as error:
-                self._silent = True
-                self._tell(
-                    f"MLflow at {self._uri} does not take what is logged ({_line(error)}); the "
-                    f"sweep goes on without it, hpo resume {plan.config.name} --mlflow URI logs "
-                    "what is missing"
-                )
-        super().on_change(plan, state)
+        """Log what is new; nothing more after the store failed once."""
+        if self._failed:
+            return
+        try:
+            self._log_all(plan, state)
+        except self._errors as error:
+            self._failed = True
+            self._warn(
+                f"MLflow at {self._uri} does not take what is logged ({_line(error)}); the "
+                f"sweep goes on without it, hpo resume {plan.config.name} --mlflow URI logs "
+                "what is missing"
+            )
 
     def _log_all(self, plan: SweepPlan, state: SweepState) -> None:
         if self._experiment is None:
@@ -110,7 +109,7 @@ class MlflowLogs(RelayingObserver):
         return str(found.experiment_id if found else self._client.create_experiment(name))
 
     def _find_runs(self, state: SweepState) -> None:
-        """Look up what earlier drivers logged of these trials."""
+        """Look up which trials earlier drivers logged, and how much of each."""
         trials = {_key(trial): trial for trial in state.trials.values()}
         for run in self._earlier_runs():
             tags = run.data.tags
@@ -178,7 +177,7 @@ class MlflowLogs(RelayingObserver):
         from mlflow.entities import Param  # noqa: PLC0415 - optional
 
         settings = {**trial.settings, "seed": trial.seed}
-        # Again for a run that is gone on with: its driver may have ended before it said them.
+        # Also for a run that was resumed: its driver may have ended before it logged them.
         params = [Param(name, str(value)) for name, value in settings.items()]
         self._client.log_batch(run_id, params=params)
         run = self._runs[trial.number] = _Run(run_id, logged)
@@ -197,10 +196,10 @@ class MlflowLogs(RelayingObserver):
 
 
 def _key(trial: Trial) -> tuple[str, str]:
-    """Return what tells a trial from those of another sweep of the same name, as tags."""
+    """Return the tags that distinguish a trial from those of another sweep of the same name."""
     return str(trial.number), trial.suggested
 
 
 def _line(error: Exception) -> str:
-    """Return the first sentence; MLflow's errors go on with pages of advice."""
+    """Return the first sentence; MLflow's errors continue with pages of advice."""
     return " ".join(str(error).split()).split(". ")[0][:200]

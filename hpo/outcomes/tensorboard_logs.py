@@ -1,8 +1,8 @@
-"""A sweep's states in, TensorBoard logs out: one run per trial, a point per epoch.
+"""Log a sweep's trials for TensorBoard: one run per trial, one point per epoch.
 
     STORAGE/NAME/tensorboard/0007/     ``tensorboard --logdir STORAGE/NAME/tensorboard``
 
-A view of the ledger like any other: made anew whenever a sweep starts, never read back.
+The logs are a view of the ledger: rewritten whenever a sweep starts, never read back.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError
-from hpo.driver.observers import RelayingObserver, SweepObserver
+from hpo.driver.observers import SweepObserver
 from hpo.records.ledger import SweepState, Trial
 
 if TYPE_CHECKING:
     from hpo.records.sweep_plan import SweepPlan
 
 
-class TensorBoardLogs(RelayingObserver):
-    """Watches a sweep for another observer and logs what it sees.
+class TensorBoardLogs(SweepObserver):
+    """Logs every epoch of every trial.
 
     Trials that ended are closed, so that no more files are open than trials run.
     """
 
-    def __init__(self, folder: Path, observer: SweepObserver) -> None:
-        """Log below ``folder`` and tell ``observer`` everything.
+    def __init__(self, folder: Path) -> None:
+        """Log below ``folder``.
 
         Raises:
             ConfigError: the package tensorboard is missing.
@@ -38,7 +38,6 @@ class TensorBoardLogs(RelayingObserver):
                 "--tensorboard needs the package tensorboard, which is not installed; "
                 "install this project with its extra [tensorboard], or leave the option out"
             ) from error
-        super().__init__(observer)
         self._new_writer, self._folder = SummaryWriter, folder
         self._writers: dict[int, Any] = {}
         self._epochs: dict[int, int] = {}
@@ -46,14 +45,13 @@ class TensorBoardLogs(RelayingObserver):
         self._begun = False
 
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
-        """Log what is new and pass it on."""
+        """Log what is new."""
         if not self._begun:  # not before the sweep is known to run
             shutil.rmtree(self._folder, ignore_errors=True)
             self._begun = True
         for trial in state.trials.values():
             if trial.number not in self._closed:
                 self._log(trial)
-        super().on_change(plan, state)
 
     def _log(self, trial: Trial) -> None:
         if trial.status == "infeasible":

@@ -1,4 +1,4 @@
-"""Everything that is checked before anything is trained. Writes nothing."""
+"""Planning: everything that is checked before anything is trained. Writes no records."""
 
 from __future__ import annotations
 

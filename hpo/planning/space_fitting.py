@@ -1,7 +1,8 @@
-"""A search space and a sweep's settings in, the space that this sweep searches out.
+"""Fit a search space to one sweep: its loss, its pruning base and its budget.
 
-What the sweep's loss does not know, or its budget already fixes, is taken out; what cannot work is
-refused before anything is trained. The file of the space stays as it is.
+Removes parameters that the loss does not have or the budget already fixes, cuts ranges to what can
+be reached, and refuses what cannot work before anything is trained. Leaves the space's file as it
+is.
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ from hpo.space.objectives import COSTS, LATENCY
 from hpo.space.parameters import PRUNE, Range, loss_parameters
 from hpo.space.search_space import SearchSpace, corners, without_repeats
 from hpo.sweep_config import SweepConfig
-from hpo.trials.student_costs import shape_latency
+from hpo.trials.student_costs import LatencyOf
 from hpo.trials.trial_settings import WINDOWS_PER_SEGMENT, StudentSizes, shape_flops
 
 
-def fit_space(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
+def fit_space(space: SearchSpace, sizes: StudentSizes, latency_of: LatencyOf) -> SearchSpace:
     """Return the part of ``space`` that makes sense for the sweep, checked.
+
+    Args:
+        space: as it was asked for.
+        sizes: of the sweep's students.
+        latency_of: times a shape, in milliseconds; called only where latency is limited.
 
     Raises:
         UserError: no trial of it, or not every one, could run.
@@ -35,16 +41,17 @@ def fit_space(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
     if config.method == PRUNE:
         space = _fit_pruning(space, sizes)
     _check_sizes(space, sizes)
-    if sizes.config.max_latency_ms is not None:
-        _check_latency(space, sizes, sizes.config.max_latency_ms)
+    if config.max_latency_ms is not None:
+        fastest = latency_of(_smallest_shape(space, sizes))
+        _check_latency(config, config.max_latency_ms, fastest)
     return space
 
 
 def check_objectives(config: SweepConfig) -> None:
-    """Refuse what several objectives cannot be joined with.
+    """Refuse a scheduler or sampler that cannot handle the sweep's objectives.
 
     Raises:
-        ConfigError: a scheduler would judge by one of them alone, or the sampler takes only one.
+        ConfigError: there are several, but the scheduler or the sampler takes only one.
     """
     objectives = config.objectives
     if len(objectives) > 1 and config.scheduler != "none":
@@ -56,16 +63,18 @@ def check_objectives(config: SweepConfig) -> None:
 
 
 def largest_shape(space: SearchSpace, sizes: StudentSizes) -> STGCNConfig:
-    """Return the shape that no student of the sweep exceeds."""
+    """Return the shape of the largest student of the sweep; of the base where it is pruned."""
     return sizes.base or sizes.shape(corners(space)[1])
 
 
-def largest_costs(space: SearchSpace, sizes: StudentSizes) -> dict[str, float]:
-    """Return what that student costs; its latency only where the sweep minimises latency."""
+def largest_costs(
+    space: SearchSpace, sizes: StudentSizes, latency_of: LatencyOf
+) -> dict[str, float]:
+    """Return the costs of ``largest_shape``; its latency only where the sweep minimises latency."""
     shape = largest_shape(space, sizes)
     costs: dict[str, float] = {"parameters": shape.parameters, "flops": shape_flops(shape)}
     if LATENCY in sizes.config.objectives:
-        costs[LATENCY] = shape_latency(shape, sizes.data)
+        costs[LATENCY] = latency_of(shape)
     return costs
 
 
@@ -149,17 +158,19 @@ def _check_sizes(space: SearchSpace, sizes: StudentSizes) -> None:
     check_sampler(config.sampler, constrained=True)
 
 
-def _check_latency(space: SearchSpace, sizes: StudentSizes, most: float) -> None:
+def _smallest_shape(space: SearchSpace, sizes: StudentSizes) -> STGCNConfig:
     shapes = [sizes.shape(corner) for corner in corners(space)]
-    smallest = min(shapes, key=lambda shape: shape.parameters)
-    fastest = shape_latency(smallest, sizes.data)
+    return min(shapes, key=lambda shape: shape.parameters)
+
+
+def _check_latency(config: SweepConfig, most: float, fastest: float) -> None:
     if fastest > most:
         raise ConfigError(
             f"--max-latency-ms must be at least {fastest:.4g}, what the smallest student of this "
             f"space takes on this machine, got {most:g}; raise it, or search widths by --space "
             "widths"
         )
-    check_sampler(sizes.config.sampler, constrained=True)
+    check_sampler(config.sampler, constrained=True)
 
 
 def _without(space: SearchSpace, names: Collection[str]) -> SearchSpace:

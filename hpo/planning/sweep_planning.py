@@ -1,12 +1,13 @@
-"""A sweep's settings in, its plan out, or everything that is wrong with it.
+"""Check a new sweep's settings, then fix its plan once its teacher is there.
 
-All checks that need no training happen here, before anything is written: names, search space,
-dataset, batch sizes, teacher. Runs and writes nothing itself.
+All checks that need no training come first, before anything is written: names, search space,
+dataset, batch sizes, teacher. Trains and writes nothing.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.datasets.loading import load_dataset
@@ -25,16 +26,43 @@ from hpo.records.sweep_plan import SweepPlan
 from hpo.search.schedulers import make_scheduler
 from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
+from hpo.trials.student_costs import LatencyOf, timed_once
+
+
+@dataclass(frozen=True)
+class CheckedSweep:
+    """A new sweep that passed every check which needs no training."""
+
+    config: SweepConfig
+    space: SearchSpace
+    """Fitted to the sweep's loss, base and budget."""
+    places: Places
+    data: PreparedData
+    networks: Networks
+    """Those that are trained so far."""
+    latency_of: LatencyOf
+    """Times each shape once, from the checks to the last trial."""
 
 
 def plan_sweep(
     config: SweepConfig, places: Places, space: SearchSpace | None = None
 ) -> tuple[SweepPlan, PreparedData]:
+    """Return the plan that a sweep would have with the networks trained so far, and its data.
+
+    Args and errors are those of ``check_sweep``.
+    """
+    checked = check_sweep(config, places, space)
+    return make_plan(checked), checked.data
+
+
+def check_sweep(
+    config: SweepConfig, places: Places, space: SearchSpace | None = None
+) -> CheckedSweep:
     """Check everything that can be checked before anything is written or trained.
 
     Args:
         config: the sweep's settings.
-        places: where things lie.
+        places: its datasets, storage and cluster.
         space: None takes the project's own space of the method.
 
     Raises:
@@ -57,8 +85,9 @@ def plan_sweep(
     _check_batches(space, data)
     check_is_new(SweepFolder(places.storage / config.name))
     networks = find_networks(config, places.storage, data)
-    space = fit_space(space, student_sizes(config, data, networks.base))
-    return make_plan(config, space, places, data, networks), data
+    latency_of = timed_once(data)
+    space = fit_space(space, student_sizes(config, data, networks.base), latency_of)
+    return CheckedSweep(config, space, places, data, networks, latency_of)
 
 
 def check_is_new(folder: SweepFolder) -> None:
@@ -72,34 +101,35 @@ def check_is_new(folder: SweepFolder) -> None:
         )
 
 
-def make_plan(
-    config: SweepConfig,
-    space: SearchSpace,
-    places: Places,
-    data: PreparedData,
-    networks: Networks,
-) -> SweepPlan:
-    """Fix what every trial of the sweep will rely on."""
-    teacher, base = networks.teacher, networks.base
-    baselines = {"repeat_last": _as_validation(repeat_last(data, "validation"))}
-    reference: dict[str, float] = {}
-    if len(config.objectives) > 1:
-        largest = largest_costs(space, student_sizes(config, data, base))
-        known = {**baselines["repeat_last"], **largest}
-        reference = {name: known[name] for name in config.objectives}
-    if teacher is not None:
-        baselines["teacher"] = teacher.metrics
+def make_plan(checked: CheckedSweep) -> SweepPlan:
+    """Fix what every trial of the sweep relies on: done once, when its networks are trained."""
+    config, data = checked.config, checked.data
+    teacher, base = checked.networks.teacher, checked.networks.base
+    repeating = _as_validation(repeat_last(data, "validation"))
     return SweepPlan(
         config=config,
-        space=space,
-        data_folder=str(places.data.resolve()),
+        space=checked.space,
+        data_folder=str(checked.places.data.resolve()),
         dataset_fingerprint=data.fingerprint,
         teacher_fingerprint=None if teacher is None else teacher.fingerprint,
-        baselines=baselines,
+        baselines={
+            "repeat_last": repeating,
+            **({} if teacher is None else {"teacher": teacher.metrics}),
+        },
         command=" ".join(["hpo", *sys.argv[1:]]),
         base_fingerprint=None if base is None else base.fingerprint,
-        reference=reference,
+        reference=_reference(checked, repeating),
     )
+
+
+def _reference(checked: CheckedSweep, repeating: dict[str, float]) -> dict[str, float]:
+    """Return the hypervolume's reference point; empty with one objective."""
+    config = checked.config
+    if len(config.objectives) == 1:
+        return {}
+    sizes = student_sizes(config, checked.data, checked.networks.base)
+    known = {**repeating, **largest_costs(checked.space, sizes, checked.latency_of)}
+    return {name: known[name] for name in config.objectives}
 
 
 def _as_validation(metrics: dict[str, float]) -> dict[str, float]:

@@ -1,17 +1,19 @@
-"""What a student will cost in, from its settings alone: sizes, latency, and what is too much, out.
+"""Compute a student's costs from its settings, before it is trained, and check them against limits.
 
-Latency is the processor time of one forecast, nine steps of 5 minutes, from one window: a fresh
-network of the student's shape on one CPU thread of the driver's machine, the shortest of many
-rounds (``core.evaluation.profiling.forecast_latency``). It depends on the shape alone, so each
-shape is timed once in a sweep and noted in its ledger: equal shapes have equal latency, and a sweep
-that resumes, also on another machine, times none of them again. Numbers of different machines do
-not compare.
+Costs are parameters, FLOPs and latency. Latency is the processor time of one forecast over the
+dataset's whole horizon from one window: a fresh network of the student's shape on one CPU thread
+of the driver's machine, the shortest of many rounds
+(``core.evaluation.profiling.forecast_latency``). It depends on the shape alone, so each shape is
+timed once in a sweep and recorded in its ledger: equal shapes have equal latency, and a sweep that
+resumes, also on another machine, times none of them again. Latencies of different machines do not
+compare.
 """
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from core.evaluation.profiling import forecast_latency
@@ -26,6 +28,7 @@ from hpo.trials.trial_settings import Settings, StudentSizes
 Constraints = dict[str, float]
 """Cost -> how much of it is too much; 0 or less fits."""
 LatencyOf = Callable[[STGCNConfig], float]
+"""Shape -> milliseconds of one forecast."""
 
 _LIMITS = {
     "parameters": ("max_parameters", "{:.0f} parameters", "--max-parameters {}"),
@@ -38,19 +41,24 @@ def shape_latency(shape: STGCNConfig, data: PreparedData) -> float:
     return forecast_latency(new_network(shape, data.graph_kernel, seed=0), data.horizon_steps)
 
 
+def timed_once(data: PreparedData) -> LatencyOf:
+    """Return ``shape_latency`` on ``data`` that remembers each shape it has timed."""
+    return cache(lambda shape: shape_latency(shape, data))
+
+
 class StudentCosts:
     """The costs of a sweep's students; of latencies those that the sweep asks for."""
 
     def __init__(self, sizes: StudentSizes, ledger: Ledger, latency: LatencyOf | None = None):
-        """Know what ``ledger`` knows.
+        """Reuse the latencies already in the ledger.
 
         Args:
             sizes: of the sweep's students.
-            ledger: notes latencies; open for writing unless all that will be asked for are there.
+            ledger: records latencies; may be read-only if it has all that will be needed.
             latency: times a shape; None: ``shape_latency``.
         """
         self._sizes, self._ledger = sizes, ledger
-        self._time = latency or (lambda shape: shape_latency(shape, sizes.data))
+        self._time = latency or timed_once(sizes.data)
 
     def of(self, settings: Settings) -> dict[str, float]:
         """Return ``parameters`` and ``flops``, and ``latency_ms`` where the sweep asks for it.
@@ -73,7 +81,7 @@ class StudentCosts:
         return excess_over(config, self.of(settings)) if limits_of(config) else {}
 
     def note_latency(self, shape: STGCNConfig, milliseconds: float) -> None:
-        """Keep what was measured when the sweep was planned."""
+        """Record a shape's latency in the ledger, unless it has one."""
         widths = self._widths(shape)
         if widths not in self._ledger.state.latencies:
             measured = {"latency_ms": milliseconds, "machine": platform.node()}
@@ -117,7 +125,7 @@ def limits_in_words(config: SweepConfig) -> str:
 
 
 def why_too_much(config: SweepConfig, costs: Mapping[str, Any]) -> str:
-    """Return which limits a student's costs exceed."""
+    """Return in words which limits a student's costs exceed."""
     return "; ".join(
         f"{_LIMITS[name][1].format(costs[name])} exceed {_LIMITS[name][2].format(most)}"
         for name, most in limits_of(config).items()

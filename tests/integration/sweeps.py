@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hpo.driver.observers import SweepObserver
 from hpo.records.ledger import SweepState
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_records import read_records
@@ -190,8 +191,8 @@ def deadly_trial(config: dict[str, Any]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Watcher:
-    """Calls a function with the state after every change (``hpo.sweep.SweepObserver``)."""
+class Watcher(SweepObserver):
+    """Calls a function with the state after every change."""
 
     def __init__(self, on_state: Callable[[SweepState], None]) -> None:
         self.on_state = on_state

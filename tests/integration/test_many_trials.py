@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpo.driver import ray_tune as tuning
-from hpo.driver.recorder import Recorder
+from hpo.driver.sweep_run import SweepRun
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
 from hpo.records.ledger import Ledger, SweepState, read_ledger
@@ -76,7 +76,7 @@ def run_stand_in(
     monkeypatch.setattr(tuning, "run_trial", trial)
     ledger = Ledger(folder.ledger_file, on_change)
     with closing(ledger), local_ray():
-        tuning.tune_trials(folder, plan, ledger, Recorder(folder, plan, data), "local")
+        tuning.tune_trials(SweepRun(folder, plan, data), ledger)
     return folder, ledger.state
 
 

@@ -21,13 +21,13 @@ from hpo.cli.display import durations
 from hpo.cli.display.output import Format, console, error_console, print_json
 from hpo.cli.display.teacher_display import TeacherDisplay
 from hpo.cli.display.trial_table import describe, failures_text, settings_text, trial_table
+from hpo.driver.observers import Observers, SweepInterruptedError, SweepObserver
 from hpo.records.ledger import ENDED_STATUSES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from core.training.trainer import EpochReport
-    from hpo.driver.observers import SweepObserver
     from hpo.records.ledger import SweepState
     from hpo.records.sweep_plan import SweepPlan
     from hpo.records.trial_records import TrialRecord
@@ -37,8 +37,8 @@ MOST_ROWS = 12
 """Of a live table; trials that ended long ago scroll away."""
 
 
-class SweepDisplay:
-    """Watches a sweep (``hpo.sweep.SweepObserver``) and shows it."""
+class SweepDisplay(SweepObserver):
+    """Shows a sweep that runs in this process, or that another process drives."""
 
     def __init__(self, title: str | None = None, again: str | None = None) -> None:
         """Show nothing before the sweep says something.
@@ -169,28 +169,26 @@ class SweepDisplay:
 
 def _stopped_sweep(error: BaseException | None) -> str | None:
     """Return the sweep that a user stopped, also before anything was shown of it."""
-    from hpo.driver.observers import SweepInterruptedError
-
     return str(error.args[0]) if isinstance(error, SweepInterruptedError) else None
 
 
 def observer_of(
     display: SweepDisplay, sweep: Path, tensorboard: bool, mlflow: str | None
 ) -> SweepObserver:
-    """Return what watches a sweep: the display, and logs for other tools if wanted."""
-    observer: SweepObserver = display
+    """Return the observers of a sweep: logs for other tools if wanted, and the display."""
+    observers: list[SweepObserver] = []
     if tensorboard:
         from hpo.outcomes.tensorboard_logs import TensorBoardLogs
 
-        observer = TensorBoardLogs(sweep / "tensorboard", observer)
+        observers.append(TensorBoardLogs(sweep / "tensorboard"))
     if mlflow is not None:
         from hpo.outcomes.mlflow_logs import MlflowLogs
 
-        observer = MlflowLogs(mlflow, observer, _tell)
-    return observer
+        observers.append(MlflowLogs(mlflow, _warn))
+    return Observers([*observers, display])
 
 
-def _tell(text: str) -> None:
+def _warn(text: str) -> None:
     error_console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 

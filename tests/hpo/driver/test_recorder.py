@@ -17,6 +17,7 @@ from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
 from hpo.driver.recorder import Recorder
+from hpo.driver.sweep_run import SweepRun
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
 from hpo.records.ledger import Ledger, Trial, read_ledger
@@ -40,7 +41,7 @@ def write(folder: SweepFolder, small_data: Path) -> Write:
     """Write a record and read it back."""
     config = SweepConfig("night", "none", "small")
     plan, data = plan_sweep(config, Places(small_data, folder.storage))
-    recorder = Recorder(folder, plan, data)
+    recorder = Recorder(SweepRun(folder, plan, data))
 
     def write_and_read(
         status: str, reason: str | None = None, facts: dict[str, Any] = FACTS
@@ -134,7 +135,7 @@ def test_a_record_that_a_crash_kept_from_the_ledger_counts(
     folder.write_plan(plan)
     ledger = Ledger(folder.ledger_file)
     ledger.append("suggested", trial=0, settings=TRIAL.settings, seed=17)
-    Recorder(folder, plan, data).write(ledger.state.trials[0], status, reason, FACTS)
+    Recorder(SweepRun(folder, plan, data)).write(ledger.state.trials[0], status, reason, FACTS)
     ledger.close()
     assert read_ledger(folder.ledger_file).num_ended == 0
 

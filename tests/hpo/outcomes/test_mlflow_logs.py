@@ -13,7 +13,6 @@ import pytest
 
 from core.errors import ConfigError
 from hpo.cli.main import run
-from hpo.driver.observers import SilentObserver
 from hpo.outcomes.mlflow_logs import ENVIRONMENT, MlflowLogs
 from hpo.records.ledger import Ledger, SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder
@@ -127,7 +126,7 @@ def sweep(tmp_path: Path) -> SweepFolder:
 
 def log(sweep: SweepFolder, told: list[str] | None = None) -> MlflowLogs:
     said: list[str] = [] if told is None else told
-    return MlflowLogs("sqlite://", SilentObserver(), said.append)
+    return MlflowLogs("sqlite://", said.append)
 
 
 def points(run: Any) -> list[tuple[str, float, int]]:
@@ -237,4 +236,4 @@ def test_a_store_that_cannot_be_gives_one_line_before_anything_runs(
 def test_without_mlflow_one_line_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(ConfigError, match=r"needs the package mlflow, .*\[mlflow\]"):
-        MlflowLogs("sqlite://", SilentObserver(), lambda _: None)
+        MlflowLogs("sqlite://", lambda _: None)

@@ -16,7 +16,6 @@ import pytest
 from core.errors import ConfigError
 from hpo.cli.display import watching
 from hpo.cli.main import run
-from hpo.driver.observers import SilentObserver
 from hpo.outcomes.optuna_export import export_study
 from hpo.outcomes.tensorboard_logs import TensorBoardLogs
 from hpo.records.ledger import Ledger, SweepState, read_ledger
@@ -96,7 +95,7 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> type[Writer]:
 def test_every_epoch_is_logged_once_and_what_ended_is_closed(
     sweep: SweepFolder, writer: type[Writer]
 ) -> None:
-    logs = TensorBoardLogs(sweep.path / "tensorboard", SilentObserver())
+    logs = TensorBoardLogs(sweep.path / "tensorboard")
     assert not (sweep.path / "tensorboard").exists()
     ledger, plan = Ledger(sweep.ledger_file), sweep.read_plan()
     logs.on_change(plan, ledger.state)
@@ -117,10 +116,10 @@ def test_every_epoch_is_logged_once_and_what_ended_is_closed(
 
 def test_logs_begin_anew_when_a_sweep_goes_on(sweep: SweepFolder, writer: type[Writer]) -> None:
     state, plan = read_ledger(sweep.ledger_file), sweep.read_plan()
-    TensorBoardLogs(sweep.path / "tensorboard", SilentObserver()).on_change(plan, state)
+    TensorBoardLogs(sweep.path / "tensorboard").on_change(plan, state)
     stale = sweep.path / "tensorboard" / "0009"
     stale.mkdir()
-    TensorBoardLogs(sweep.path / "tensorboard", SilentObserver()).on_change(plan, state)
+    TensorBoardLogs(sweep.path / "tensorboard").on_change(plan, state)
     assert not stale.exists()
     assert (sweep.path / "tensorboard" / "0003").is_dir()
 
@@ -130,7 +129,7 @@ def test_without_tensorboard_one_line_says_what_is_missing(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match=r"needs the package tensorboard, .*\[tensorboard\]"):
-        TensorBoardLogs(tmp_path, SilentObserver())
+        TensorBoardLogs(tmp_path)
 
 
 @pytest.fixture
@@ -187,5 +186,5 @@ def test_watching_is_for_one_sweep_and_for_people(
 
 def test_an_empty_state_shows_nothing(writer: type[Writer], tmp_path: Path) -> None:
     plan = make_sweep(tmp_path, [record(0, 1.0)]).read_plan()
-    TensorBoardLogs(tmp_path / "logs", SilentObserver()).on_change(plan, SweepState())
+    TensorBoardLogs(tmp_path / "logs").on_change(plan, SweepState())
     assert writer.opened == {}

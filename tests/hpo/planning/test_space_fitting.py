@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import hpo.planning.space_fitting
+import hpo.trials.student_costs
 from core.distillation.hyperparameters import within
 from core.distillation.losses import LOSSES
 from core.errors import UserError
@@ -92,7 +92,7 @@ def test_the_cut_follows_from_one_filter_per_layer(
     base = STGCNConfig(4, ((1, 2, 4), (4, 2, 8)), prepared.history_steps)
     config = SweepConfig("night", "prune", "small", epochs=8)
     sizes = StudentSizes(config, prepared, base)
-    space = fit_space(built_in_search_space("prune"), sizes)
+    space = fit_space(built_in_search_space("prune"), sizes, untimed)
     # 74 of 960 parameters stay at least: 92.3 % can leave.
     assert base.with_widths([1] * 8).parameters == 74
     ratio = space.parameters["pruning_ratio"]
@@ -190,6 +190,10 @@ def test_no_width_fits_a_budget_below_the_smallest_student(small_data: Path) -> 
     )
 
 
+def untimed(shape: STGCNConfig) -> float:
+    raise AssertionError("this sweep does not ask for latency")
+
+
 def clock(shape: STGCNConfig, data: PreparedData) -> float:
     """Stand in for ``shape_latency``: a millisecond per hundred parameters."""
     return shape.parameters / 100
@@ -198,7 +202,7 @@ def clock(shape: STGCNConfig, data: PreparedData) -> float:
 def test_no_student_forecasts_faster_than_the_smallest(
     small_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hpo.planning.space_fitting, "shape_latency", clock)
+    monkeypatch.setattr(hpo.trials.student_costs, "shape_latency", clock)
     widths = {"space": "widths", "method": "stcd"}
     message = r"--max-latency-ms must be at least 0.73, what the smallest student .* got 0.7; raise"
     refuse(small_data, message, max_latency_ms=0.7, **widths)
@@ -215,7 +219,7 @@ def test_no_student_forecasts_faster_than_the_smallest(
 def test_three_objectives_are_measured_against_the_largest_student(
     small_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hpo.planning.space_fitting, "shape_latency", clock)
+    monkeypatch.setattr(hpo.trials.student_costs, "shape_latency", clock)
     planned = plan(small_data, max_parameters=2000, objective="val_mae,parameters,latency_ms")
     assert "pruning_ratio" in planned.space.parameters
     assert list(planned.reference) == ["val_mae", "parameters", "latency_ms"]
@@ -235,7 +239,7 @@ def test_corners_hold_every_parameters_ends() -> None:
 def test_no_student_exceeds_the_base(channels: Any, prepared: PreparedData) -> None:
     base = STGCNConfig(4, channels, prepared.history_steps)
     sizes = StudentSizes(SweepConfig("night", "prune", "small", epochs=8), prepared, base)
-    space = fit_space(built_in_search_space("prune"), sizes)
-    largest = largest_costs(space, sizes)
+    space = fit_space(built_in_search_space("prune"), sizes, untimed)
+    largest = largest_costs(space, sizes, untimed)
     assert largest["parameters"] == base.parameters
     assert all(sizes.of(corner)["flops"] < largest["flops"] for corner in corners(space))
