@@ -1,8 +1,8 @@
-"""The records of all sweeps in, the best configurations of one dataset out.
+"""Select the best configurations of a dataset from the records of all sweeps.
 
-Judges by validation errors only. A dataset's name may have been given to other data over time;
-records of different data are never compared: those of the data that was searched last count.
-Runs and writes nothing.
+Ranks by validation errors only. A dataset's name may have meant different data over time; records
+of different data are never compared: only those of the data searched last count. Runs and writes
+nothing.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ def best(
         method: only trials of this method.
         max_parameters: only students of at most so many parameters.
         top: how many at most.
-        metric: what to judge by, one of ``OBJECTIVES``; lower is better.
-        pareto: only those that no other trial beats in both ``metric`` and parameters.
+        metric: to rank by, one of ``OBJECTIVES``; lower is better.
+        pareto: only trials that no other beats in both ``metric`` and parameters.
 
     Returns:
         Per trial ``rank sweep trial dataset method config metrics parameters flops confirmed``, and
         ``latency_ms`` where its sweep asked for it; ``config`` holds the searched settings,
-        ``epochs`` and ``seed``. ``confirmed`` is None, or what the configuration came to on fresh
-        seeds (``Confirmed.summary``). Empty if no trial fits.
+        ``epochs`` and ``seed``. ``confirmed`` is None, or the configuration's result on fresh seeds
+        (``Confirmed.summary``). Empty if no trial matches.
 
     Raises:
-        UnknownNameError: no record of such a dataset, or no such metric or method.
+        UnknownNameError: no record of the dataset, or no such metric or method.
         ConfigError: ``top`` or ``max_parameters`` is below 1.
     """
     _check(method, max_parameters, top, metric)
@@ -94,7 +94,7 @@ def _check(method: str | None, max_parameters: int | None, top: int, metric: str
 def _confirmations(
     storage: Path, records: Sequence[TrialRecord], metric: str
 ) -> dict[str, list[Confirmed]]:
-    """Return what is confirmed of the configurations of ``records``, by sweep."""
+    """Return the confirmed configurations among those of ``records``, by sweep."""
     known = {}
     for name in {record.sweep for record in records}:
         own = [record for record in records if record.sweep == name]

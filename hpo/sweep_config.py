@@ -1,6 +1,6 @@
-"""Hold and check the settings of one sweep, and convert them to JSON and back.
+"""Define the settings of a sweep, check them, and convert them to JSON and back.
 
-What varies between trials is in the search space; what surrounds the trials is here. Starts
+Holds what is the same for all trials; what varies between trials is the search space's. Starts
 nothing.
 """
 
@@ -137,7 +137,7 @@ class SweepConfig:
     """See ``core.training.step_replay``."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot run."""
+        """Refuse settings that cannot run."""
         check_name("sweep", self.name)
         for name in _COUNTS:
             value = getattr(self, name)
@@ -158,7 +158,7 @@ class SweepConfig:
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """All that is minimised."""
+        """The names of all objectives, all minimised."""
         return read_objectives(self.objective)
 
     @property
@@ -173,7 +173,7 @@ class SweepConfig:
 
     @property
     def base_name(self) -> str | None:
-        """What pruning starts from; None where nothing is pruned."""
+        """The network that pruning starts from; None where nothing is pruned."""
         return (self.base or BASES[0]) if self.method == PRUNE else None
 
     def _check_pruning(self) -> None:

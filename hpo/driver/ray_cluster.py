@@ -17,7 +17,14 @@ from hpo.sweep_config import AUTO, SweepConfig
 
 @contextmanager
 def cluster(address: str) -> Iterator[dict[str, float]]:
-    """Connect to Ray, or start it on this machine, and yield what it has; end what was started."""
+    """Connect to Ray, or start it on this machine, and yield its resources; stop what was started.
+
+    Args:
+        address: of a running cluster, or ``local``.
+
+    Raises:
+        ConfigError: nothing answers at ``address``.
+    """
     ours = not ray.is_initialized()
     if ours:
         try:
@@ -42,7 +49,7 @@ def cluster(address: str) -> Iterator[dict[str, float]]:
 
 @contextmanager
 def termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, as a spot notice or a stopped job sends it, end a sweep as Ctrl-C does."""
+    """Handle SIGTERM, as sent by a spot notice or a job scheduler, like Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may say what a signal does
         return
@@ -61,7 +68,7 @@ def _interrupt(*_: object) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Raise ``OSError`` where nobody listens: Ray itself would try for minutes."""
+    """Raise ``OSError`` where no server listens: Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdigit():
         socket.create_connection((host, min(int(port), 65535)), timeout=10).close()
@@ -74,13 +81,13 @@ def _quiet(address: str) -> dict[str, Any]:
 def trial_resources(
     config: SweepConfig, available: dict[str, float], address: str = "local"
 ) -> tuple[dict[str, float], int]:
-    """Return what each trial takes and how many run at once.
+    """Return the resources of each trial and how many trials run at once.
 
-    A cluster may grow for trials that wait for room, so there as many as the user wants.
+    A cluster may grow for trials that wait for resources, so the user's limit alone counts there.
 
     Args:
         config: the sweep's settings.
-        available: what there is now, by Ray's names of resources.
+        available: the cluster's present resources, by Ray's names.
         address: of the cluster.
 
     Raises:

@@ -36,8 +36,8 @@ from hpo.trials.ray_trainable import run_trial
 from hpo.trials.student_costs import StudentCosts
 
 WORKER_DEATHS = 2
-"""How often a trial whose worker process died is tried again, from its checkpoint, without getting
-on: where machines are taken away all night, a long trial may lose more than that in all."""
+"""How often a trial whose worker process died is restarted from its checkpoint without completing
+another epoch in between: on preemptible machines a long trial may lose more workers in all."""
 
 
 class _Housekeeping(tune.Callback):  # type: ignore[misc]

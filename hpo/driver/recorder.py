@@ -71,7 +71,7 @@ class Recorder:
             latency_ms=facts.get(LATENCY),
         )
         folder.publish(write_record(folder.results, record))
-        # Only now does nobody need them: a crash before this line resumes the trial.
+        # Not earlier: after a crash before this line the trial resumes from them.
         clear_checkpoints(folder, trial.number)
 
     def _size(self, trial: Trial) -> dict[str, int]:

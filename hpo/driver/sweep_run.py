@@ -39,7 +39,7 @@ class SweepRun:
     runs: Sequence[PlannedRun] | None = None
     """Fixed runs in place of what a sampler suggests; None: a search."""
     latency_of: LatencyOf | None = None
-    """Times shapes, and knows those timed for the plan; None where no plan was just made."""
+    """Times a shape unless it was timed for the plan; None where the plan was read from disk."""
 
     @cached_property
     def sizes(self) -> StudentSizes:

@@ -1,1 +1,1 @@
-"""What leaves a sweep: confirmed winners, exports, views for other tools."""
+"""Outcomes: what leaves a sweep: confirmed winners, exports, logs for other tools."""

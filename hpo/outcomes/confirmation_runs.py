@@ -30,7 +30,7 @@ from hpo.search.fixed_runs import PlannedRun
 from hpo.selection import best
 
 FEWEST_SEEDS = 2
-"""One says nothing about the spread."""
+"""A single one gives no spread."""
 CANDIDATES = 3
 """Configurations that are confirmed, at least, before one is exported."""
 
@@ -43,9 +43,9 @@ class ConfirmationPlan:
     """The sweep."""
     candidates: tuple[TrialRecord, ...]
     runs: tuple[PlannedRun, ...]
-    """Not begun yet."""
+    """Those that have not begun."""
     trials: int
-    """How many runs there will be, with those begun."""
+    """Number of runs in all, with those begun."""
     seconds: float
     """Of training, estimated from the candidates' own trials."""
 
@@ -103,7 +103,7 @@ def _missing(
 
 
 def fresh_seed(plan: SweepPlan, index: int) -> int:
-    """Return a seed that no trial of the sweep has, the same for all configurations."""
+    """Return the ``index``-th confirmation seed: new to the sweep, shared by all configurations."""
     return derived_seed(plan.config.seed, "confirmation", index) % 2**31
 
 
@@ -197,16 +197,16 @@ def _gpus(folder: SweepFolder, plan: SweepPlan) -> float | Literal["auto"] | Non
 
 
 def ranked_confirmations(folder: SweepFolder) -> list[Confirmed]:
-    """Return what is confirmed of a sweep by its own objective, the best first."""
+    """Return the confirmed configurations of a sweep by its own metric, the best first."""
     metric = folder.read_plan().config.metric
     return confirmed(folder, ranked_records(read_records(folder.results), metric), metric)
 
 
 def missing_before_export(folder: SweepFolder, top: int, seeds: int) -> list[ConfirmationPlan]:
-    """Return what must be run before the best of a sweep may be exported as confirmed.
+    """Return the confirmations needed before the best of a sweep is exported as confirmed.
 
-    Nothing, where its ``top`` best configurations have been confirmed. Otherwise some more are,
-    so that one that was merely lucky can lose its place.
+    None if its ``top`` best configurations are confirmed. Otherwise at least ``CANDIDATES`` are
+    confirmed, so that a configuration that was merely lucky can lose its place.
     """
     metric = folder.read_plan().config.metric
     first = configurations(ranked_records(read_records(folder.results), metric))[:top]
@@ -216,7 +216,7 @@ def missing_before_export(folder: SweepFolder, top: int, seeds: int) -> list[Con
 
 
 def missing_in_dataset(dataset: str, storage: Path, top: int, seeds: int) -> list[ConfirmationPlan]:
-    """Return the same of all sweeps of a dataset that its best trials lie in."""
+    """Return the same for every sweep that holds one of a dataset's best trials."""
     candidates: dict[str, list[int]] = {}
     for row in best(dataset, storage, top=max(top, CANDIDATES)):
         candidates.setdefault(row["sweep"], []).append(row["trial"])
@@ -229,7 +229,7 @@ def missing_in_dataset(dataset: str, storage: Path, top: int, seeds: int) -> lis
 
 
 def is_confirmed(folder: SweepFolder, trials: Sequence[int]) -> bool:
-    """Whether the configurations of these trials have been run on enough seeds, and none runs."""
+    """Whether the configurations of ``trials`` ran on enough seeds and no run is unfinished."""
     state = read_ledger(folder.confirmation.ledger_file)
     if state.with_status("running"):
         return False

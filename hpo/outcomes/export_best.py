@@ -1,12 +1,12 @@
-"""The best students of a sweep in, export folders out.
+"""Export the best students of a sweep as self-contained folders.
 
     STORAGE/NAME/exports/1-trial-0007/           ``core.export``; its rank when exported
     STORAGE/NAME/exports/1-trial-0007-run-0002/  the best run of a confirmed configuration
 
 Confirmed configurations are ranked by their mean over fresh seeds (``hpo.records.confirmation``),
-and of the best the run with the lowest validation error is exported. Each student is exported once,
-so the test days are looked at once; asked for again, it is returned or copied. Which trials are
-best is told by the records (``hpo.selection``).
+and of the best one the run with the lowest validation error is exported. Each student is exported
+once, so the test days are evaluated once; asked for again, it is returned or copied. Ranks by the
+trials' records; trains and confirms nothing.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def export_best(
     Args:
         folder: the sweep.
         top: how many; fewer come back if fewer have finished.
-        out: where copies go as well; None: they lie in the sweep's own ``exports`` alone.
-        confirmed: only of configurations that were confirmed, judged by their runs alone.
+        out: folder of additional copies; None: only the sweep's own ``exports``.
+        confirmed: only confirmed configurations, ranked by their confirmation runs alone.
 
     Returns:
         The export folders, the best first.
@@ -110,29 +110,29 @@ class _Winner:
     """A student to be exported."""
 
     record: TrialRecord
-    """The run that trained it."""
+    """Of the run that trained it."""
     trial: int
-    """The sweep's trial that found its configuration."""
+    """Number of the sweep's trial that found its configuration."""
     rank: int
     """In its sweep."""
     order: tuple[bool, float, str, int]
-    """Among winners of other sweeps."""
+    """Sort key among winners of several sweeps."""
     confirmed: Confirmed | None
 
     @property
     def name(self) -> str:
-        """What its folder is called after the rank."""
+        """The name of its folder without the rank."""
         run = "" if self.confirmed is None else f"-run-{self.record.trial:04d}"
         return f"trial-{self.trial:04d}{run}"
 
 
 @dataclass(frozen=True)
 class _ExportedSweep:
-    """A sweep and what all its exports share, read when the first needs it."""
+    """A sweep and what all its exports share, read when first needed."""
 
     folder: SweepFolder
     judged_by: str | None = None
-    """A metric; None: the sweep's own."""
+    """The metric that ranks; None: the sweep's own."""
 
     @cached_property
     def plan(self) -> SweepPlan:
@@ -175,7 +175,7 @@ class _ExportedSweep:
 
     @cached_property
     def teacher_test(self) -> dict[str, float] | None:
-        """The teacher's test errors, if there was one and it is still there."""
+        """The teacher's test errors, if the sweep has one and it still exists."""
         if self.plan.teacher_fingerprint is None:
             return None
         folder = teacher_folder(self.folder.storage, self.plan.teacher_fingerprint)
@@ -184,7 +184,7 @@ class _ExportedSweep:
         return evaluate(open_teacher(folder).load(self.data), self.data, "test")
 
     def export(self, winner: _Winner) -> Path:
-        """Export a student, or return the export that is there."""
+        """Export a student, or return its existing export."""
         known = self._exported(winner)
         if known is not None:
             return known

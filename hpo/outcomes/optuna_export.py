@@ -1,6 +1,6 @@
-"""Export a sweep as a study in an Optuna storage, for optuna-dashboard and other tools.
+"""Export a sweep's trials to an Optuna storage, for optuna-dashboard and other tools.
 
-The study is never read back: the ledger stays the truth.
+The study is never read back: a sweep resumes from its ledger.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def export_study(folder: SweepFolder, url: str) -> int:
             f"the storage must not hold a study called {folder.name!r} yet, but it does; "
             "choose another --to, or delete that study"
         ) from error
-    # Whatever the database's own library objects to; the text holds no password.
+    # Any error of the database's own library; its text holds no password.
     except (optuna.exceptions.OptunaError, SQLAlchemyError, ImportError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise StorageError(

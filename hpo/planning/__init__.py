@@ -1,4 +1,4 @@
-"""Planning: everything that is checked before anything is trained. Writes no records."""
+"""Planning: everything that is checked before anything is trained. Runs no trial."""
 
 from __future__ import annotations
 

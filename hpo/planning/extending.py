@@ -1,8 +1,8 @@
-"""A sweep that has begun in; more trials of it, or the settings of another like it, out.
+"""Extend a sweep by more trials, or clone its settings for a new one.
 
-The plan stays what it was when the sweep began; the ledger says how many trials were asked for
-since. Old and new trials must stay comparable, so nothing else about them may change: whoever wants
-that clones the sweep. Runs nothing.
+The plan stays as it was when the sweep began; the number of trials added since is recorded in the
+ledger. Old and new trials must be comparable, so nothing else can change: for that, clone the
+sweep. Runs nothing.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from hpo.sweep_config import SweepConfig
 
 
 def extend(folder: SweepFolder, trials: int, state: SweepState) -> SweepState:
-    """Note that a sweep is to have ``trials`` trials and return what its ledger tells then.
+    """Record in the ledger that a sweep is to have ``trials`` trials and return its new state.
 
     Args:
         folder: the sweep; the caller is its driver.
-        trials: in all, old and new; where it has as many, nothing is noted.
-        state: what its ledger tells.
+        trials: in all, old and new; nothing is recorded if the sweep has as many.
+        state: of its ledger.
 
     Raises:
-        ConfigError: it has more already.
+        ConfigError: the sweep has more already.
     """
     present = extended_plan(folder.read_plan(), state).config.trials
     if trials < present:
@@ -50,25 +50,25 @@ def clone_of(plan: SweepPlan, name: str, changes: Mapping[str, Any]) -> SweepCon
     Args:
         plan: with all its trials (``extended_plan``).
         name: of the new sweep.
-        changes: settings of ``SweepConfig``; None where it shall be like the other.
+        changes: settings of ``SweepConfig``; None keeps the other sweep's value.
     """
     config = plan.config
-    said = {setting: value for setting, value in changes.items() if value is not None}
-    same_data = said.get("dataset", config.dataset) == config.dataset
-    # A teacher is one of its data; elsewhere the best there is.
+    given = {setting: value for setting, value in changes.items() if value is not None}
+    same_data = given.get("dataset", config.dataset) == config.dataset
+    # A teacher belongs to one dataset; for another, None takes the best one.
     teacher = plan.teacher_fingerprint if same_data else None
-    return replace(config, **{"teacher": teacher, **said, "name": name})
+    return replace(config, **{"teacher": teacher, **given, "name": name})
 
 
 def check_comparable(
     plan: SweepPlan, changes: Mapping[str, Any], space: SearchSpace | None = None
 ) -> None:
-    """Refuse what would make new trials incomparable with old ones.
+    """Refuse changes that would make new trials incomparable with old ones.
 
     Args:
         plan: of the sweep.
-        changes: settings of ``SweepConfig`` that are asked for; None where nothing is.
-        space: asked for; None: the sweep's own.
+        changes: requested settings of ``SweepConfig``; None where nothing is requested.
+        space: requested; None: the sweep's own.
 
     Raises:
         ConfigError: with every difference.

@@ -1,4 +1,4 @@
-"""Find the trained networks that a sweep relies on, and the sizes of its students. Trains none."""
+"""Find the trained networks that a sweep relies on, and its students' sizes. Trains none."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Networks:
 
     teacher: Teacher | None
     base: Teacher | None
-    """What pruning starts from."""
+    """The network that pruning starts from."""
 
 
 def needs_teacher(config: SweepConfig) -> bool:
-    """Whether trials look at a teacher."""
+    """Whether trials use a teacher, to distil from or to prune."""
     return bool(LOSSES[config.loss_name].needs) or config.base_name == "teacher"
 
 
 def find_networks(config: SweepConfig, storage: Path, data: PreparedData) -> Networks:
-    """Return what is trained already of the networks that a sweep needs."""
+    """Return those networks that the sweep needs and that are trained already."""
     bring_teachers(storage)
     teacher = base = None
     if needs_teacher(config):
@@ -54,7 +54,7 @@ def find_networks(config: SweepConfig, storage: Path, data: PreparedData) -> Net
 
 
 def planned_sizes(plan: SweepPlan, storage: Path, data: PreparedData) -> StudentSizes:
-    """Return what tells the sizes of the students of a sweep that has begun."""
+    """Return the student sizes of a sweep that has begun."""
     base = None
     if plan.base_fingerprint is not None:
         base = open_teacher(teacher_folder(storage, plan.base_fingerprint))
@@ -62,7 +62,7 @@ def planned_sizes(plan: SweepPlan, storage: Path, data: PreparedData) -> Student
 
 
 def student_sizes(config: SweepConfig, data: PreparedData, base: Teacher | None) -> StudentSizes:
-    """Return what tells the sizes of the students of a new sweep; ``base`` may be untrained."""
+    """Return the student sizes of a new sweep; ``base`` is None where it is not trained yet."""
     if config.base_name is None:
         return StudentSizes(config, data, base=None)
     untrained = TEACHER_CHANNELS if config.base_name == "teacher" else PRUNING_BASE_CHANNELS

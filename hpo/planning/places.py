@@ -1,4 +1,4 @@
-"""Say where a sweep reads and writes: datasets, storage, cluster. Opens none of them."""
+"""Hold the locations of a sweep's datasets, storage and cluster. Opens none of them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Places:
-    """Where a sweep reads and writes."""
+    """The locations that a sweep reads and writes."""
 
     data: Path = Path("data")
     """Folder of datasets."""
     storage: Path = Path("runs")
-    """Of sweeps and teachers; of ``s3://…`` what ``hpo.storage.mirror.open_storage`` returns."""
+    """Folder of sweeps and teachers; for ``s3://…`` what ``open_storage`` returns
+    (``hpo.storage.mirror``)."""
     address: str = "local"
     """Of a Ray cluster; ``local`` starts one on this machine."""

@@ -131,7 +131,7 @@ def _fewest_steps(space: SearchSpace, sizes: StudentSizes) -> int:
 
 
 def _is_target(space: SearchSpace, config: SweepConfig) -> bool:
-    """Whether ``max_parameters`` are what every trial is pruned to, instead of a searched share."""
+    """Whether every trial is pruned to ``max_parameters`` instead of to a searched ratio."""
     searched = isinstance(space.parameters.get("pruning_ratio"), Range)
     sizes_matter = set(config.objectives) & set(COSTS)
     return config.max_parameters is not None and searched and not sizes_matter
@@ -174,7 +174,7 @@ def _check_latency(config: SweepConfig, most: float, fastest: float) -> None:
 
 
 def _without(space: SearchSpace, names: Collection[str]) -> SearchSpace:
-    """Take settings out; first points that then say the same are merged."""
+    """Remove parameters; first points that are then equal are merged."""
     kept = {name: one for name, one in space.parameters.items() if name not in names}
     points = [
         replace(point, values={name: point.values[name] for name in kept})
@@ -199,8 +199,8 @@ def _lowered(space: SearchSpace, name: str, most: int) -> SearchSpace:
 def _capped(space: SearchSpace, name: str, most: float) -> SearchSpace:
     """Cut the range ``name`` off above ``most``, and leave out the first points beyond.
 
-    A range that lies beyond as a whole stays, and so does a setting with a few choices: both were
-    asked for on purpose, and are refused.
+    A range that lies wholly beyond stays, and so does a categorical parameter: the user chose both
+    on purpose, so they are refused later instead of changed here.
     """
     parameter = space.parameters.get(name)
     if not isinstance(parameter, Range) or not parameter.low < most < parameter.high:

@@ -1,7 +1,7 @@
-"""A search space and another sweep in, the same space that tries that sweep's best first, out.
+"""Warm-start a search space: put the best configurations of another sweep first.
 
-The other sweep may be of another dataset: what is good there is a good guess here. It must be of
-the same method, or its settings would mean nothing. Runs and writes nothing.
+The other sweep may be of another dataset: what is good there is a good first guess here. It must
+be of the same method, since methods have different parameters. Runs and writes nothing.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ WARM_POINTS = 5
 def with_best_of(space: SearchSpace, folder: SweepFolder) -> SearchSpace:
     """Return ``space`` whose first points begin with the best configurations of a sweep.
 
-    Settings that the sweep did not search are taken from the first point that ``space`` has of its
-    own.
+    Parameters that the sweep did not search take the values of the space's own first point.
 
     Raises:
         ConfigError: it is of another method, or none of its finished trials lies in ``space``.
@@ -52,7 +51,7 @@ def with_best_of(space: SearchSpace, folder: SweepFolder) -> SearchSpace:
 
 
 def _inside(space: SearchSpace, record: TrialRecord) -> Mapping[str, Any]:
-    """Return the settings that ``space`` varies; none if one lies outside or is not known."""
+    """Return the record's values of the space's parameters; empty if one is missing or outside."""
     own = space.first_points[0].values if space.first_points else {}
     known = {**own, **record.settings}
     values = {name: known[name] for name in space.parameters if name in known}

@@ -1,4 +1,4 @@
-"""One trial: from flat settings to a trained student, here or in a worker of Ray."""
+"""Turn one configuration into a trained student, here or in a worker of Ray."""
 
 from hpo.internals.ray_environment import set_ray_environment
 

@@ -1,9 +1,9 @@
-"""What one trial needs of a GPU in, measured before a sweep; the share that each trial takes out.
+"""Measure the peak GPU memory of one trial and derive how many trials share a GPU.
 
 For ``--gpus-per-trial auto``: one epoch of the largest student in the largest batches runs as a Ray
-task with a whole GPU to itself, and as many trials as its peak memory allows share one from then
-on. The ledger keeps what was chosen, so that a sweep which resumes asks nobody. Without GPUs the
-share is 0, as by default.
+task with a whole GPU to itself, and from then on as many trials share a GPU as its peak memory
+allows. The ledger keeps the share, so a sweep that resumes does not measure again. Without GPUs the
+share is 0, as by default. Does not reserve anything: Ray does, by the share.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from hpo.space.search_space import SearchSpace, corners
 from hpo.trials.student_training import build_targets, open_plan, train_trial
 
 MARGIN = 1.2
-"""How much more memory than the probe a trial may take: settings differ, allocators fragment."""
+"""Memory allowed to a trial, relative to the probe's: settings differ, allocators fragment."""
 MOST_SHARING = 8
-"""Trials that share a GPU at most: more would wait for its arithmetic, not for its memory."""
+"""The most trials that share a GPU: more would be limited by its arithmetic, not its memory."""
 
 Memory = dict[str, int]
 """Bytes: ``peak`` of the probe, ``total`` of its GPU."""
 Measure = Callable[[str, dict[str, Any]], Memory]
-"""Takes a sweep's address and a trial's settings."""
+"""Sweep's address, trial's settings -> memory of the probe."""
 
 
 def share_of(memory: Memory) -> float:
-    """Return the share 1 / n of a GPU that a trial takes; 1 where it needs all there is."""
+    """Return the share 1 / n of a GPU for a trial; 1 where it needs the whole GPU."""
     fitting = int(memory["total"] / (memory["peak"] * MARGIN))
     # Ray counts in ten-thousandths: rounded up, the last trial would not fit.
     return 10_000 // max(1, min(MOST_SHARING, fitting)) / 10_000
@@ -55,8 +55,8 @@ def find_share(
     Args:
         folder: of the sweep, whose plan is written.
         plan: its plan.
-        ledger: knows the share, or will.
-        available: what the cluster has, by Ray's names of resources.
+        ledger: holds the share, or records it once it is measured.
+        available: the cluster's resources, by Ray's names.
         measure: runs the probe in a worker; None: ``measure_memory``.
 
     Raises:
@@ -73,8 +73,8 @@ def find_share(
 def largest_settings(space: SearchSpace) -> dict[str, Any]:
     """Return settings of the largest student in the largest batches.
 
-    All else is the space's first point, which is known to train well; a share to prune begins with
-    the whole base whatever it is.
+    All other settings are those of the space's first point, which is known to train well. The
+    pruning ratio does not matter: pruning starts with the whole base.
     """
     large = corners(space)[1]
     grown = {name: large[name] for name in ("batch_size", *STUDENT_WIDTHS) if name in large}
@@ -82,10 +82,10 @@ def largest_settings(space: SearchSpace) -> dict[str, Any]:
 
 
 def measure_memory(folder: str, settings: dict[str, Any]) -> Memory:
-    """Train one epoch and return what it took of this process's GPU at most.
+    """Train one epoch and return its peak memory on this process's GPU.
 
-    Validation is part of an epoch: it takes memory too. What the teacher says of the training days
-    is built first, which only the first trial of a machine does, and does not count.
+    Validation is part of the epoch, since it takes memory too. The teacher targets are built first
+    and do not count: only the first trial of a machine builds them.
     """
     sweep = open_sweep(folder)
     bring_for_worker(sweep)
@@ -94,13 +94,13 @@ def measure_memory(folder: str, settings: dict[str, Any]) -> Memory:
     torch.cuda.reset_peak_memory_stats()
     _train_one_epoch(sweep, settings)
     free, total = torch.cuda.mem_get_info()
-    # What is in use beside torch's own: the context of this process, and whoever else is there.
+    # In use beside torch's own memory: the CUDA context of this process, and other processes.
     beside = total - free - torch.cuda.memory_reserved()
     return {"peak": torch.cuda.max_memory_reserved() + beside, "total": total}
 
 
 class _OneEpochError(Exception):
-    """The probe has seen enough."""
+    """Ends the probe after its first epoch."""
 
 
 def _train_one_epoch(folder: SweepFolder, settings: dict[str, Any]) -> None:

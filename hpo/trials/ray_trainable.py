@@ -1,9 +1,9 @@
-"""One trial as Ray Tune runs it: its number, seed and settings in, a report per epoch out.
+"""Run one trial as Ray Tune's trainable and report every epoch to it.
 
-A thin adapter around ``core.experiments``. Workers read the sweep's plan from its folder, write
-the student and their own checkpoints there, and leave ledger, records and the deletion of
-checkpoints to the driver. Where that folder mirrors an object store, they bring and put these
-files, before they tell anybody.
+A thin adapter around ``hpo.trials.student_training``. Workers read the sweep's plan from its folder
+and write the student and their own checkpoints there. Ledger, records and the deletion of
+checkpoints belong to the driver. Where the folder mirrors an object store, files are uploaded
+before an epoch or the end is reported.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from hpo.trials.trial_settings import shape_flops
 def run_trial(config: dict[str, Any]) -> None:
     """Train one student and report to Ray Tune.
 
-    After every epoch: ``trial``, ``epoch`` and the metrics. A trial that goes on tells its last
-    epochs again, since its worker may have died before anybody heard of them. At the end once
-    more, with ``ended`` and what the record needs; a trial that fails by itself says so there, with
-    its reason, and raises nothing, so that the sweep goes on. One that fails for its storage says
-    ``stopped``.
+    Every epoch reports ``trial``, ``epoch`` and the metrics. A trial that resumes reports its last
+    epochs again, since its worker may have died before the driver received them. The final report
+    has ``ended`` and what the record needs. A trial that fails by itself reports ``failed`` and the
+    reason there instead of raising, so that the sweep goes on; one that fails because of its
+    storage reports ``stopped``.
 
     Args:
         config: ``sweep`` (its address), ``trial`` (its number), ``seed`` and ``settings``.
@@ -44,13 +44,13 @@ def run_trial(config: dict[str, Any]) -> None:
     use_threads(1)
     trial = int(config["trial"])
 
-    def tell(epoch: int, metrics: dict[str, float]) -> None:
+    def report(epoch: int, metrics: dict[str, float]) -> None:
         tune.report({"trial": trial, "epoch": epoch, **metrics})
 
     folder = open_sweep(config["sweep"])
     try:
         with storage_faults_told(folder):
-            final = _train(folder, trial, config, tell)
+            final = _train(folder, trial, config, report)
     except StorageError as error:
         final = {"status": STOPPED, "reason": str(error)}
     except (TrainingDivergedError, UserError) as error:
@@ -69,17 +69,17 @@ def _train(
     folder: SweepFolder,
     trial: int,
     config: dict[str, Any],
-    tell: Callable[[int, dict[str, float]], None],
+    report: Callable[[int, dict[str, float]], None],
 ) -> dict[str, Any]:
     checkpoints, files = CheckpointFolder(folder.checkpoints(trial)), TrialFiles(folder, trial)
     files.bring()
-    # Of two epochs nobody may have heard: one was on its way, the next had just been saved.
+    # The driver may have missed two epochs: one was being reported, the next had just been saved.
     for epoch, metrics in last_epochs(checkpoints):
-        tell(epoch, metrics)
+        report(epoch, metrics)
 
-    def on_epoch(report: EpochReport) -> None:
+    def on_epoch(ended: EpochReport) -> None:
         files.publish_states()
-        tell(report.epoch, report.metrics)
+        report(ended.epoch, ended.metrics)
 
     student = train_trial(folder, config["settings"], config["seed"], checkpoints, on_epoch)
     save_student(folder, trial, student)

@@ -1,7 +1,7 @@
-"""One recorded trial in, the same run again alone, and where its numbers differ, out.
+"""Run a recorded trial again by itself and compare its numbers with the record.
 
 Runs in this process, without Ray, and writes neither checkpoints nor records. Only a student that
-was not kept is put back, if it came out with the same numbers.
+was not kept is written again, if the rerun gave the same numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hpo.trials.student_training import open_plan, save_student, train_trial, us
 
 @dataclass(frozen=True)
 class Difference:
-    """A number, or how it ended, that came out differently."""
+    """A number, or the way the trial ended, that differs from the record."""
 
     where: str
     """``epoch 3``, or ``end``."""
@@ -33,26 +33,26 @@ class Difference:
 
 @dataclass(frozen=True)
 class Rerun:
-    """What came of running a trial again."""
+    """The result of running a trial again."""
 
     epochs: int
-    """Compared."""
+    """Number of epochs compared."""
     differences: list[Difference]
     restored: bool = False
-    """Whether the student was gone and was put back."""
+    """Whether the student's file was missing and was written again."""
 
     @property
     def same(self) -> bool:
-        """Whether every number came out as it was recorded."""
+        """Whether every number equals the record's."""
         return not self.differences
 
 
-class _HeardEnoughError(Exception):
-    """The trial was stopped here."""
+class _PrunedHereError(Exception):
+    """Ends a rerun at the epoch at which the recorded trial was pruned."""
 
 
 def find_trial(folder: SweepFolder, number: int) -> tuple[Trial, TrialRecord | None]:
-    """Return what the ledger and, once it has ended, the records know of a trial.
+    """Return a trial's state in the ledger and, if it has ended, its record.
 
     Raises:
         UnknownNameError: there is no such trial.
@@ -68,7 +68,7 @@ def find_trial(folder: SweepFolder, number: int) -> tuple[Trial, TrialRecord | N
 def rerun_trial(folder: SweepFolder, number: int, on_epoch: OnEpoch) -> Rerun:
     """Run a trial again in this process and compare.
 
-    A trial that was stopped early is run as far as it got then.
+    A trial that was pruned runs to the same epoch.
 
     Args:
         folder: of a sweep, or of its confirmation.
@@ -86,20 +86,20 @@ def rerun_trial(folder: SweepFolder, number: int, on_epoch: OnEpoch) -> Rerun:
             f"see `hpo status {folder.name}`"
         )
     use_threads(open_plan(folder)[0].config.cpus_per_trial)
-    heard: dict[int, dict[str, float]] = {}
+    reported: dict[int, dict[str, float]] = {}
     until = max(trial.history, default=0) if record.status == "pruned" else math.inf
 
-    def hear(report: EpochReport) -> None:
-        heard[report.epoch] = report.metrics
+    def receive(report: EpochReport) -> None:
+        reported[report.epoch] = report.metrics
         on_epoch(report)
         if report.epoch >= until:
-            raise _HeardEnoughError
+            raise _PrunedHereError
 
-    ended, student = _ended(folder, record, hear)
+    ended, student = _ended(folder, record, receive)
     differences = [
         difference
         for epoch, metrics in trial.history.items()
-        for difference in _compare(f"epoch {epoch}", metrics, heard.get(epoch, {}))
+        for difference in _compare(f"epoch {epoch}", metrics, reported.get(epoch, {}))
     ]
     differences += _compare("end", _end_of(record), ended)
     gone = student is not None and not has_student(folder, number)
@@ -114,7 +114,7 @@ def _ended(
 ) -> tuple[dict[str, Any], TrainedStudent | None]:
     try:
         student = train_trial(folder, record.settings, record.seed, None, on_epoch)
-    except _HeardEnoughError:
+    except _PrunedHereError:
         return {"status": "pruned"}, None
     except (TrainingDivergedError, UserError) as error:
         return {"status": "failed", "reason": str(error)}, None

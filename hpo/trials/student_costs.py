@@ -64,7 +64,7 @@ class StudentCosts:
         """Return ``parameters`` and ``flops``, and ``latency_ms`` where the sweep asks for it.
 
         Raises:
-            ConfigError: no student can come of these settings.
+            ConfigError: these settings give no valid student.
         """
         costs: dict[str, float] = {**self._sizes.of(settings)}
         if asks_for_latency(self._sizes.config):
@@ -75,7 +75,7 @@ class StudentCosts:
         """Return by how much the student exceeds each of the sweep's limits; empty without any.
 
         Raises:
-            ConfigError: no student can come of these settings.
+            ConfigError: these settings give no valid student.
         """
         config = self._sizes.config
         return excess_over(config, self.of(settings)) if limits_of(config) else {}

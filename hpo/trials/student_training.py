@@ -1,8 +1,7 @@
-"""A sweep's folder, settings and a seed in, the trained student of that trial out.
+"""Train the student of one trial from a sweep's folder, the trial's settings and its seed.
 
-What Ray's workers run, and what runs a trial again alone. Writes nothing but checkpoints and, where
-asked to, the student and what the teacher says; reports to whoever passes ``on_epoch``, and knows
-nothing of Ray.
+Used by Ray's workers and by reruns of single trials. Writes checkpoints and, where asked to, the
+student and the teacher targets; reports epochs by ``on_epoch``. Uses no Ray and writes no records.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ from hpo.trials.trial_settings import pruning_config, student_config
 
 
 def target_storage(config: SweepConfig) -> TargetStorage:
-    """Return where this machine keeps teachers' targets: ``HPO_CACHE``, or beside each teacher.
+    """Return where this machine stores teacher targets: ``HPO_CACHE``, or beside each teacher.
 
-    Where several machines share their storage over a network, targets belong on a disk of their
-    own: trials read them at every step.
+    Where machines share their storage over a network, targets belong on a local disk: trials read
+    them at every step.
     """
     cache = os.environ.get("HPO_CACHE")
     budget = int(config.targets_gigabytes * 1e9)
@@ -57,7 +56,7 @@ def open_plan(folder: SweepFolder) -> tuple[SweepPlan, PreparedData]:
 
 
 def use_threads(most: int) -> None:
-    """Let torch use ``OMP_NUM_THREADS`` threads, or ``most``: sums depend on how they are split."""
+    """Set torch to ``OMP_NUM_THREADS`` threads, or ``most``: how sums are split changes them."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", most)))
 
 
@@ -67,7 +66,7 @@ def build_targets(
     data: PreparedData,
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Build what the teacher says, for the trials of this machine to map; nothing without one."""
+    """Build the teacher targets that trials of this machine map; nothing without a teacher."""
     needs = LOSSES[plan.config.loss_name].needs
     teacher = find_teacher(folder.storage, data, plan.teacher_fingerprint)
     if needs and teacher is not None:
@@ -86,14 +85,14 @@ def train_trial(
 
     Args:
         folder: of a sweep, or of its confirmation.
-        settings: what the search chose.
+        settings: chosen by the search.
         seed: of the trial.
-        checkpoints: where this very run keeps its states, or None.
+        checkpoints: of this run; None: none are written or read.
         on_epoch: called after every epoch.
 
     Raises:
-        TrainingDivergedError: the numbers left the finite ones.
-        UserError: no student can come of these settings.
+        TrainingDivergedError: loss or weights are no longer finite.
+        UserError: these settings give no valid student.
     """
     plan, data = open_plan(folder)
     teacher = None
@@ -110,7 +109,7 @@ def train_trial(
 
 
 def save_student(folder: SweepFolder, trial: int, student: TrainedStudent) -> None:
-    """Write a trial's student, and how it was pruned if it was."""
+    """Write a trial's student and, if it was pruned, its pruning trajectory."""
     if student.trajectory is not None:
         write_json(folder.trajectory(trial), [asdict(step) for step in student.trajectory])
     save_model(folder.student(trial), student.model, {"trial": trial, "sweep": folder.name})

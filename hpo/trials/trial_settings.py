@@ -1,7 +1,7 @@
-"""What a search chose for one trial in, what ``core`` needs to train it out.
+"""Convert a trial's flat settings into the configs of ``core``, and compute its student's size.
 
-Also, before anything is trained, how large the trial's student will be. Settings are flat, ``core``
-wants them sorted: by loss, training, pruning and the student's widths. Trains nothing.
+``core`` takes settings grouped by loss, training, pruning and the student's widths. A student's
+shape, parameters and FLOPs follow from its settings before anything is trained. Trains nothing.
 """
 
 from __future__ import annotations
@@ -28,26 +28,27 @@ from hpo.sweep_config import SweepConfig
 Settings = Mapping[str, Any]
 
 WINDOWS_PER_SEGMENT = 5
-"""Of students where the space leaves it open. Measured over five seeds each with ``none``, ``ord``
-and ``stcd`` (docs/RESULTS.md): errors no worse than window by window, at half the time."""
+"""Default for students where the space does not set it. Measured over five seeds each with
+``none``, ``ord`` and ``stcd`` (docs/RESULTS.md): errors no worse than window by window, in half the
+time."""
 
 
 def student_config(
     method: str, settings: Settings, epochs: int, seed: int, pairs: int | None = None
 ) -> StudentConfig:
-    """Return what ``core.experiments.distill_student`` needs."""
+    """Return the config for ``core.experiments.distill_student``."""
     weights = _weights(method, settings)
     training = _training(settings, epochs, seed)
     return StudentConfig(method, weights, training, student_channels(settings), pairs)
 
 
 def pruning_config(config: SweepConfig, settings: Settings, seed: int) -> PruningConfig:
-    """Return what ``core.experiments.prune_student`` needs.
+    """Return the config for ``core.experiments.prune_student``.
 
-    Where the space leaves ``pruning_ratio`` out, a sweep's ``max_parameters`` are pruned to.
+    Where the space has no ``pruning_ratio``, students are pruned to the sweep's ``max_parameters``.
 
     Raises:
-        ConfigError: it cannot prune.
+        ConfigError: the settings are not valid for pruning.
     """
     return PruningConfig(
         method=config.loss_name,
@@ -72,18 +73,18 @@ def student_channels(settings: Settings) -> tuple[BlockChannels, ...]:
 
 @dataclass(frozen=True)
 class StudentSizes:
-    """Tells the sizes of a sweep's students from their settings, before they are trained."""
+    """Computes the sizes of a sweep's students from their settings, before they are trained."""
 
     config: SweepConfig
     data: PreparedData
     base: STGCNConfig | None
-    """What pruning starts from; None where nothing is pruned."""
+    """Shape of the network that pruning starts from; None where nothing is pruned."""
 
     def shape(self, settings: Settings) -> STGCNConfig:
-        """Return the shape of the student, of a pruned one but for which filters stay.
+        """Return the student's shape; of a pruned one its widths, not which filters remain.
 
         Raises:
-            ConfigError: no student can come of these settings.
+            ConfigError: these settings give no valid student.
         """
         if self.base is not None:
             pruning = pruning_config(self.config, settings, seed=0)
