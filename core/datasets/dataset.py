@@ -24,6 +24,8 @@ from core.files import check_name, fingerprint, folder_written_aside, sha256_of_
 
 DayKind = Literal["weekdays", "consecutive"]
 Readings = NDArray[np.float32]
+CARD_FILE = "card.json"
+"""A folder with this file is a dataset."""
 CARD_VERSION = 1
 _AGAIN = "delete the folder and import it again"
 
@@ -147,7 +149,7 @@ def save_dataset(
             },
             **card_fields,
         )
-        write_json(aside / "card.json", {"version": CARD_VERSION, **asdict(card)})
+        write_json(aside / CARD_FILE, {"version": CARD_VERSION, **asdict(card)})
     return card
 
 
@@ -171,7 +173,7 @@ def open_dataset(folder: Path) -> Dataset:
 def read_card(folder: Path) -> DatasetCard:
     """Read and check the card of the dataset in ``folder``."""
     try:
-        fields = json.loads((folder / "card.json").read_text())
+        fields = json.loads((folder / CARD_FILE).read_text())
         if fields.pop("version") != CARD_VERSION:
             raise DatasetError(f"{folder} was written by another version; {_AGAIN}")
         fields["split"] = tuple(fields["split"])
@@ -192,13 +194,13 @@ def read_card(folder: Path) -> DatasetCard:
 
 def dataset_names(data_folder: Path) -> list[str]:
     """Return the names of the datasets below ``data_folder``."""
-    return sorted(card.parent.name for card in data_folder.glob("[!.]*/card.json"))
+    return sorted(card.parent.name for card in data_folder.glob(f"[!.]*/{CARD_FILE}"))
 
 
 def find_dataset(data_folder: Path, name: str) -> Path:
     """Return the folder of dataset ``name``, or raise with the nearest known name."""
     folder = data_folder / check_name("dataset", name)
-    if not (folder / "card.json").is_file():
+    if not (folder / CARD_FILE).is_file():
         raise UnknownNameError("dataset", name, {*dataset_names(data_folder), "synthetic"})
     return folder
 

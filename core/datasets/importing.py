@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from core.datasets.dataset import (
+    CARD_FILE,
     Dataset,
     Readings,
     check_days,
@@ -119,7 +120,7 @@ def import_dataset(data_folder: Path, request: ImportRequest) -> Dataset:
     """
     fields = request.card_fields()
     folder = data_folder / request.name
-    if (folder / "card.json").exists():
+    if (folder / CARD_FILE).exists():
         return _existing(folder, fields)
     table = read_readings(request)
     _check_days_of(table, request)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from core.datasets.dataset import Dataset, find_dataset, open_dataset
+from core.datasets.dataset import CARD_FILE, Dataset, find_dataset, open_dataset
 from core.datasets.synthetic import SYNTHETIC, build_synthetic
 from core.files import writable_folder
 
@@ -22,7 +22,7 @@ def load_dataset(data_folder: Path, name: str) -> Dataset:
         StorageError: the built-in dataset cannot be written.
     """
     folder = data_folder / name
-    if name == SYNTHETIC and not (folder / "card.json").is_file():
+    if name == SYNTHETIC and not (folder / CARD_FILE).is_file():
         writable_folder(data_folder)
         # A process that is late opens the folder of the first one, which has the same bytes.
         with suppress(FileExistsError):

@@ -34,7 +34,9 @@ from core.evaluation.profiling import count_flops, count_parameters
 from core.export.manifest import (
     AGAIN,
     FILES,
+    MANIFEST_FILE,
     MANIFEST_VERSION,
+    MODEL_FILE,
     Manifest,
     card_of,
     check_files,
@@ -117,13 +119,13 @@ def export_student(
     with folder_written_aside(folder) as aside:
         for name, content in forecasters.items():
             write_bytes(aside / name, content)
-        save_model(aside / "model.safetensors", model, {})
+        save_model(aside / MODEL_FILE, model, {})
         config = {"network": model.config.to_json(), "scaler": asdict(data.scaler)}
         write_json(aside / "config.json", config)
         graph = {"adjacency": torch.from_numpy(np.array(adjacency))}
         save_file(aside / "graph.safetensors", graph, {"graph": data.card.graph})
         manifest["files"] = {name: sha256_of_file(aside / name) for name in FILES}
-        write_json(aside / "manifest.json", manifest)
+        write_json(aside / MANIFEST_FILE, manifest)
         return read_manifest(aside)
 
 
@@ -145,7 +147,7 @@ def open_export(folder: Path) -> Export:
     try:
         adjacency = load_file(folder / "graph.safetensors")[0]["adjacency"].numpy()
         kernel = chebyshev_stack(adjacency, manifest["network"]["chebyshev_order"])
-        model, _ = load_model(folder / "model.safetensors", kernel)
+        model, _ = load_model(folder / MODEL_FILE, kernel)
     except (KeyError, UserError) as error:
         raise ExportError(f"{folder} must be a whole export: {error}; {AGAIN}") from error
     return Export(folder, manifest, card, Scaler(**manifest["scaler"]), model)

@@ -24,7 +24,8 @@ MANIFEST_VERSION = 2
 """Increased whenever readers of older manifests could fail."""
 SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")
 FORECASTERS = ("model.onnx", "live.onnx", "model.pt2")
-FILES = (*FORECASTERS, "model.safetensors", "config.json", "graph.safetensors")
+MANIFEST_FILE, MODEL_FILE = "manifest.json", "model.safetensors"
+FILES = (*FORECASTERS, MODEL_FILE, "config.json", "graph.safetensors")
 AGAIN = "export the student again"
 Manifest = dict[str, Any]
 
@@ -35,7 +36,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         ExportError: it is missing, damaged, of another version or does not follow the schema.
     """
-    path = folder / "manifest.json"
+    path = folder / MANIFEST_FILE
     try:
         manifest = json.loads(path.read_text())
         version = manifest["version"]

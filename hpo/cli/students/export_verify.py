@@ -50,14 +50,14 @@ def show_verified(folder: Path, data: Path, output: Format, *, alone: bool) -> N
 
 def _recorded(folder: Path, data: Path) -> list[Tensor] | None:
     """Return the student's validation days, if its dataset is there."""
-    from core.datasets.dataset import open_dataset
+    from core.datasets.dataset import CARD_FILE, open_dataset
     from core.export.manifest import read_manifest
     from core.forecasters.parity import validation_stretches
     from core.preprocessing.prepare import prepare
 
     manifest = read_manifest(folder)
     path = data / manifest["dataset"]["name"]
-    if not (path / "card.json").is_file():
+    if not (path / CARD_FILE).is_file():
         return None
     dataset = open_dataset(path)
     if dataset.fingerprint != manifest["dataset"]["fingerprint"]:
