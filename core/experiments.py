@@ -33,6 +33,8 @@ from core.shapes import GraphKernel, Rows, WindowValues
 from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, Features, STGCNConfig
 from core.training.step_replay import CudaGraphs, Recorder
 from core.training.teachers import (
+    CHECKPOINTS_FOLDER,
+    TARGETS_FOLDER,
     TEACHER_FILE,
     Teacher,
     TeacherConfig,
@@ -120,7 +122,7 @@ class TargetStorage:
         """Return the folder of the targets of ``teacher``, whether they exist or not."""
         if self.folder is None:
             return teacher.targets_folder
-        return self.folder / teacher.fingerprint / "targets"
+        return self.folder / teacher.fingerprint / TARGETS_FOLDER
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def train_teacher(
     with exclusive_lock(folder / "training.lock"):
         if (folder / TEACHER_FILE).exists():
             return open_teacher(folder)
-        checkpoints = CheckpointFolder(folder / "checkpoints")
+        checkpoints = CheckpointFolder(folder / CHECKPOINTS_FOLDER)
         objective = DistillationObjective(make_loss("none", {}), targets=None)
         shape = STGCNConfig(data.card.num_sensors, config.channels, data.history_steps)
         model = new_network(shape, data.graph_kernel, config.training.seed)

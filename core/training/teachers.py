@@ -10,6 +10,7 @@ being trained again. Does not train (``core.experiments`` does).
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,12 @@ from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, TEACHER_CHANNELS, BlockChannels
 from core.training.trainer import TrainingConfig
 
+TEACHERS_FOLDER = "teachers"
+"""All teachers of a storage; the folders of each are named by its fingerprint."""
 TEACHER_FILE = "teacher.safetensors"
 """File name of a teacher's weights, in its folder."""
+CHECKPOINTS_FOLDER = "checkpoints"
+TARGETS_FOLDER = "targets"
 DEFAULT_TRAINING = TrainingConfig(
     epochs=18,
     learning_rate=2e-3,
@@ -32,6 +37,8 @@ DEFAULT_TRAINING = TrainingConfig(
     patience=6,
 )
 """Segments of windows are no less accurate for the same training time (docs/RESULTS.md)."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,16 +84,20 @@ class Teacher:
     @property
     def targets_folder(self) -> Path:
         """Default folder of its teacher targets, whether they exist or not."""
-        return self.folder / "targets"
+        return self.folder / TARGETS_FOLDER
 
 
 def teacher_folder(storage: Path, teacher_fingerprint: str) -> Path:
     """Return the folder of a teacher, whether it exists or not."""
-    return storage / "teachers" / teacher_fingerprint
+    return storage / TEACHERS_FOLDER / teacher_fingerprint
 
 
 def open_teacher(folder: Path) -> Teacher:
-    """Read the metadata of the teacher in ``folder``."""
+    """Read the metadata of the teacher in ``folder``, not its network.
+
+    Raises:
+        CheckpointError: its file is missing or damaged, or holds something else.
+    """
     _, metadata = load_file(folder / TEACHER_FILE)
     metadata.pop("config", None)
     try:
@@ -95,12 +106,37 @@ def open_teacher(folder: Path) -> Teacher:
         raise CheckpointError(f"{folder} must hold a teacher: {error}; train it again") from error
 
 
-def find_teachers(storage: Path, data: PreparedData) -> list[Teacher]:
-    """Return the teachers trained on exactly this data, the best by validation MAE first."""
-    files = (storage / "teachers").glob(f"*/{TEACHER_FILE}")
-    teachers = [open_teacher(path.parent) for path in files]
-    fitting = [one for one in teachers if one.dataset_fingerprint == data.fingerprint]
+def find_teachers(storage: Path, dataset_fingerprint: str) -> list[Teacher]:
+    """Return the teachers trained on exactly this data, the best by validation MAE first.
+
+    Damaged ones are left out, with a warning: whoever needs one of them opens it by name.
+    """
+    found = [_opened(folder) for folder in _teacher_folders(storage).values()]
+    fitting = [
+        one for one in found if one is not None and one.dataset_fingerprint == dataset_fingerprint
+    ]
     return sorted(fitting, key=lambda teacher: teacher.metrics["val_mae"])
+
+
+def best_teacher(storage: Path, dataset_fingerprint: str) -> Teacher | None:
+    """Return the best teacher trained on exactly this data, or None if there is none."""
+    # The base of pruning lies beside the teachers, and teaches only if asked for by name.
+    teachers = find_teachers(storage, dataset_fingerprint)
+    return next((one for one in teachers if not one.is_pruning_base), None)
+
+
+def named_teacher(storage: Path, wanted: str, dataset_fingerprint: str) -> Teacher | None:
+    """Return the teacher with fingerprint ``wanted``, or None if this data has none.
+
+    Opens no other one, so that a damaged one stands in nobody's way.
+
+    Raises:
+        CheckpointError: its file is damaged.
+    """
+    folder = _teacher_folders(storage).get(wanted)
+    teacher = None if folder is None else open_teacher(folder)
+    fits = teacher is not None and teacher.dataset_fingerprint == dataset_fingerprint
+    return teacher if fits else None
 
 
 def find_teacher(storage: Path, data: PreparedData, wanted: str | None) -> Teacher | None:
@@ -108,13 +144,25 @@ def find_teacher(storage: Path, data: PreparedData, wanted: str | None) -> Teach
 
     Raises:
         UnknownNameError: ``wanted`` is not a teacher of this data.
+        CheckpointError: the file of ``wanted`` is damaged.
     """
-    teachers = find_teachers(storage, data)
     if wanted is None:
-        # A pruning base is stored among the teachers, but teaches only if requested by fingerprint.
-        own = [one for one in teachers if not one.is_pruning_base]
-        return own[0] if own else None
-    known = {teacher.fingerprint: teacher for teacher in teachers}
-    if wanted not in known:
+        return best_teacher(storage, data.fingerprint)
+    teacher = named_teacher(storage, wanted, data.fingerprint)
+    if teacher is None:
+        known = [one.fingerprint for one in find_teachers(storage, data.fingerprint)]
         raise UnknownNameError(f"teacher of {data.card.name}", wanted, known)
-    return known[wanted]
+    return teacher
+
+
+def _teacher_folders(storage: Path) -> dict[str, Path]:
+    files = teacher_folder(storage, "").glob(f"*/{TEACHER_FILE}")
+    return {path.parent.name: path.parent for path in files}
+
+
+def _opened(folder: Path) -> Teacher | None:
+    try:
+        return open_teacher(folder)
+    except CheckpointError as error:
+        logger.warning("leaving out a damaged teacher: %s", error)
+        return None

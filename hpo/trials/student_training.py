@@ -68,8 +68,10 @@ def build_targets(
 ) -> None:
     """Build the teacher targets that trials of this machine map; nothing without a teacher."""
     needs = LOSSES[plan.config.loss_name].needs
+    if not needs or plan.teacher_fingerprint is None:
+        return
     teacher = find_teacher(folder.storage, data, plan.teacher_fingerprint)
-    if needs and teacher is not None:
+    if teacher is not None:
         storage = target_storage(plan.config)
         open_targets(data.to(choose_device()), teacher, needs, storage, on_progress)
 

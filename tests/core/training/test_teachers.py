@@ -103,11 +103,53 @@ def test_a_model_that_is_no_teacher_is_refused(tmp_path, data):
         open_teacher(tmp_path)
 
 
-def test_a_damaged_teacher_is_refused(tmp_path, data):
-    file = put_teacher(tmp_path, data, "t1", 2.5) / "teacher.safetensors"
+def put_damaged_teacher(storage: Path, data: PreparedData, name: str) -> None:
+    """The best of all, cut short."""
+    file = put_teacher(storage, data, name, 0.5) / "teacher.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match=r"must be a whole .*make it again"):
-        find_teachers(tmp_path, data)
+
+
+def test_a_damaged_teacher_is_refused(tmp_path, data):
+    put_damaged_teacher(tmp_path, data, "t1")
+    with pytest.raises(CheckpointError, match=r"t1/.* must be a whole .*make it again"):
+        find_teacher(tmp_path, data, "t1")
+
+
+# Beside a damaged one
+
+
+def test_one_that_is_named_is_found_without_opening_others(tmp_path, data, caplog):
+    put_damaged_teacher(tmp_path, data, "damaged")
+    put_teacher(tmp_path, data, "whole", 2.5)
+    assert find_teacher(tmp_path, data, "whole").fingerprint == "whole"
+    assert not caplog.records
+
+
+def test_the_best_is_the_best_whole_one_and_the_damaged_is_named(tmp_path, data, caplog):
+    put_damaged_teacher(tmp_path, data, "damaged")
+    assert find_teacher(tmp_path, data, None) is None
+    put_teacher(tmp_path, data, "whole", 2.5)
+    caplog.clear()
+    assert find_teacher(tmp_path, data, None).fingerprint == "whole"
+    (warning,) = caplog.messages
+    assert warning.startswith("leaving out a damaged teacher: ")
+    assert str(tmp_path / "teachers" / "damaged" / "teacher.safetensors") in warning
+    assert "\n" not in warning
+
+
+def test_an_unknown_name_lists_whole_ones(tmp_path, data, caplog):
+    put_damaged_teacher(tmp_path, data, "damaged")
+    put_teacher(tmp_path, data, "whole", 2.5)
+    with pytest.raises(UnknownNameError, match=r"\(known: whole\)"):
+        find_teacher(tmp_path, data, "other")
+    assert len(caplog.messages) == 1
+
+
+def test_a_name_is_never_a_path(tmp_path, data):
+    put_teacher(tmp_path / "elsewhere", data, "t1", 2.5)
+    for name in ("../elsewhere/teachers/t1", "", "."):
+        with pytest.raises(UnknownNameError):
+            find_teacher(tmp_path, data, name)
 
 
 # Found again
@@ -118,7 +160,8 @@ def test_teachers_of_this_data_come_best_first(tmp_path, data):
         put_teacher(tmp_path, data, name, val_mae)
     put_teacher(tmp_path, replace(data, fingerprint="other"), "t4", 1.0)
     (tmp_path / "teachers" / "unfinished" / "checkpoints").mkdir(parents=True)
-    assert [one.fingerprint for one in find_teachers(tmp_path, data)] == ["t2", "t1", "t3"]
+    found = find_teachers(tmp_path, data.fingerprint)
+    assert [one.fingerprint for one in found] == ["t2", "t1", "t3"]
 
 
 def test_the_best_or_the_one_that_is_wanted(tmp_path, data):
