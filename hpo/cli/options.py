@@ -16,9 +16,7 @@ DataFolder = Annotated[
 
 def _open_storage(text: str) -> Path:
     """Return the folder that stands for a storage; raises what ``open_storage`` raises."""
-    if "://" not in text:
-        return Path(text)
-    from hpo.storage.mirror import open_storage
+    from hpo.storage.storage import open_storage
 
     return open_storage(text)
 

@@ -28,12 +28,13 @@ from core.files import folder_written_aside, writable_folder
 from core.preprocessing.prepare import PreparedData
 from core.training.teachers import TEACHER_FILE, open_teacher, teacher_folder
 from hpo.planning.sweep_planning import open_planned_data
+from hpo.records import layout
 from hpo.records.confirmation import Confirmed, confirmed
 from hpo.records.ranking import ranked_records
 from hpo.records.sweep_folder import SweepFolder, find_sweep
 from hpo.records.sweep_plan import SweepPlan
-from hpo.records.sweep_sync import bring_exports, publish_export
-from hpo.records.trial_files import bring_student, has_student
+from hpo.records.sweep_sync import download_exports, publish_export
+from hpo.records.trial_files import download_student, has_student
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.selection import records_of
 
@@ -122,8 +123,8 @@ class _Winner:
     @property
     def name(self) -> str:
         """The name of its folder without the rank."""
-        run = "" if self.confirmed is None else f"-run-{self.record.trial:04d}"
-        return f"trial-{self.trial:04d}{run}"
+        run = None if self.confirmed is None else self.record.trial
+        return layout.student_name(self.trial, run)
 
 
 @dataclass(frozen=True)
@@ -188,16 +189,14 @@ class _ExportedSweep:
         known = self._exported(winner)
         if known is not None:
             return known
-        path = writable_folder(self.folder.exports) / f"{winner.rank}-{winner.name}"
+        path = writable_folder(self.folder.exports) / layout.export_folder(winner.rank, winner.name)
         self._write(path, winner)
-        if (mirror := self.folder.mirror) is not None:
-            publish_export(mirror, path)
+        publish_export(self.folder.store, path)
         return path
 
     def check_students(self, winners: Sequence[_Winner]) -> None:
         """Raise ``ExportError`` where a student is gone, before any is exported."""
-        if (mirror := self.folder.mirror) is not None:
-            bring_exports(mirror, self.folder.path)
+        download_exports(self.folder.store, self.folder.path)
         missing = [
             winner
             for winner in winners
@@ -219,7 +218,8 @@ class _ExportedSweep:
 
     def _exported(self, winner: _Winner) -> Path | None:
         lineage = self._lineage(winner)
-        for path in sorted(self.folder.exports.glob(f"[0-9]*-{winner.name}")):
+        found = self.folder.exports.glob(layout.export_folder("[0-9]*", winner.name))
+        for path in sorted(found, key=lambda path: layout.rank_of_export(path.name)):
             if _is_export_of(path, lineage):
                 return path
         return None
@@ -232,7 +232,7 @@ class _ExportedSweep:
 
     def _write(self, path: Path, winner: _Winner) -> None:
         record = winner.record
-        bring_student(self._home(winner), record.trial)
+        download_student(self._home(winner), record.trial)
         model, _ = load_model(self._student(winner), self.data.graph_kernel)
         settings = {"method": record.method, **record.configuration}
         dataset = load_dataset(Path(self.plan.data_folder), record.dataset)

@@ -17,7 +17,7 @@ from core.training.teachers import (
     teacher_folder,
 )
 from hpo.records.sweep_plan import SweepPlan
-from hpo.records.teacher_sync import bring_teachers
+from hpo.records.teacher_sync import download_teachers
 from hpo.sweep_config import SweepConfig
 from hpo.trials.trial_settings import StudentSizes
 
@@ -41,7 +41,7 @@ def needs_teacher(config: SweepConfig) -> bool:
 
 def find_networks(config: SweepConfig, storage: Path, data: PreparedData) -> Networks:
     """Return those networks that the sweep needs and that are trained already."""
-    bring_teachers(storage)
+    download_teachers(storage)
     teacher = base = None
     if needs_teacher(config):
         teacher = find_teacher(storage, data, config.teacher)

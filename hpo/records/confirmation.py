@@ -1,8 +1,8 @@
-"""What a sweep's best configurations are worth over several seeds: records in, mean and spread out.
+"""Summarise the runs of confirmed configurations over several seeds: mean and spread.
 
 One trial says little: small students differ by a tenth between seeds, and the best of many trials
 is partly the luckiest. So the best are trained again on fresh seeds, and judged by those runs
-alone. Runs nothing; that is for ``hpo.outcomes.confirmation_runs``.
+alone. Trains nothing; that is for ``hpo.outcomes.confirmation_runs``.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def confirmed(folder: SweepFolder, ranked: Sequence[TrialRecord], metric: str) -
     Args:
         folder: the sweep.
         ranked: its finished trials, the best first.
-        metric: what to judge by.
+        metric: to rank by.
     """
     runs = read_records(folder.confirmation.results)
     found = []

@@ -1,31 +1,28 @@
-"""Which students of a sweep stay on the disk: its state in, files of the others deleted.
+"""Delete the students of a sweep that need not stay on the disk.
 
 With ``--keep-checkpoints K`` the best K stay: by the sweep's objective, with several objectives the
-Pareto front first. Trials that have not ended are never touched, nor those that an export or a
-confirmation came from. Whoever wants a deleted student trains it again (``hpo.trials.rerun``). A
-crash before a deletion leaves a file too many, which goes when the sweep is next driven.
+Pareto front first. Students of trials that have not ended are never deleted, nor those that were
+exported or confirmed. A deleted student can be trained again (``hpo.trials.rerun``). A crash before
+a deletion leaves a file too many, which is deleted when the sweep is next driven.
 """
 
 from __future__ import annotations
 
-import re
-
+from hpo.records.layout import trial_of_export
 from hpo.records.ledger import ENDED_STATUSES, SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_files import delete_student, names_of_exports
 from hpo.space.objectives import pareto_front
 from hpo.sweep_config import SweepConfig
 
-_EXPORT = re.compile(r"\d+-trial-(\d+)(-run-\d+)?")
-
 
 class StudentKeeper:
-    """Deletes what need not be kept of one sweep, whose driver it belongs to."""
+    """Deletes students of one sweep on behalf of its driver."""
 
     def __init__(self, folder: SweepFolder, config: SweepConfig) -> None:
         """Delete nothing yet."""
         self._folder, self._config = folder, config
-        self._gone: set[int] = set()
+        self._deleted: set[int] = set()
         """Trials whose student is known to be absent: a long sweep has many."""
 
     def tidy(self, state: SweepState) -> None:
@@ -39,14 +36,14 @@ class StudentKeeper:
             return
         best = best_trials(state, self._config.objectives)[:most]
         ended = {trial.number for trial in state.with_status(*ENDED_STATUSES)}
-        for number in ended - self._gone - {*best} - self._referred_to(state):
+        for number in ended - self._deleted - {*best} - self._referred_to(state):
             delete_student(self._folder, number)
-            self._gone.add(number)
+            self._deleted.add(number)
 
     def _referred_to(self, state: SweepState) -> set[int]:
         self._folder.refresh()  # others may have confirmed or exported meanwhile
         names = names_of_exports(self._folder)
-        exported = {int(found[1]) for name in names if (found := _EXPORT.fullmatch(name))}
+        exported = {number for name in names if (number := trial_of_export(name)) is not None}
         confirmation = read_ledger(self._folder.confirmation.ledger_file)
         confirmed = [trial.settings for trial in confirmation.trials.values()]
         return exported | {

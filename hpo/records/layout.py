@@ -1,17 +1,28 @@
 """Name the files and folders of a storage: sweeps, their parts, teachers. Touches none of them.
 
 STORAGE/NAME/sweep.json            settings, search space, fingerprints, baselines
+STORAGE/NAME/driver.lock           locked by the process that drives
 STORAGE/NAME/ledger.jsonl          ``hpo.records.ledger``
 STORAGE/NAME/results/0007.parquet  ``hpo.records.trial_records``
 STORAGE/NAME/trials/0007/          student.safetensors, if kept (``hpo.records.kept_students``);
 checkpoints/ while it runs; trajectory.json, if pruned
-STORAGE/NAME/confirmation/         ledger.jsonl, results/ and trials/ of the best
+STORAGE/NAME/confirmation/         driver.lock, ledger.jsonl, results/ and trials/ of the best
 configurations, trained again (``hpo.outcomes.confirmation_runs``)
-STORAGE/NAME/exports/              ``hpo.outcomes.export_best``
+STORAGE/NAME/exports/1-trial-0007/ ``hpo.outcomes.export_best``; after --confirmation called
+1-trial-0007-run-0002
+STORAGE/NAME/tensorboard/          ``hpo.outcomes.tensorboard_logs``
+STORAGE/NAME/report.html           ``hpo.report``; comparison.html if of several sweeps
 STORAGE/teachers/                  ``core.training.teachers``
+
+In an object store there are also NAME/ledger/ in place of the ledger, and NAME/drivers/ (see
+``hpo.storage``). What an export folder holds is named in ``core.export.manifest``.
 """
 
 from __future__ import annotations
+
+import re
+
+from core.training.teachers import TEACHERS_FOLDER
 
 PLAN = "sweep.json"
 LOCK = "driver.lock"
@@ -23,7 +34,56 @@ TRIALS = "trials"
 CHECKPOINTS = "checkpoints"
 STUDENT = "student.safetensors"
 TRAJECTORY = "trajectory.json"
-TEACHERS = "teachers"
-"""The one folder of a storage that is no sweep."""
-RESERVED_NAMES = (TEACHERS, CONFIRMATION)
+TENSORBOARD = "tensorboard"
+REPORT = "report.html"
+REPORT_OF_SEVERAL = "comparison.html"
+RESERVED_NAMES = (TEACHERS_FOLDER, CONFIRMATION)
 """What no sweep may be called."""
+PLANS = f"[!.]*/{PLAN}"
+"""Pattern of the plans below a storage."""
+RECORDS = "[0-9]*.parquet"
+"""Pattern of the records among a sweep's results."""
+EXPORT_FOLDERS = "[0-9]*-trial-*"
+"""Pattern of the export folders among a sweep's exports."""
+_EXPORT_FOLDER = re.compile(r"\d+-trial-(\d+)(-run-\d+)?")
+
+
+def trial_folder(trial: int) -> str:
+    """Return the name of a trial's folder, ``0007``; from 10,000 on it has more digits."""
+    return f"{trial:04d}"
+
+
+def record_file(trial: int) -> str:
+    """Return the name of a trial's record, ``0007.parquet``."""
+    return f"{trial:04d}.parquet"
+
+
+def student_name(trial: int, run: int | None) -> str:
+    """Return what an export is called after its rank, ``trial-0007`` or ``trial-0007-run-0002``.
+
+    Args:
+        trial: of the sweep.
+        run: of its confirmation; None where the trial's own student is exported.
+    """
+    return f"trial-{trial:04d}" + ("" if run is None else f"-run-{run:04d}")
+
+
+def export_folder(rank: int | str, student: str) -> str:
+    """Return the name of an export folder, ``1-trial-0007``.
+
+    Args:
+        rank: of the student, or a pattern of ranks.
+        student: what ``student_name`` returned.
+    """
+    return f"{rank}-{student}"
+
+
+def rank_of_export(name: str) -> int:
+    """Return the rank in a name that ``EXPORT_FOLDERS`` matches."""
+    return int(re.split(r"[^0-9]", name, maxsplit=1)[0])
+
+
+def trial_of_export(name: str) -> int | None:
+    """Return the trial in the name of an export folder, or None if it names none."""
+    found = _EXPORT_FOLDER.fullmatch(name)
+    return None if found is None else int(found[1])

@@ -1,4 +1,4 @@
-"""The ledger of a sweep: events in, one line each, flushed to the disk; the sweep's state out.
+"""Record the events of a sweep, one JSON line each, and replay them to the sweep's state.
 
     {"event": "suggested", "trial": 7, "settings": {…}, "seed": …, "time": …}
     {"event": "epoch", "trial": 7, "epoch": 3, "metrics": {…}, "time": …}
@@ -7,9 +7,9 @@
     {"event": "shared", "gpus_per_trial": 0.25, "peak": …, "total": …, "time": …}
     {"event": "timed", "widths": [2, 2, 4, …], "latency_ms": 3.6, "machine": …}
 
-Append-only, one writer. A line cut short by a crash is dropped when the ledger is opened again; it
-was never acted on. Whoever shows or resumes a sweep replays its ledger; Optuna's study and Ray's
-state are rebuilt from it and never read back.
+Append-only, one writer, every line flushed to the disk. A line cut short by a crash is dropped when
+the ledger is opened again; nothing relied on it. Displays and resumed sweeps replay the ledger;
+Optuna's study and Ray's state are rebuilt from it and never read back. Decides nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Event = dict[str, Any]
 
 @dataclass
 class Trial:
-    """One configuration, as far as the ledger knows it."""
+    """One configuration and its results so far."""
 
     number: int
     settings: dict[str, Any]
@@ -40,9 +40,9 @@ class Trial:
     suggested: str
     """ISO time."""
     status: Status = "running"
-    """``running`` also after a crash: then it is what a resumed sweep begins with."""
+    """``running`` also after a crash: a resumed sweep begins with these trials."""
     history: dict[int, dict[str, float]] = field(default_factory=dict)
-    """Epoch -> metrics."""
+    """Metrics by epoch."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Once ended: those of the best epoch."""
     sizes: dict[str, float] = field(default_factory=dict)
@@ -59,19 +59,19 @@ class Trial:
 
 @dataclass
 class SweepState:
-    """All trials of a sweep, by number; what ``apply`` makes of the events so far."""
+    """All trials of a sweep, by number, after the events so far."""
 
     trials: dict[int, Trial] = field(default_factory=dict)
     extended_to: int | None = None
-    """How many trials there are to be, where more were asked for after the sweep began."""
+    """Number of trials, where more were asked for after the sweep began."""
     gpu_share: dict[str, float] | None = None
-    """Where it was measured: ``gpus_per_trial``, and the bytes ``peak`` of one
-    trial and ``total`` of a GPU."""
+    """Where it was measured: ``gpus_per_trial``, and in bytes the ``peak`` of one trial and the
+    ``total`` of a GPU."""
     latencies: dict[tuple[int, ...], float] = field(default_factory=dict)
-    """Filters of every layer -> milliseconds of a student with them."""
+    """Milliseconds of a student by the numbers of filters in its layers."""
 
     def apply(self, event: Event) -> None:
-        """Take in one event, or refuse it and stay as it was.
+        """Apply one event, or refuse it and leave the state unchanged.
 
         Raises:
             StorageError: it contradicts the events before.
@@ -90,12 +90,12 @@ class SweepState:
 
     @property
     def num_ended(self) -> int:
-        """How many trials were run and have ended, well or badly."""
+        """Number of trials that were run and have ended, well or badly."""
         return self.num_begun - len(self.with_status("running"))
 
     @property
     def num_begun(self) -> int:
-        """How many trials were run or are to be: infeasible ones cost nothing and do not count."""
+        """Number of trials but the infeasible ones, which cost nothing and do not count."""
         return len(self.trials) - len(self.with_status("infeasible"))
 
     def best(self, objective: str) -> Trial | None:
@@ -142,7 +142,7 @@ def _shared(state: SweepState, event: Event) -> None:
 
 
 def _shared_names(metrics: dict[str, float]) -> dict[str, float]:
-    # JSON brings every name anew, more bytes than its number; a long sweep holds 100,000 of them.
+    # JSON makes a new string of every name, larger than its number; a long sweep has 100,000.
     return {sys.intern(name): value for name, value in metrics.items()}
 
 
@@ -167,15 +167,15 @@ class Ledger:
     def __init__(
         self, path: Path, on_change: Callable[[SweepState], None] = lambda _: None
     ) -> None:
-        """Replay what is there, cut off a broken last line, and open for appending.
+        """Replay the file, cut off a broken last line, and open it for appending.
 
         Args:
             path: the ledger file; made if missing.
-            on_change: told the state after every event.
+            on_change: called with the state after every event.
         """
         self._on_change = on_change
         self.on_written: Callable[[str, bytes], None] = lambda *_: None
-        """Told the kind and the line of every event, once it is on the disk."""
+        """Called with the kind and the line of every event, once it is on the disk."""
         self.state, whole_bytes = _replay(path)
         # No buffer: what could not be written must not be tried again when the file is closed.
         self._stream = path.open("ab", buffering=0)
@@ -183,12 +183,12 @@ class Ledger:
             self._stream.truncate(whole_bytes)
 
     def append(self, event: str, **fields: Any) -> None:
-        """Apply one event to ``state`` and write it to the disk before anybody hears of it.
+        """Apply one event to ``state`` and write it to the disk before anybody is notified of it.
 
         Raises:
             StorageError: it contradicts the events before; nothing is written.
-            OSError: the disk did not take it; nothing is written.
-            Exception: ``on_written`` did not take it; it stands on the disk.
+            OSError: writing failed; nothing is written.
+            Exception: ``on_written`` failed; the event is on the disk.
         """
         line = json.dumps({"event": event, **fields, "time": now()}, allow_nan=False)
         self.state.apply(json.loads(line))
@@ -213,7 +213,7 @@ class Ledger:
 
 
 def read_ledger(path: Path) -> SweepState:
-    """Return the state that a ledger file tells, also while another process writes it."""
+    """Return the state after all events of a ledger file, also while another process writes it."""
     return _replay(path)[0]
 
 

@@ -1,7 +1,7 @@
-"""Disks that are full, read-only or gone, stores out of reach: never a trial's fault.
+"""Turn errors of full or broken disks and of object stores into one line that ends a sweep.
 
-Errors of the operating system in, ``StorageError`` with what to do about it out. A sweep that
-meets one stops and can be resumed; what it was about to write was not acted on.
+Such an error is never a trial's fault. The sweep stops and can be resumed; nothing relied on what
+it was about to write. Mends nothing.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from contextlib import contextmanager
 
 from core.errors import StorageError
 from hpo.records.sweep_folder import SweepFolder
-from hpo.storage.object_store import ObjectStoreError
+from hpo.storage.storage import ObjectStoreError
 
 STOPPED = "stopped"
-"""What a trial reports as its status when its storage failed: no end, the sweep stops."""
+"""Status that a trial reports when its storage failed: it has not ended, the sweep stops."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BROKEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
 
 
 def storage_fault(error: OSError, folder: SweepFolder) -> StorageError | None:
-    """Return what to tell the user, or None if ``error`` says nothing about a disk."""
+    """Return the error to show the user, or None if ``error`` is not about a disk."""
     if error.errno not in _FULL | _BROKEN:
         return None
     advice = "make room" if error.errno in _FULL else "mend it"

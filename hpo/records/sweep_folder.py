@@ -1,8 +1,8 @@
 """Open the folder of one sweep: its files, its plan, the right to drive it.
 
 Runs nothing. Only the process that holds the driver's lock may write the ledger and the records.
-Where the storage is a mirror (``hpo.storage.mirror``), what is written here is uploaded to its
-store, and ``find_sweep`` and ``all_sweeps`` download what others have uploaded first.
+What it writes is uploaded where the storage is an object store (``hpo.storage.storage``), and there
+``find_sweep`` and ``all_sweeps`` first download what others have uploaded.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from typing import Any
 
 from core.errors import StorageError, UnknownNameError
 from core.files import check_name, write_json
-from hpo.records import layout
-from hpo.records import sweep_sync as mirrored_sweeps
+from hpo.records import layout, sweep_sync
 from hpo.records.sweep_plan import PLAN_VERSION, SweepPlan
 from hpo.space.search_space import SearchSpace
-from hpo.storage import driver_lease
-from hpo.storage.mirror import Mirror, mirror_of
+from hpo.storage.storage import Storage, storage_at
 from hpo.sweep_config import SweepConfig
 
 
@@ -34,7 +32,7 @@ class SweepFolder:
 
     @property
     def confirmation(self) -> SweepFolder:
-        """Where the sweep's best configurations are trained again."""
+        """The folder in which the sweep's best configurations are trained again."""
         return SweepFolder(self._sweep / layout.CONFIRMATION)
 
     @property
@@ -44,35 +42,28 @@ class SweepFolder:
 
     @property
     def storage(self) -> Path:
-        """What the sweep lies in, beside other sweeps and the teachers."""
+        """The folder that holds the sweep, other sweeps and the teachers."""
         return self._sweep.parent
 
     @property
-    def mirror(self) -> Mirror | None:
-        """What mirrors the storage from an object store; None: the folder is the storage."""
-        return mirror_of(self.storage)
+    def store(self) -> Storage:
+        """The storage as an object, which shares its files with other machines."""
+        return storage_at(self.storage)
 
     @property
     def address(self) -> str:
-        """What ``hpo.records.trial_files.open_sweep`` finds it by, also on another machine."""
-        mirror = self.mirror
-        return str(self.path) if mirror is None else f"{mirror.store.address}#{self.key}"
+        """The text by which ``hpo.records.trial_files.open_sweep`` finds it on any machine."""
+        return self.store.address_of(self.path)
 
     @property
     def storage_address(self) -> str:
-        """Its storage as the user names it."""
-        mirror = self.mirror
-        return str(self.storage) if mirror is None else mirror.store.address
+        """The storage as the user names it."""
+        return self.store.address
 
     @property
     def plan_file(self) -> Path:
-        """The sweep's plan; there is a sweep where this is."""
+        """File of the sweep's plan; without it there is no sweep."""
         return self._sweep / layout.PLAN
-
-    @property
-    def key(self) -> str:
-        """Its name below the storage, ``night`` or ``night/confirmation``."""
-        return self.path.relative_to(self.storage).as_posix()
 
     @property
     def _sweep(self) -> Path:
@@ -80,7 +71,7 @@ class SweepFolder:
 
     @property
     def ledger_file(self) -> Path:
-        """Its ledger."""
+        """File of its ledger."""
         return self.path / layout.LEDGER
 
     @property
@@ -94,25 +85,25 @@ class SweepFolder:
         return self.path / layout.EXPORTS
 
     def checkpoints(self, trial: int) -> Path:
-        """Return the folder of a running trial's states."""
-        return self.path / layout.TRIALS / f"{trial:04d}" / layout.CHECKPOINTS
+        """Return the folder of a running trial's checkpoints."""
+        return self.path / layout.TRIALS / layout.trial_folder(trial) / layout.CHECKPOINTS
 
     def student(self, trial: int) -> Path:
         """Return the file of a trial's student."""
-        return self.path / layout.TRIALS / f"{trial:04d}" / layout.STUDENT
+        return self.path / layout.TRIALS / layout.trial_folder(trial) / layout.STUDENT
 
     def trajectory(self, trial: int) -> Path:
-        """Return the file of how a trial's student was pruned, removal by removal."""
-        return self.path / layout.TRIALS / f"{trial:04d}" / layout.TRAJECTORY
+        """Return the file that holds how a trial's student was pruned, removal by removal."""
+        return self.path / layout.TRIALS / layout.trial_folder(trial) / layout.TRAJECTORY
 
     def write_plan(self, plan: SweepPlan) -> None:
-        """Write the plan; from here on the sweep exists."""
+        """Write and upload the plan; from then on the sweep exists."""
         fields = {**vars(plan), "config": plan.config.to_json(), "space": plan.space.to_json()}
         write_json(self.plan_file, {"version": PLAN_VERSION, **fields})
         try:
             self.publish(self.plan_file)
         except BaseException:
-            self.plan_file.unlink()  # nobody else sees a sweep
+            self.plan_file.unlink()  # for all others there is no such sweep
             raise
 
     def read_plan(self) -> SweepPlan:
@@ -137,17 +128,17 @@ class SweepFolder:
             ) from error
 
     def publish(self, path: Path) -> None:
-        """Put a file that the driver has written where others find it."""
-        mirror = self.mirror
-        if mirror is not None:
-            driver_lease.lease_on(self.path).check()
-            mirror.publish(path)
+        """Upload a file that this process has written as the driver.
+
+        Raises:
+            StorageError: another process drives this sweep now.
+        """
+        self.store.check_driver(self.path)
+        self.store.upload(path)
 
     def refresh(self) -> None:
-        """Bring what others have put of this sweep, unless it is driven from this machine."""
-        mirror = self.mirror
-        if mirror is not None:
-            mirrored_sweeps.bring_sweep(mirror, self._sweep, _is_driven_here)
+        """Download what others have uploaded, unless the sweep is driven from this machine."""
+        sweep_sync.download_sweep(self.store, self._sweep, _is_driven_here)
 
     @contextmanager
     def driver_lock(self) -> Iterator[None]:
@@ -156,16 +147,11 @@ class SweepFolder:
         Raises:
             StorageError: another process drives this sweep.
         """
-        mirror = self.mirror
-        if mirror is None:
-            with self._file_lock():
-                yield
-            return
         with ExitStack() as held:
-            with mirror.lock(self.name):  # nobody brings what this process will write
+            with self.store.lock(self.name):  # nobody downloads what this process will write
                 held.enter_context(self._file_lock())
-            held.enter_context(driver_lease.held_lease(mirror.store, self.key, self.path))
-            mirrored_sweeps.bring_driven(mirror, self.path)
+            held.enter_context(self.store.driver_lease(self.path))
+            sweep_sync.download_driven(self.store, self.path)
             yield
 
     @contextmanager
@@ -182,14 +168,11 @@ class SweepFolder:
             yield
 
     def is_driven(self) -> bool:
-        """Whether some process drives this sweep now."""
-        mirror = self.mirror
-        return self.is_driven_here() or (
-            mirror is not None and driver_lease.is_driven(mirror.store, self.key)
-        )
+        """Whether any process drives this sweep now."""
+        return self.is_driven_here() or self.store.is_driven(self.path)
 
     def is_driven_here(self) -> bool:
-        """Whether a process that shares this folder drives."""
+        """Whether a process that shares this folder drives this sweep."""
         try:
             with (self.path / layout.LOCK).open() as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -215,7 +198,5 @@ def find_sweep(storage: Path, name: str) -> SweepFolder:
 
 def all_sweeps(storage: Path) -> list[SweepFolder]:
     """Return every sweep below ``storage``, by name."""
-    mirror = mirror_of(storage)
-    if mirror is not None:
-        mirrored_sweeps.bring_all_sweeps(mirror, _is_driven_here)
-    return [SweepFolder(path.parent) for path in sorted(storage.glob(f"[!.]*/{layout.PLAN}"))]
+    sweep_sync.download_all_sweeps(storage_at(storage), _is_driven_here)
+    return [SweepFolder(path.parent) for path in sorted(storage.glob(layout.PLANS))]

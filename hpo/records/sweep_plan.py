@@ -1,4 +1,4 @@
-"""Hold what a sweep fixed when it began, and what was asked for since. Reads and writes nothing."""
+"""Hold the settings that a sweep fixed when it began. Reads and writes no file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLAN_VERSION = 1
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What every trial of a sweep relies on; written once, never changed."""
+    """The settings and data that every trial of a sweep relies on; written once, never changed."""
 
     config: SweepConfig
     space: SearchSpace
@@ -25,15 +25,15 @@ class SweepPlan:
     baselines: dict[str, dict[str, float]]
     """``repeat_last`` and ``teacher``: their validation errors."""
     command: str
-    """What the user typed."""
+    """The user's command line."""
     base_fingerprint: str | None = None
     """Of the trained network that pruning starts from; None where nothing is pruned."""
     reference: dict[str, float] = field(default_factory=dict)
-    """With several objectives: what their hypervolume is measured against, the error of repeating
-    the last observation and the largest student."""
+    """With several objectives: the reference point of their hypervolume, the error of repeating the
+    last observation and the size of the largest student."""
 
 
 def extended_plan(plan: SweepPlan, state: SweepState) -> SweepPlan:
-    """Return a plan with as many trials as were asked for since the sweep began."""
+    """Return the plan with the number of trials that was last asked for."""
     trials = state.extended_to or plan.config.trials
     return replace(plan, config=replace(plan.config, trials=trials))

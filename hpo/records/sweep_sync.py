@@ -1,12 +1,12 @@
-"""What of a sweep is brought from an object store, and when; what a worker puts there.
+"""Download what others wrote of a sweep, and upload exports; decides who needs which files.
 
-    who looks (status, best …)    plans, records, ledgers, the teachers that plans name
-    who drives                    the same, once it is the driver
+    readers (status, best …)      plans, records, ledgers, the teachers that plans name
+    the driver                    the same, once it is the driver
     a worker                      plan and teachers, its trial's checkpoints
-    who exports                   the student, exports made before
+    export                        the student, earlier exports
 
-Sweeps lie in the store as on a disk (``hpo.records.sweep_folder``), but for the ledger
-(``hpo.storage.ledger_parts``) and ``drivers/`` (``hpo.storage.driver_lease``). Runs nothing.
+Sweeps lie in an object store as on a disk (``hpo.records.layout``), except for their ledgers. On a
+storage that is a folder nothing is moved (``hpo.storage.storage``). Runs nothing.
 """
 
 from __future__ import annotations
@@ -15,96 +15,95 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from core.training.teachers import TEACHER_FILE
-from hpo.records.layout import CONFIRMATION, EXPORTS, LEDGER, LOCK, PLAN, RESULTS, TEACHERS
-from hpo.storage.ledger_parts import bring_ledger
-from hpo.storage.mirror import Mirror
-from hpo.storage.object_store import StoredObject
+from core.export.manifest import MANIFEST_FILE
+from core.training.teachers import TEACHER_FILE, teacher_folder
+from hpo.records.layout import CONFIRMATION, EXPORTS, LEDGER, LOCK, PLAN, PLANS, RECORDS, RESULTS
+from hpo.storage.storage import Listing, Storage
 
-Listed = dict[str, StoredObject]
 IsDriven = Callable[[Path], bool]
 """Whether a process of this machine drives a part: then its files here are the newest there are."""
-LISTINGS = 5
-"""Tries to bring what is listed before somebody deletes it, as drivers do with parts of ledgers."""
 
 
-def bring_sweep(mirror: Mirror, sweep: Path, is_driven: IsDriven) -> None:
-    """Bring what is known of one sweep and its confirmation."""
-    _as_listed(lambda: _bring_parts(mirror, sweep, mirror.store.list(mirror.key(sweep)), is_driven))
+def download_sweep(storage: Storage, sweep: Path, is_driven: IsDriven) -> None:
+    """Download plan, records, ledgers and teachers of one sweep and its confirmation."""
+    storage.sync(sweep, lambda listing: _download_parts(storage, sweep, listing, is_driven))
 
 
-def bring_driven(mirror: Mirror, part: Path) -> None:
-    """Bring what is known of the sweep or confirmation that this process drives from now on."""
+def download_driven(storage: Storage, part: Path) -> None:
+    """Download a sweep or a confirmation that this process drives from now on."""
     sweep = part.parent if part.name == CONFIRMATION else part
-    _as_listed(lambda: _bring(mirror, part, mirror.store.list(mirror.key(sweep))))
+    storage.sync(sweep, lambda listing: _download_part(storage, part, listing))
 
 
-def bring_all_sweeps(mirror: Mirror, is_driven: IsDriven) -> None:
-    """Bring what is known of all sweeps."""
+def download_all_sweeps(storage: Storage, is_driven: IsDriven) -> None:
+    """Download plans, records, ledgers and teachers of all sweeps."""
 
-    def bring() -> None:
-        listed = mirror.store.list("")
-        names = {key.split("/")[0] for key in listed if key.endswith(f"/{PLAN}")}
-        names |= {path.parent.name for path in mirror.folder.glob(f"[!.]*/{PLAN}")}
-        for name in sorted(names):
-            own = {key: found for key, found in listed.items() if key.startswith(f"{name}/")}
-            _bring_parts(mirror, mirror.folder / name, own, is_driven)
+    def is_plan(path: Path) -> bool:
+        # Another storage may lie in a folder of this one.
+        return path.name == PLAN and path.parents[1] == storage.folder
 
-    _as_listed(bring)
+    def download(listing: Listing) -> None:
+        plans = [*filter(is_plan, listing.paths), *storage.folder.glob(PLANS)]
+        for sweep in sorted({path.parent for path in plans}):
+            _download_parts(storage, sweep, listing.below(sweep), is_driven)
 
-
-def bring_plan(mirror: Mirror, sweep: Path) -> None:
-    """Bring plan and teachers of a sweep, for a worker."""
-    with mirror.lock(sweep.name):
-        key = mirror.key(sweep / PLAN)
-        found = mirror.store.look(key)
-        _bring_plan(mirror, sweep, {} if found is None else {key: found})
+    storage.sync(storage.folder, download)
 
 
-def bring_exports(mirror: Mirror, sweep: Path) -> None:
-    """Bring the whole exports that were made before, perhaps elsewhere."""
-    listed = mirror.store.list(mirror.key(sweep / EXPORTS))
-    whole = {key.rpartition("/")[0] for key in listed if key.endswith("/manifest.json")}
-    mirror.bring_listed(
-        {key: found for key, found in listed.items() if key.rpartition("/")[0] in whole}
-    )
+def download_plan(storage: Storage, sweep: Path) -> None:
+    """Download plan and teachers of a sweep, for a worker."""
+    with storage.lock(sweep.name):
+        storage.sync_files([sweep / PLAN], lambda found: _has_plan(storage, sweep, found))
 
 
-def publish_export(mirror: Mirror, folder: Path) -> None:
-    """Put an export; the manifest last, so that it is whole where that is."""
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == "manifest.json"):
-        mirror.publish(path)
+def download_exports(storage: Storage, sweep: Path) -> None:
+    """Download the complete exports of a sweep, wherever they were made."""
+
+    def download(listing: Listing) -> None:
+        complete = {path.parent for path in listing.paths if path.name == MANIFEST_FILE}
+        listing.only(path for path in listing.paths if path.parent in complete).download()
+
+    storage.sync(sweep / EXPORTS, download)
 
 
-def _bring_parts(mirror: Mirror, sweep: Path, listed: Listed, is_driven: IsDriven) -> None:
-    with mirror.lock(sweep.name):
+def publish_export(storage: Storage, folder: Path) -> None:
+    """Upload an export; the manifest last, so that an export with one is complete."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST_FILE):
+        storage.upload(path)
+
+
+def _download_parts(storage: Storage, sweep: Path, listing: Listing, is_driven: IsDriven) -> None:
+    with storage.lock(sweep.name):
         for part in (sweep, sweep / CONFIRMATION):
             if not is_driven(part):
-                _bring(mirror, part, listed)
+                _download_part(storage, part, listing)
 
 
-def _bring(mirror: Mirror, part: Path, listed: Listed) -> None:
-    if part.name != CONFIRMATION and not _bring_plan(mirror, part, listed):
+def _download_part(storage: Storage, part: Path, listing: Listing) -> None:
+    if part.name != CONFIRMATION and not _has_plan(storage, part, listing):
         return
-    results = _below(mirror, part / RESULTS, listed)
-    mirror.bring_listed(results)
-    for path in (part / RESULTS).glob("*.parquet"):
-        if mirror.key(path) not in results:
+    results = listing.below(part / RESULTS)
+    results.download()
+    for path in (part / RESULTS).glob(RECORDS):
+        if path not in results:
             path.unlink(missing_ok=True)
-    bring_ledger(mirror, part / LEDGER, _below(mirror, (part / LEDGER).with_suffix(""), listed))
+    storage.download_ledger(part / LEDGER, listing)
 
 
-def _bring_plan(mirror: Mirror, sweep: Path, listed: Listed) -> bool:
-    """Say whether there is such a sweep; another one that had its name is forgotten here."""
-    key = mirror.key(sweep / PLAN)
-    found = listed.get(key)
-    if found is None or not mirror.has(key, found):
-        _forget(sweep)
-    if found is None:
+def _has_plan(storage: Storage, sweep: Path, listing: Listing) -> bool:
+    """Download plan and teachers of a sweep, and return whether there is such a sweep.
+
+    Files here of a sweep that was deleted, or replaced by another one of its name, are deleted.
+    """
+    plan = sweep / PLAN
+    if not listing.is_current(plan):
+        _delete_files(sweep)
+    if plan not in listing:
         return False
-    mirror.bring_listed({key: found})
-    wanted = [f"{TEACHERS}/{one}/{TEACHER_FILE}" for one in _fingerprints(sweep / PLAN)]
-    mirror.bring(key for key in wanted if not (mirror.folder / key).exists())
+    listing.only([plan]).download()
+    folders = [teacher_folder(storage.folder, one) for one in _fingerprints(plan)]
+    teachers = [folder / TEACHER_FILE for folder in folders]
+    storage.download(path for path in teachers if not path.exists())
     return True
 
 
@@ -112,28 +111,12 @@ def _fingerprints(plan: Path) -> list[str]:
     try:
         fields = json.loads(plan.read_text())
         named = (fields["teacher_fingerprint"], fields["base_fingerprint"])
-    except (ValueError, KeyError, TypeError):  # who reads the plan says what is wrong with it
+    except (ValueError, KeyError, TypeError):  # the plan's reader reports what is wrong with it
         return []
     return [str(one) for one in named if one is not None]
 
 
-def _forget(sweep: Path) -> None:
+def _delete_files(sweep: Path) -> None:
     for path in sweep.rglob("*"):
         if path.is_file() and path.name != LOCK:
             path.unlink(missing_ok=True)
-
-
-def _below(mirror: Mirror, folder: Path, listed: Listed) -> Listed:
-    start = f"{mirror.key(folder)}/"
-    return {key: found for key, found in listed.items() if key.startswith(start)}
-
-
-def _as_listed(bring: Callable[[], None]) -> None:
-    """Bring again with a new listing where an object was deleted since."""
-    for _ in range(LISTINGS - 1):
-        try:
-            bring()
-        except FileNotFoundError:
-            continue
-        return
-    bring()

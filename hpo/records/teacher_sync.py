@@ -1,8 +1,8 @@
-"""Teachers below any storage: on a folder as ``core`` leaves them, in an object store as well.
+"""Train and find teachers in a storage that machines share.
 
-A storage's folder in; the teachers that the store has lie in it afterwards, and a teacher trained
-here goes to the store, with its checkpoints while it trains. On a folder that is no mirror nothing
-is done but what ``core.experiments.train_teacher`` does.
+Downloads the teachers that others trained, and uploads those trained here, with their checkpoints
+while they train. On a storage that is a folder nothing is moved, and training is
+``core.experiments.train_teacher``.
 """
 
 from __future__ import annotations
@@ -11,26 +11,29 @@ from pathlib import Path
 
 from core.experiments import OnEpoch, OnStep, train_teacher
 from core.preprocessing.prepare import PreparedData
-from core.training.teachers import TEACHER_FILE, Teacher, TeacherConfig, teacher_folder
+from core.training.teachers import (
+    CHECKPOINTS_FOLDER,
+    TEACHER_FILE,
+    Teacher,
+    TeacherConfig,
+    teacher_folder,
+)
 from core.training.trainer import EpochReport
-from hpo.storage.mirror import MirroredStates, mirror_of
+from hpo.storage.storage import Listing, storage_at
 
 
-def bring_teachers(storage: Path) -> None:
-    """Bring the trained teachers that are not here."""
-    mirror = mirror_of(storage)
-    if mirror is not None:
-        listed = mirror.store.list(mirror.key(teacher_folder(storage, "")))
-        mirror.bring_listed(
-            {key: found for key, found in listed.items() if key.endswith(f"/{TEACHER_FILE}")}
-        )
+def download_teachers(storage: Path) -> None:
+    """Download the trained teachers that are not here."""
+
+    def download(listing: Listing) -> None:
+        listing.only(path for path in listing.paths if path.name == TEACHER_FILE).download()
+
+    storage_at(storage).sync(teacher_folder(storage, ""), download)
 
 
 def publish_teacher(teacher: Teacher) -> None:
-    """Put a trained teacher, if the store lacks it: whoever trained it may have been killed."""
-    mirror, path = mirror_of(teacher.folder.parents[1]), teacher.folder / TEACHER_FILE
-    if mirror is not None and mirror.store.look(mirror.key(path)) is None:
-        mirror.publish(path)
+    """Upload a trained teacher unless it is there: who trained it may have been killed before."""
+    storage_at(teacher.folder.parents[1]).upload_missing(teacher.folder / TEACHER_FILE)
 
 
 def train_stored_teacher(
@@ -40,22 +43,20 @@ def train_stored_teacher(
     on_epoch: OnEpoch,
     on_step: OnStep | None = None,
 ) -> Teacher:
-    """Train a teacher, or return it if it is there; see ``core.experiments.train_teacher``."""
-    mirror = mirror_of(storage)
-    if mirror is None:
-        return train_teacher(data, config, storage, on_epoch, on_step)
+    """Train a teacher, or return it if there is one; see ``core.experiments.train_teacher``."""
+    store = storage_at(storage)
     folder = teacher_folder(storage, config.fingerprint_for(data))
-    states = MirroredStates(mirror, folder / "checkpoints")
+    checkpoints = store.synced_folder(folder / CHECKPOINTS_FOLDER)
     if not (folder / TEACHER_FILE).exists():
-        mirror.bring([mirror.key(folder / TEACHER_FILE)])
+        store.download([folder / TEACHER_FILE])
     if not (folder / TEACHER_FILE).exists():
-        states.bring()
+        checkpoints.download()
 
-    def publish_epoch(report: EpochReport) -> None:
-        states.publish()
+    def upload_epoch(report: EpochReport) -> None:
+        checkpoints.upload()
         on_epoch(report)
 
-    teacher = train_teacher(data, config, storage, publish_epoch, on_step)
+    teacher = train_teacher(data, config, storage, upload_epoch, on_step)
     publish_teacher(teacher)
-    states.clear()
+    checkpoints.clear()
     return teacher

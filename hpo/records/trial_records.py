@@ -1,4 +1,4 @@
-"""Trial records: one Parquet file per ended trial, written whole, never changed.
+"""Write and read trial records: one Parquet file per ended trial, never changed.
 
 The records are the truth about trials. Settings and metrics become columns of their own
 (``setting_learning_rate``, ``val_mae_15``), so that any tool reads them as one table; methods with
@@ -17,16 +17,17 @@ import pyarrow.parquet as pq
 
 from core.errors import StorageError
 from core.files import write_bytes
+from hpo.records import layout
 
 _SETTING = "setting_"
 _METRIC = ("val_", "train_")
-# Told to Arrow: a column of nothing but None would have a type that joins with no other file's.
+# Typed for Arrow: a column of nothing but None would have a type that joins with no other file's.
 _TEXTS_OR_NONE = ("reason", "teacher_fingerprint", "student", "loss", "base")
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """All that is known of one ended trial."""
+    """Settings, results and origin of one ended trial."""
 
     sweep: str
     trial: int
@@ -37,11 +38,11 @@ class TrialRecord:
     dataset: str
     method: str
     settings: dict[str, Any]
-    """What the search chose."""
+    """Chosen by the search."""
     metrics: dict[str, float]
     """Of the best validation epoch."""
     parameters: int
-    """0, as ``flops``, where no network can be told from the settings."""
+    """0, as ``flops``, where the settings give no network."""
     flops: int
     """Of one forward pass over one window."""
     epochs: int
@@ -61,15 +62,15 @@ class TrialRecord:
     """Of this project, torch, ray, optuna and Python."""
     machine: str
     loss: str | None = None
-    """What taught while pruning; None where the method itself is the loss."""
+    """The loss while pruning; None where the method itself is the loss."""
     base: str | None = None
-    """What pruning started from."""
+    """The network that pruning started from."""
     latency_ms: float | None = None
     """Of one forecast, where the sweep asks for it; else None, and no column."""
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """All that trains the same student again on the same data."""
+        """The settings that train the same student again on the same data."""
         pruning = {name: value for name in ("loss", "base") if (value := getattr(self, name))}
         return {**self.settings, **pruning, "epochs": self.epochs, "seed": self.seed}
 
@@ -104,7 +105,9 @@ def read_records(folder: Path) -> list[TrialRecord]:
     Raises:
         StorageError: a file is damaged.
     """
-    return [_read(path) for path in sorted(folder.glob("[0-9]*.parquet"))]
+    # Not by name: 10000 comes before 9999.
+    records = map(_read, sorted(folder.glob(layout.RECORDS)))
+    return sorted(records, key=lambda record: record.trial)
 
 
 def read_record(folder: Path, trial: int) -> TrialRecord | None:
@@ -118,7 +121,7 @@ def read_record(folder: Path, trial: int) -> TrialRecord | None:
 
 
 def _record_file(folder: Path, trial: int) -> Path:
-    return folder / f"{trial:04d}.parquet"
+    return folder / layout.record_file(trial)
 
 
 def _read(path: Path) -> TrialRecord:

@@ -14,6 +14,7 @@ from pathlib import Path
 import optuna
 
 from core.files import writable_folder, write_bytes
+from hpo.records import layout
 from hpo.report.facts import ReportFacts
 from hpo.report.figure_files import check_browser, write_figures
 from hpo.report.gathering import gather
@@ -76,7 +77,7 @@ def draw(facts: ReportFacts) -> dict[str, Section]:
 
 
 def _default_path(facts: ReportFacts) -> Path:
-    name = "comparison.html" if facts.several else "report.html"
+    name = layout.REPORT_OF_SEVERAL if facts.several else layout.REPORT
     return facts.sweeps[0].folder.path / name
 
 

@@ -13,17 +13,18 @@ from typing import Any
 
 from core.errors import ConfigError, UserError
 from core.evaluation.profiling import count_flops, count_parameters, forecast_latency
-from core.export.manifest import read_manifest
+from core.export.manifest import MODEL_FILE, read_manifest
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS, STGCNConfig
 from core.training.teachers import TEACHER_FILE, Teacher, find_teacher, open_teacher, teacher_folder
 from hpo.planning.sweep_planning import open_planned_data
+from hpo.records import layout
 from hpo.records.confirmation import Confirmed, confirmed
 from hpo.records.ledger import read_ledger
 from hpo.records.ranking import ranked_records
 from hpo.records.sweep_folder import SweepFolder, find_sweep
 from hpo.records.sweep_plan import SweepPlan, extended_plan
-from hpo.records.sweep_sync import bring_exports
+from hpo.records.sweep_sync import download_exports
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.report.facts import ReportedSweep, ReportFacts, ShownStudent
 from hpo.report.paper import paper_results
@@ -100,18 +101,18 @@ def _sweep(folder: SweepFolder, plan: SweepPlan, metric: str) -> ReportedSweep:
 
 def _exported(folder: SweepFolder) -> ShownStudent | None:
     found: list[tuple[int, bool, str, Path, dict[str, Any]]] = []
-    if (mirror := folder.mirror) is not None:
-        bring_exports(mirror, folder.path)
-    for path in folder.exports.glob("[0-9]*-trial-*"):
+    download_exports(folder.store, folder.path)
+    for path in folder.exports.glob(layout.EXPORT_FOLDERS):
         manifest = read_manifest(path)
         is_single_run = "confirmed" not in manifest["lineage"]
-        found.append((int(path.name.split("-")[0]), is_single_run, path.name, path, manifest))
+        rank = layout.rank_of_export(path.name)
+        found.append((rank, is_single_run, path.name, path, manifest))
     if not found:
         return None
     *_, path, manifest = min(found, key=lambda one: one[:3])
     return ShownStudent(
         trial=manifest["lineage"]["trial"],
-        file=path / "model.safetensors",
+        file=path / MODEL_FILE,
         parameters=manifest["parameters"],
         export=path,
         test=manifest["metrics"]["test"],
@@ -128,8 +129,7 @@ def _best_student(
         if record.student is None:
             continue
         file = folder.storage / record.student
-        if (mirror := folder.mirror) is not None:
-            mirror.bring([mirror.key(file)])
+        folder.store.download([file])
         if file.is_file():
             return ShownStudent(trial, file, record.parameters, export=None, test=None)
     return None

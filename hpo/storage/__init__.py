@@ -1,1 +1,1 @@
-"""Bytes shared by machines: an object store, its local mirror, one driver. Knows no trial."""
+"""Share files among machines: an object store, its local mirror, one driver. Knows no trial."""

@@ -1,16 +1,18 @@
-"""One driver per sweep, also among machines that share nothing but an object store.
+"""Let one process drive a sweep, among machines that share nothing but an object store.
 
-    NAME/drivers/<random id>.json     who drives, put anew every ``RENEWED_EVERY`` seconds
+    NAME/drivers/<random id>.json     host and process of a driver, written again every
+                                      ``RENEWAL_INTERVAL`` seconds
 
-A store cannot say "put this unless it is there", so whoever wants to drive puts an object of its
-own first and lists the others then. Of two at the same moment at least one sees the other, and who
-sees one withdraws: there may be none, but never two. Ages are differences of the store's own
-clock, so clocks of machines do not matter.
+S3 has had conditional puts ("put this unless it exists") since 2024, but pyarrow's S3 client, which
+we use, does not offer them. So whoever wants to drive first puts an object of its own and then
+lists the others. Of two at the same moment at least one sees the other, and who sees one withdraws:
+there may be none, but never two. Ages are differences of the store's own clock, so clocks of
+machines do not matter.
 
-A driver that has not renewed for ``STALE_AFTER`` seconds gives way to the next one, at once if it
-is a process of this machine that has ended. It finds that out before it publishes again: whenever
-its last renewal is older than ``SURE_FOR`` it looks who else is there. What it had already sent
-may still arrive; of the ledger such parts are ignored (``hpo.storage.ledger_parts``).
+A driver that has not renewed for ``STALE_AFTER`` seconds is replaced by the next one, at once if it
+is a process of this machine that has ended. It notices before it uploads again: whenever its last
+renewal is older than ``RECHECK_AFTER`` it looks for others first. What it had already sent may
+still arrive; such parts of the ledger are ignored (``hpo.storage.ledger_parts``).
 """
 
 from __future__ import annotations
@@ -30,22 +32,22 @@ from typing import Any
 from core.errors import StorageError
 from hpo.storage.object_store import ObjectStore, ObjectStoreError, StoredObject
 
-RENEWED_EVERY = 10.0
+RENEWAL_INTERVAL = 10.0
 STALE_AFTER = 60.0
-SURE_FOR = 30.0
-"""Nobody else may take a driver for dead so soon after a renewal, whatever it took to arrive."""
+RECHECK_AFTER = 30.0
+"""Nobody takes a driver for dead so soon after a renewal, however long that took to arrive."""
 
 
 class DriverLease:
     """The right of this process to drive one sweep, or one confirmation."""
 
     def __init__(self, store: ObjectStore, folder: str, name: str) -> None:
-        """Claim nothing yet.
+        """Prepare to acquire it; nothing is written yet.
 
         Args:
             store: holds the sweep.
-            folder: the sweep's key; drivers stand below it.
-            name: the sweep's, for messages.
+            folder: key of the sweep or confirmation; its drivers are objects below it.
+            name: of the sweep, for messages.
         """
         self._store, self._folder, self._name = store, f"{folder}/drivers", name
         self.driver = uuid.uuid4().hex
@@ -60,11 +62,11 @@ class DriverLease:
         """Become the driver.
 
         Raises:
-            StorageError: there is one.
+            StorageError: another process is.
         """
-        _LIVING.add(self.driver)
+        _ALIVE.add(self.driver)
         try:
-            self._renewed = self._put()
+            self._renewed = self._write()
             others = self._others()
         except BaseException:
             self._withdraw()
@@ -79,13 +81,13 @@ class DriverLease:
         self._thread.start()
 
     def check(self) -> None:
-        """Make sure that this process still drives, before it publishes.
+        """Make sure that this process still drives, before it uploads.
 
         Raises:
             StorageError: another one does.
         """
         with self._lock:
-            if self._lost is None and self._renewed.seconds_ago() > SURE_FOR:
+            if self._lost is None and self._renewed.seconds_ago() > RECHECK_AFTER:
                 self._renew()
             if self._lost is not None:
                 raise self._lost
@@ -93,27 +95,27 @@ class DriverLease:
     def release(self) -> None:
         """Let others drive."""
         self._released.set()
-        self._thread.join(RENEWED_EVERY)  # it may be waiting for a store that is gone
+        self._thread.join(RENEWAL_INTERVAL)  # it may be waiting for a store that is gone
         self._withdraw()
 
     def _renew(self) -> None:
-        """Put the own object anew; after a pause, only if nobody has taken over."""
+        """Write the own object again; after a pause, only if nobody has taken over."""
         before = self._renewed
-        if before.seconds_ago() > SURE_FOR and self._store.look(self._key) is None:
+        if before.seconds_ago() > RECHECK_AFTER and self._store.stat(self._key) is None:
             self._give_up()
             return
-        renewed = self._put()
-        # The object may have arrived late, and be taken for dead until then: look once more.
-        if before.seconds_ago() > SURE_FOR and self._others():
+        renewed = self._write()
+        # The object may have arrived late and counted as stale until then: look once more.
+        if before.seconds_ago() > RECHECK_AFTER and self._others():
             self._give_up()
             return
         self._renewed = renewed
 
-    def _put(self) -> _Moment:
-        """Put the own object and return when that began: it is no older than that."""
+    def _write(self) -> _Moment:
+        """Write the own object and return when that began: the object is no older."""
         began = _Moment()
-        whom = {"host": platform.node(), "pid": os.getpid(), "machine": _machine()}
-        self._store.put(self._key, json.dumps(whom).encode())
+        holder = {"host": platform.node(), "pid": os.getpid(), "machine": _machine()}
+        self._store.put(self._key, json.dumps(holder).encode())
         return began
 
     def _give_up(self) -> None:
@@ -124,53 +126,57 @@ class DriverLease:
         )
 
     def _withdraw(self) -> None:
-        _LIVING.discard(self.driver)
-        # Not worth an error: an object that stays grows stale.
+        _ALIVE.discard(self.driver)
+        # Not worth an error: an object that is left grows stale.
         with contextlib.suppress(ObjectStoreError):
             self._store.delete(self._key)
 
     def _others(self) -> list[str]:
-        """Return the hosts of the other drivers that live; forget those that do not."""
+        """Return the hosts of the other live drivers; delete the objects of dead ones."""
         listed = self._store.list(self._folder)
         own = listed.pop(self._key, None)
-        living = []
+        hosts = []
         for key, found in listed.items():
             age = (own.modified - found.modified) / 1e9 if own else 0.0
-            host = living_host(self._store, key, age)
+            host = live_host(self._store, key, age)
             if host is None:
                 self._store.delete(key)
             else:
-                living.append(host)
-        return living
+                hosts.append(host)
+        return hosts
 
     def _keep_renewing(self) -> None:
-        while not self._released.wait(RENEWED_EVERY):
-            # What fails now is tried again; whoever publishes then notices for good.
+        while not self._released.wait(RENEWAL_INTERVAL):
+            # What fails now is tried again later; `check` raises if it still fails then.
             with contextlib.suppress(ObjectStoreError), self._lock:
                 if self._lost is None:
                     self._renew()
 
 
 class _Moment:
-    """A time on this machine's clocks."""
+    """A moment by both of this machine's clocks."""
 
     def __init__(self) -> None:
         self._monotonic, self._wall = time.monotonic(), time.time()
 
     def seconds_ago(self) -> float:
-        """Return the longer of what two clocks say: one stands still while a laptop sleeps."""
+        """Return the longer of both clocks' times: one of them stops while a laptop sleeps."""
         return max(time.monotonic() - self._monotonic, abs(time.time() - self._wall))
 
 
-_LIVING: set[str] = set()
-"""The drivers of this process."""
+_ALIVE: set[str] = set()
+"""Ids of the drivers in this process."""
 _HELD: dict[Path, DriverLease] = {}
-"""Of this process, by the folder that it drives; like a file lock, it is the process's."""
+"""Leases by the folder they are for; like a file lock, a lease belongs to the process."""
 
 
 @contextmanager
 def held_lease(store: ObjectStore, key: str, folder: Path) -> Iterator[None]:
-    """Be the driver of the sweep or confirmation at ``key`` while the block runs."""
+    """Be the driver of the sweep or confirmation at ``key`` while the block runs.
+
+    Raises:
+        StorageError: another process is.
+    """
     lease = DriverLease(store, key, key.split("/", maxsplit=1)[0])
     lease.acquire()
     _HELD[folder] = lease
@@ -193,38 +199,38 @@ def lease_on(folder: Path) -> DriverLease:
 
 
 def is_driven(store: ObjectStore, folder: str) -> bool:
-    """Whether a process drives, as far as this machine's clock can tell."""
+    """Whether any process drives, as far as this machine's clock can tell."""
     listed: dict[str, StoredObject] = store.list(f"{folder}/drivers")
     now = time.time_ns()
     return any(
-        living_host(store, key, (now - found.modified) / 1e9) is not None
+        live_host(store, key, (now - found.modified) / 1e9) is not None
         for key, found in listed.items()
     )
 
 
-def living_host(store: ObjectStore, key: str, age: float) -> str | None:
+def live_host(store: ObjectStore, key: str, age: float) -> str | None:
     """Return the host of a driver that renewed ``age`` seconds ago, or None if it is dead."""
     if age > STALE_AFTER:
         return None
     try:
-        whom: dict[str, Any] = json.loads(store.get(key))
+        holder: dict[str, Any] = json.loads(store.get(key))
     except FileNotFoundError:  # it has ended meanwhile
         return None
     driver = key.rpartition("/")[2].removesuffix(".json")
-    return None if _is_ended_here(driver, whom) else str(whom["host"])
+    return None if _has_ended_here(driver, holder) else str(holder["host"])
 
 
-def _is_ended_here(driver: str, whom: dict[str, Any]) -> bool:
-    """Whether a driver was of this machine and is no more."""
-    if not whom["machine"] or whom["machine"] != _machine():
+def _has_ended_here(driver: str, holder: dict[str, Any]) -> bool:
+    """Whether a driver was a process of this machine and has ended."""
+    if not holder["machine"] or holder["machine"] != _machine():
         return False
-    if whom["pid"] == os.getpid():
-        return driver not in _LIVING
-    return not Path(f"/proc/{whom['pid']}").exists()
+    if holder["pid"] == os.getpid():
+        return driver not in _ALIVE
+    return not Path(f"/proc/{holder['pid']}").exists()
 
 
 def _machine() -> str:
-    """Identify this machine's present run and who shares its process ids; empty if unknown."""
+    """Identify this boot and its namespace of process ids; empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"

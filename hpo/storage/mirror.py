@@ -1,12 +1,11 @@
-"""An ``s3://`` storage in, a local folder to work in out; files move between the two by name.
+"""Mirror an ``s3://`` storage in a local folder, by moving files between the two by name.
 
     CACHE/storages/BUCKET-FINGERPRINT/            the mirror of one address, laid out as a storage
     CACHE/storages/BUCKET-FINGERPRINT/mirror.json that address
 
-All other code reads and writes local files; this module puts them into the store under the same
-names and brings what others have put there. A local file is the store's if size and time agree.
-The store is the truth: a mirror may be deleted at any time. What is to be moved when is decided
-in ``hpo.records.sweep_sync`` and ``hpo.records.teacher_sync``.
+All other code reads and writes local files; a mirror uploads them to the store under the same names
+and downloads those of others. A local file is up to date if its size and time are the object's.
+The store is the truth: a mirror may be deleted at any time. Does not decide what is moved when.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from core.files import exclusive_lock, fingerprint, writable_folder, write_bytes, write_json
-from hpo.storage.object_store import ObjectStore, StoredObject, side_by_side
+from hpo.storage.object_store import ObjectStore, StoredObject, in_parallel
 
 MARK = "mirror.json"
+"""The file that makes a folder a mirror."""
 
 
 @dataclass(frozen=True)
@@ -36,125 +35,147 @@ class Mirror:
         """Return the name of a local file in the store."""
         return path.relative_to(self.folder).as_posix()
 
-    def publish(self, path: Path) -> None:
-        """Put a local file into the store, over what is there."""
+    def upload(self, path: Path) -> None:
+        """Copy a local file to the store, over what is there."""
         key = self.key(path)
         self.store.put(key, path.read_bytes())
-        # Known from now on as the store's own, so that nobody here brings it again.
-        if (stored := self.store.look(key)) is not None:
+        # With the object's own time the file counts as up to date, and is not downloaded again.
+        if (stored := self.store.stat(key)) is not None:
             _set_time(path, stored)
 
-    def bring(self, keys: Iterable[str]) -> None:
-        """Bring these objects where the local files are not them; no object, no local file."""
-        wanted = {key: self.store.look(key) for key in keys}
-        self.bring_listed({key: found for key, found in wanted.items() if found is not None})
-        for key, found in wanted.items():
-            if found is None:
-                (self.folder / key).unlink(missing_ok=True)
+    def download(self, paths: Iterable[Path]) -> None:
+        """Download the files that are not up to date; delete those that the store lacks."""
+        wanted = list(paths)
+        found = self.look_up(wanted)
+        found.download()
+        for path in wanted:
+            if path not in found:
+                path.unlink(missing_ok=True)
 
-    def bring_listed(self, listed: Mapping[str, StoredObject]) -> None:
-        """Bring what a listing names, where the local files are not that.
+    def list(self, folder: Path) -> Listing:
+        """Return what the store has below a local folder."""
+        prefix = "" if folder == self.folder else self.key(folder)
+        return Listing(self, self.store.list(prefix))
+
+    def look_up(self, paths: Iterable[Path]) -> Listing:
+        """Return which of these files the store has; for a few, cheaper than listing a folder."""
+        found = {key: self.store.stat(key) for key in map(self.key, paths)}
+        return Listing(self, {key: one for key, one in found.items() if one is not None})
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Keep other processes of this machine from downloading the same files meanwhile."""
+        return exclusive_lock(self.folder / ".locks" / name)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a store had of some files at one moment, by their local paths."""
+
+    mirror: Mirror
+    objects: Mapping[str, StoredObject]
+    """By key."""
+
+    def __contains__(self, path: Path) -> bool:
+        """Whether the store has this file."""
+        return self.mirror.key(path) in self.objects
+
+    @property
+    def paths(self) -> list[Path]:
+        """The local paths of all files, present there or not."""
+        return [self.mirror.folder / key for key in self.objects]
+
+    def below(self, folder: Path) -> Listing:
+        """Return the part of the listing below a local folder."""
+        start = f"{self.mirror.key(folder)}/"
+        return Listing(
+            self.mirror,
+            {key: found for key, found in self.objects.items() if key.startswith(start)},
+        )
+
+    def only(self, paths: Iterable[Path]) -> Listing:
+        """Return the listing of these files alone, all of which are in it."""
+        return Listing(self.mirror, {key: self.objects[key] for key in map(self.mirror.key, paths)})
+
+    def is_current(self, path: Path) -> bool:
+        """Whether the local file is the one that the store has."""
+        found = self.objects.get(self.mirror.key(path))
+        try:
+            state = path.stat()
+        except FileNotFoundError:
+            return False
+        return found is not None and (state.st_size, state.st_mtime_ns) == (
+            found.size,
+            found.modified,
+        )
+
+    def download(self) -> None:
+        """Download the files that are not up to date.
 
         Raises:
             FileNotFoundError: an object was deleted since it was listed.
         """
 
-        def bring(key: str) -> None:
-            write_bytes(self.folder / key, self.store.get(key))
-            _set_time(self.folder / key, listed[key])
+        def download(key: str) -> None:
+            path = self.mirror.folder / key
+            write_bytes(path, self.mirror.store.get(key))
+            _set_time(path, self.objects[key])
 
-        side_by_side(bring, [key for key, found in listed.items() if not self.has(key, found)])
-
-    def has(self, key: str, found: StoredObject) -> bool:
-        """Whether the local file is this object."""
-        try:
-            state = (self.folder / key).stat()
-        except FileNotFoundError:
-            return False
-        return (state.st_size, state.st_mtime_ns) == (found.size, found.modified)
-
-    def lock(self, name: str) -> AbstractContextManager[None]:
-        """Keep other processes of this machine from bringing the same files meanwhile."""
-        return exclusive_lock(self.folder / ".locks" / name)
+        folder = self.mirror.folder
+        in_parallel(download, [key for key in self.objects if not self.is_current(folder / key)])
 
 
-class MirroredStates:
-    """A folder of checkpoints whose newest are in the store as well."""
+class MirroredFolder:
+    """A folder whose files never change, and are in the store as long as they are here."""
 
     def __init__(self, mirror: Mirror, folder: Path) -> None:
-        """Bring nothing yet; ``folder`` lies in ``mirror``."""
+        """Move nothing yet; ``folder`` lies in ``mirror``."""
         self._mirror, self._folder = mirror, folder
-        self._there: set[str] = set()
+        self._stored: set[Path] = set()
 
-    def bring(self) -> None:
-        """Bring what another machine left."""
-        listed = self._mirror.store.list(self._mirror.key(self._folder))
-        self._mirror.bring_listed(listed)
-        self._there = set(listed)
+    def download(self) -> None:
+        """Download the files that another machine uploaded."""
+        listing = self._mirror.list(self._folder)
+        listing.download()
+        self._stored = set(listing.paths)
 
-    def publish(self) -> None:
-        """Put what is new, then delete what is no longer kept here."""
-        here = {self._mirror.key(path): path for path in self._folder.glob("epoch-*")}
-        for key in here.keys() - self._there:
-            self._mirror.store.put(key, here[key].read_bytes())
-            self._there.add(key)
-        for key in self._there - here.keys():
-            self._mirror.store.delete(key)
-        self._there &= here.keys()
+    def upload(self) -> None:
+        """Upload new files, then delete from the store those that were deleted here."""
+        present = set(self._folder.glob("[!.]*"))  # a hidden one is still being written
+        for path in present - self._stored:
+            self._mirror.store.put(self._mirror.key(path), path.read_bytes())
+            self._stored.add(path)
+        for path in self._stored - present:
+            self._mirror.store.delete(self._mirror.key(path))
+        self._stored &= present
 
     def clear(self) -> None:
-        """Delete all that the store has: the run is over."""
-        side_by_side(
-            self._mirror.store.delete, self._mirror.store.list(self._mirror.key(self._folder))
-        )
+        """Delete all that the store has of it."""
+        in_parallel(self._mirror.store.delete, self._mirror.list(self._folder).objects)
 
 
-def open_storage(text: str | Path) -> Path:
-    """Return the folder that stands for a storage: itself, or the mirror of an address.
-
-    Raises:
-        ConfigError: an address that cannot be read.
-        ObjectStoreError: its bucket cannot be reached.
-    """
-    if "://" not in str(text):
-        return Path(text)
-    store = ObjectStore.at(str(text))
-    store.check()
-    return _mirror_folder(store)
-
-
-def open_mirror(address: str) -> Path:
-    """Return the mirror of an address that another process has checked."""
-    return _mirror_folder(ObjectStore.at(address))
-
-
-def mirror_of(storage: Path) -> Mirror | None:
-    """Return the mirror that a storage's folder is, or None: then it is the storage itself."""
-    return _mirror_at(storage.absolute())
-
-
-@lru_cache(maxsize=64)
-def _mirror_at(storage: Path) -> Mirror | None:
-    try:
-        text = (storage / MARK).read_text()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return Mirror(storage, ObjectStore.at(json.loads(text)["address"]))
-
-
-def _mirror_folder(store: ObjectStore) -> Path:
+def mirror_for(store: ObjectStore) -> Mirror:
+    """Return the mirror of a store on this machine, a new one if there is none."""
     name = f"{store.bucket}-{fingerprint(store.address)}"
     folder = writable_folder(_cache() / "storages" / name).resolve()
     if not (folder / MARK).exists():
         write_json(folder / MARK, {"address": store.address})
-    return folder
+    return Mirror(folder, store)
+
+
+def mirror_at(folder: Path) -> Mirror | None:
+    """Return the mirror that an absolute path is the folder of, or None if it is none."""
+    try:
+        text = (folder / MARK).read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return Mirror(folder, ObjectStore.at(json.loads(text)["address"]))
 
 
 def _cache() -> Path:
     """Return the folder of what can be had again: ``HPO_CACHE``, or the user's own cache."""
-    said = os.environ.get("HPO_CACHE")
-    if said:
-        return Path(said)
+    chosen = os.environ.get("HPO_CACHE")
+    if chosen:
+        return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hpo"
 
 

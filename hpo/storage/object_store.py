@@ -1,10 +1,10 @@
-"""A bucket and a prefix in, bytes under keys out: S3, or what speaks like it, through pyarrow.
+"""Store bytes under keys below a prefix of an S3 bucket, or of one of another make, by pyarrow.
 
     s3://bucket/prefix?region=eu-central-1
     s3://bucket/prefix?endpoint_override=minio:9000&scheme=http
 
-An object is whole or absent, and once put it is listed at once; more is not asked of the store.
-Transient errors are tried again with growing pauses; what remains is one ``ObjectStoreError``.
+An object is whole or absent, and once put it is listed at once; nothing more is required.
+Transient errors are retried with growing pauses; what remains is one ``ObjectStoreError``.
 Credentials come from where AWS's own tools find them; they are never part of an address, a file
 or a message. Knows nothing of sweeps.
 """
@@ -26,13 +26,13 @@ from core.errors import ConfigError, StorageError
 
 SCHEME = "s3"
 OPTIONS = ("endpoint_override", "region", "scheme")
-"""What an address may say besides bucket and prefix, by pyarrow's names."""
+"""What an address may hold besides bucket and prefix, by pyarrow's names."""
 ATTEMPTS = 7
-"""How often a request is tried, over about half a minute; ``AWS_MAX_ATTEMPTS`` says otherwise."""
+"""How often a request is tried, over about half a minute, unless ``AWS_MAX_ATTEMPTS`` is set."""
 ATTEMPTS_TO_CONNECT = 3
 CONNECT_SECONDS, REQUEST_SECONDS = 5.0, 60.0
-AT_ONCE = 16
-"""Requests, where many objects are moved."""
+MAX_PARALLEL = 16
+"""Requests at the same time, where many objects are moved."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PART = re.compile(r"[A-Za-z0-9_=+@-][A-Za-z0-9._=+@-]*")
 _CODE = re.compile(r"AWS Error (\w+)[^:]*: *(.*)", re.DOTALL)
@@ -41,22 +41,22 @@ Answer = TypeVar("Answer")
 
 
 class ObjectStoreError(StorageError):
-    """A store did not do what was asked of it, also when asked again."""
+    """A store did not carry out a request, also when it was retried."""
 
     def __init__(self, address: str, reason: str) -> None:
-        """Say which store and why."""
+        """Name the store and why it failed."""
         self.problem = f"{address} must answer and take what is written, but {reason}"
         super().__init__(f"{self.problem}; mend that, then give the same command again")
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a listing tells of an object."""
+    """Size and age of an object, as listings hold them."""
 
     size: int
     """Bytes."""
     modified: int
-    """Nanoseconds of the store's own clock."""
+    """Nanoseconds since 1970, by the store's own clock."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class ObjectStore:
 
     @classmethod
     def at(cls, address: str) -> ObjectStore:
-        """Read an address.
+        """Parse an address.
 
         Raises:
             ConfigError: it is none, or holds credentials.
@@ -100,7 +100,7 @@ class ObjectStore:
 
     @property
     def address(self) -> str:
-        """The address, written in one way."""
+        """The address in its canonical form."""
         query = f"?{urlencode(self.options, safe=':')}" if self.options else ""
         return f"{self._root}{query}"
 
@@ -109,17 +109,17 @@ class ObjectStore:
         return f"{SCHEME}://{self.bucket}/{self.prefix}"
 
     def check(self) -> None:
-        """Prove that the bucket is there and may be listed.
+        """Make sure that the bucket exists and may be listed.
 
         Raises:
-            ObjectStoreError: it is not.
+            ObjectStoreError: it does not, or may not.
         """
         filesystem = self._filesystem(min(ATTEMPTS_TO_CONNECT, _attempts()))
-        found = self._asked(lambda: filesystem.get_file_info(self.bucket))
+        found = self._request(lambda: filesystem.get_file_info(self.bucket))
         if found.type is fs.FileType.NotFound:
             raise ObjectStoreError(self._root, f"there is no bucket {self.bucket!r}")
         # Also shows whether these credentials may list: asking for a bucket alone need not.
-        self._asked(lambda: filesystem.get_file_info(self._selector("", recursive=False)))
+        self._request(lambda: filesystem.get_file_info(self._selector("", recursive=False)))
 
     def put(self, key: str, content: bytes) -> None:
         """Store an object; readers see the old one or the whole new one."""
@@ -130,7 +130,7 @@ class ObjectStore:
             stream.write(content)
             stream.close()
 
-        self._asked(write)
+        self._request(write)
 
     def get(self, key: str) -> bytes:
         """Return an object's content.
@@ -143,11 +143,11 @@ class ObjectStore:
             with self.filesystem.open_input_file(self._path(key)) as stream:
                 return bytes(stream.read())
 
-        return self._asked(read)
+        return self._request(read)
 
     def list(self, prefix: str) -> dict[str, StoredObject]:
         """Return all objects whose key begins with ``prefix``, a folder's name or empty."""
-        found = self._asked(
+        found = self._request(
             lambda: self.filesystem.get_file_info(self._selector(prefix, recursive=True))
         )
         start = len(self._path(""))
@@ -157,15 +157,15 @@ class ObjectStore:
             if info.is_file
         }
 
-    def look(self, key: str) -> StoredObject | None:
-        """Return what is known of an object, or None if there is none."""
-        info = self._asked(lambda: self.filesystem.get_file_info(self._path(key)))
+    def stat(self, key: str) -> StoredObject | None:
+        """Return an object's size and age, or None if there is none."""
+        info = self._request(lambda: self.filesystem.get_file_info(self._path(key)))
         return StoredObject(info.size, info.mtime_ns) if info.is_file else None
 
     def delete(self, key: str) -> None:
-        """Delete an object, if it is there."""
+        """Delete an object, if there is one."""
         try:
-            self._asked(lambda: self.filesystem.delete_file(self._path(key)))
+            self._request(lambda: self.filesystem.delete_file(self._path(key)))
         except FileNotFoundError:
             return
 
@@ -176,7 +176,7 @@ class ObjectStore:
 
     def _filesystem(self, attempts: int) -> fs.S3FileSystem:
         options = dict(self.options)
-        return self._asked(
+        return self._request(
             lambda: fs.S3FileSystem(
                 endpoint_override=options.get("endpoint_override"),
                 scheme=options.get("scheme"),
@@ -190,9 +190,9 @@ class ObjectStore:
         )
 
     def _region(self) -> str | None:
-        """Ask AWS where the bucket lies, unless somebody said it or it is not AWS."""
-        said = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
-        if dict(self.options).get("endpoint_override") or any(map(os.environ.get, said)):
+        """Ask AWS where the bucket lies, unless that is configured or it is not AWS."""
+        configured = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+        if dict(self.options).get("endpoint_override") or any(map(os.environ.get, configured)):
             return None
         region: str = fs.resolve_s3_region(self.bucket)
         return region
@@ -204,36 +204,36 @@ class ObjectStore:
         folder = self._path(prefix).rstrip("/")
         return fs.FileSelector(folder, allow_not_found=True, recursive=recursive)
 
-    def _asked(self, ask: Callable[[], Answer]) -> Answer:
+    def _request(self, send: Callable[[], Answer]) -> Answer:
         try:
-            return ask()
+            return send()
         except FileNotFoundError:
             raise
         # ValueError: what pyarrow cannot read as a region or scheme.
         except (OSError, ValueError) as error:
-            raise ObjectStoreError(self._root, _in_words(error)) from error
+            raise ObjectStoreError(self._root, _reason(error)) from error
 
 
-def side_by_side(work: Callable[[str], object], keys: Iterable[str]) -> None:
-    """Do ``work`` for every key, several at once; the first error is raised."""
+def in_parallel(work: Callable[[str], object], keys: Iterable[str]) -> None:
+    """Do ``work`` for every key, several at a time, and raise the first error."""
     wanted = list(keys)
     if len(wanted) < 2:
         for key in wanted:
             work(key)
         return
-    with ThreadPoolExecutor(min(AT_ONCE, len(wanted))) as pool:
+    with ThreadPoolExecutor(min(MAX_PARALLEL, len(wanted))) as pool:
         for _ in pool.map(work, wanted):
             pass
 
 
 def _attempts() -> int:
-    said = os.environ.get("AWS_MAX_ATTEMPTS", "")
-    return max(1, int(said)) if said.isdigit() else ATTEMPTS
+    chosen = os.environ.get("AWS_MAX_ATTEMPTS", "")
+    return max(1, int(chosen)) if chosen.isdigit() else ATTEMPTS
 
 
-def _in_words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return the store's own reason without its ids: ``ACCESS_DENIED, Access Denied``."""
     text = re.sub(r"\(Request ID: [^)]*\)|; Details: .*", "", " ".join(str(error).split()))
     match = _CODE.search(text)
-    code, said = match.groups() if match else ("", text)
-    return f"{code}, {said}".strip(" ,.").replace("; ", ", ")
+    code, message = match.groups() if match else ("", text)
+    return f"{code}, {message}".strip(" ,.").replace("; ", ", ")

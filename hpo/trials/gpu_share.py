@@ -20,7 +20,7 @@ from core.training.trainer import EpochReport
 from hpo.records.ledger import Ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
-from hpo.records.trial_files import bring_for_worker, open_sweep
+from hpo.records.trial_files import download_for_worker, open_sweep
 from hpo.space.parameters import STUDENT_WIDTHS
 from hpo.space.search_space import SearchSpace, corners
 from hpo.trials.student_training import build_targets, open_plan, train_trial
@@ -88,7 +88,7 @@ def measure_memory(folder: str, settings: dict[str, Any]) -> Memory:
     and do not count: only the first trial of a machine builds them.
     """
     sweep = open_sweep(folder)
-    bring_for_worker(sweep)
+    download_for_worker(sweep)
     build_targets(sweep, *open_plan(sweep))
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()

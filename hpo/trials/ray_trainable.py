@@ -72,18 +72,18 @@ def _train(
     report: Callable[[int, dict[str, float]], None],
 ) -> dict[str, Any]:
     checkpoints, files = CheckpointFolder(folder.checkpoints(trial)), TrialFiles(folder, trial)
-    files.bring()
+    files.download()
     # The driver may have missed two epochs: one was being reported, the next had just been saved.
     for epoch, metrics in last_epochs(checkpoints):
         report(epoch, metrics)
 
     def on_epoch(ended: EpochReport) -> None:
-        files.publish_states()
+        files.upload_checkpoints()
         report(ended.epoch, ended.metrics)
 
     student = train_trial(folder, config["settings"], config["seed"], checkpoints, on_epoch)
     save_student(folder, trial, student)
-    files.publish_student()
+    files.upload_student()
     return _facts(student)
 
 

@@ -105,7 +105,7 @@ def rerun_trial(folder: SweepFolder, number: int, on_epoch: OnEpoch) -> Rerun:
     gone = student is not None and not has_student(folder, number)
     if student is not None and gone and not differences:
         save_student(folder, number, student)
-        TrialFiles(folder, number).publish_student()
+        TrialFiles(folder, number).upload_student()
     return Rerun(len(trial.history), differences, restored=gone and not differences)
 
 

@@ -19,7 +19,7 @@ from hpo.records.trial_files import clear_checkpoints, writable_ledger
 from hpo.records.trial_records import write_record
 from hpo.search.ledger_searcher import LedgerSearcher
 from hpo.space.search_space import built_in_search_space
-from hpo.storage.mirror import open_storage
+from hpo.storage.storage import open_storage
 from hpo.sweep_config import SweepConfig
 from tests.small_sweeps import record
 

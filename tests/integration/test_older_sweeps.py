@@ -11,7 +11,7 @@ import pytest
 from hpo.cli.main import run
 from hpo.records.sweep_folder import SweepFolder, find_sweep
 from hpo.records.trial_records import read_records
-from hpo.storage.mirror import open_storage
+from hpo.storage.storage import open_storage
 from tests.integration.sweeps import events
 from tests.object_stores import BUCKET, S3Server
 

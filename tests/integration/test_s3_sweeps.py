@@ -20,7 +20,7 @@ from hpo.cli.main import run
 from hpo.records.ledger import SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder, find_sweep
 from hpo.records.trial_records import TrialRecord, read_records
-from hpo.storage.mirror import open_storage
+from hpo.storage.storage import open_storage
 from tests.integration.sweeps import (
     check_nothing_is_lost_or_repeated,
     start,

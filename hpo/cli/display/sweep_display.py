@@ -179,8 +179,9 @@ def observer_of(
     observers: list[SweepObserver] = []
     if tensorboard:
         from hpo.outcomes.tensorboard_logs import TensorBoardLogs
+        from hpo.records.layout import TENSORBOARD
 
-        observers.append(TensorBoardLogs(sweep / "tensorboard"))
+        observers.append(TensorBoardLogs(sweep / TENSORBOARD))
     if mlflow is not None:
         from hpo.outcomes.mlflow_logs import MlflowLogs
 

@@ -8,10 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hpo.records.sweep_folder import SweepFolder
 
-SECONDS_BETWEEN_LOOKS = 1.0
-SECONDS_IN_STORE = 5.0
-"""Between looks into an object store, which take several requests each."""
-
 
 def watch(folder: SweepFolder) -> None:
     """Show every change of a sweep until it is complete or nobody drives it any more.
@@ -36,6 +32,6 @@ def watch(folder: SweepFolder) -> None:
             if not driven or state.num_ended >= plan.config.trials:
                 return
             try:
-                time.sleep(SECONDS_BETWEEN_LOOKS if folder.mirror is None else SECONDS_IN_STORE)
+                time.sleep(folder.store.poll_seconds)
             except KeyboardInterrupt:  # ends the watching, not the sweep
                 return

@@ -76,20 +76,13 @@ def _check(threads: int) -> None:
 
 
 def _find_teacher(storage: Path, manifest: Manifest) -> Teacher | None:
-    from core.training.teachers import TEACHER_FILE, open_teacher
-    from hpo.records.teacher_sync import bring_teachers
+    from core.training.teachers import best_teacher, named_teacher
+    from hpo.records.teacher_sync import download_teachers
 
-    bring_teachers(storage)
-    files = sorted((storage / "teachers").glob(f"*/{TEACHER_FILE}"))
-    teachers = [open_teacher(path.parent) for path in files]
+    download_teachers(storage)
+    dataset = manifest["dataset"]["fingerprint"]
     wanted = manifest["lineage"].get("teacher_fingerprint")
-    fitting = [
-        teacher
-        for teacher in teachers
-        if teacher.dataset_fingerprint == manifest["dataset"]["fingerprint"]
-        and (teacher.fingerprint == wanted if wanted else not teacher.is_pruning_base)
-    ]
-    return min(fitting, key=lambda teacher: teacher.metrics["val_mae"], default=None)
+    return named_teacher(storage, wanted, dataset) if wanted else best_teacher(storage, dataset)
 
 
 def _network(teacher: Teacher, export: Export) -> STGCN:

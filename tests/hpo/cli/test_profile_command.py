@@ -121,6 +121,44 @@ def test_a_teacher_that_is_gone_is_missed_and_the_student_shown(
     assert "ratio" not in out
 
 
+def damage(storage: Path, name: str) -> Path:
+    file = storage / "teachers" / name / "teacher.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    return file
+
+
+def test_a_damaged_teacher_of_others_is_not_opened(
+    tmp_path: Path, dataset: Dataset, data: PreparedData, capsys: Output, monkeypatch, caplog
+) -> None:
+    folder = exported(tmp_path / "export", dataset, data, NAMED, monkeypatch)
+    leave_teacher(tmp_path / "runs", NAMED, data, val_mae=2.0)
+    leave_teacher(tmp_path / "runs", OTHER, data, val_mae=1.0)
+    damage(tmp_path / "runs", OTHER)
+    assert as_json(folder, tmp_path / "runs", capsys)["teacher"]["fingerprint"] == NAMED
+    assert not caplog.records
+
+
+def test_the_best_whole_teacher_is_taken_and_a_damaged_one_named(
+    tmp_path: Path, dataset: Dataset, data: PreparedData, capsys: Output, monkeypatch, caplog
+) -> None:
+    folder = exported(tmp_path / "export", dataset, data, None, monkeypatch)
+    leave_teacher(tmp_path / "runs", NAMED, data, val_mae=2.0)
+    leave_teacher(tmp_path / "runs", OTHER, data, val_mae=1.0)
+    file = damage(tmp_path / "runs", OTHER)
+    assert as_json(folder, tmp_path / "runs", capsys)["teacher"]["fingerprint"] == NAMED
+    assert [str(file) in message for message in caplog.messages] == [True]
+
+
+def test_a_damaged_teacher_that_is_named_is_one_line(
+    tmp_path: Path, dataset: Dataset, data: PreparedData, capsys: Output, monkeypatch
+) -> None:
+    folder = exported(tmp_path / "export", dataset, data, NAMED, monkeypatch)
+    leave_teacher(tmp_path / "runs", NAMED, data, val_mae=2.0)
+    file = damage(tmp_path / "runs", NAMED)
+    assert profile(folder, tmp_path / "runs") == 2
+    assert f"hpo: {file} must be a whole safetensors file" in capsys.readouterr().err
+
+
 def test_the_table_names_windows_device_and_threads(
     tmp_path: Path, dataset: Dataset, data: PreparedData, capsys: Output, monkeypatch
 ) -> None:

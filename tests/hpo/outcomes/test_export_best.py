@@ -184,6 +184,16 @@ def test_an_earlier_export_keeps_its_place_when_its_rank_changes(
     assert len(looks_at_test_days) == 2
 
 
+def test_of_several_exports_of_a_student_the_one_of_the_best_rank_is_returned(
+    sweep: SweepFolder,
+) -> None:
+    (path,) = export_best(sweep, top=1)
+    later, latest = (path.with_name(f"{rank}-trial-0001") for rank in (9, 10))
+    shutil.copytree(path, latest)
+    path.rename(later)
+    assert export_best(sweep, top=1) == [later]
+
+
 def test_fewer_than_asked_for_come_back(sweep: SweepFolder) -> None:
     assert len(export_best(sweep, top=10)) == 3
 

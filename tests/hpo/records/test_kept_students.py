@@ -10,7 +10,7 @@ import pytest
 from core.errors import ConfigError, ExportError
 from hpo.outcomes.export_best import export_best
 from hpo.records.kept_students import StudentKeeper, best_trials
-from hpo.records.ledger import Ledger
+from hpo.records.ledger import Ledger, SweepState, Trial
 from hpo.records.sweep_folder import SweepFolder
 from hpo.sweep_config import SweepConfig
 from tests.small_sweeps import make_sweep, record
@@ -101,6 +101,17 @@ def test_the_front_comes_before_all_others(tmp_path: Path) -> None:
     objectives = config(**FRONT).objectives
     assert best_trials(ledger.state, objectives) == [1, 4, 0, 3, 2]
     assert best_trials(ledger.state, ("val_mae",)) == [1, 4, 2, 0, 3]
+
+
+def test_equal_trials_come_by_number_and_the_first_are_kept(folder: SweepFolder) -> None:
+    state = SweepState()
+    for number in (10_000, 9_999, 10_001):
+        state.trials[number] = Trial(number, {}, 0, "", "finished", metrics={"val_mae": 1.0})
+    leave_students(folder, range(9_999, 10_002))
+    assert best_trials(state, ("val_mae",)) == [9_999, 10_000, 10_001]
+    (folder.exports / "1-trial-10001").mkdir(parents=True)
+    StudentKeeper(folder, config(keep_checkpoints=1)).tidy(state)
+    assert kept(folder) == [9_999, 10_001]
 
 
 def test_no_less_than_one_is_kept() -> None:

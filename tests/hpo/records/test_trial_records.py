@@ -120,6 +120,13 @@ def test_records_come_by_trial_number(tmp_path: Path, order: tuple[int, ...]) ->
     assert write_all(tmp_path, order) == read_records(tmp_path)
 
 
+def test_trials_with_more_digits_come_last(tmp_path: Path) -> None:
+    trials = [10_000, 9_999, 100_000, 12, 10_001]
+    for trial in trials:
+        write_record(tmp_path, replace(RECORD, trial=trial))
+    assert [record.trial for record in read_records(tmp_path)] == sorted(trials)
+
+
 @orders
 def test_methods_with_other_settings_make_one_table(tmp_path: Path, order: tuple[int, ...]) -> None:
     written = write_all(tmp_path, order)

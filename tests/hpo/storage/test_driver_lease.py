@@ -105,7 +105,7 @@ def test_one_that_does_not_renew_is_replaced_and_stops(
             second = DriverLease(store, "night", "night")
             second.acquire()
         first.check()  # sure of itself for a while: nobody may be taken for dead so soon
-        monkeypatch.setattr(driver_lease, "SURE_FOR", 0.0)
+        monkeypatch.setattr(driver_lease, "RECHECK_AFTER", 0.0)
         for _ in range(2):
             with pytest.raises(StorageError, match="another process has taken over 'night' while"):
                 first.check()
@@ -117,7 +117,7 @@ def test_one_that_comes_late_but_was_not_replaced_goes_on(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with driving(store) as lease:
-        monkeypatch.setattr(driver_lease, "SURE_FOR", 0.0)
+        monkeypatch.setattr(driver_lease, "RECHECK_AFTER", 0.0)
         lease.check()
         with pytest.raises(StorageError, match="one driver, but another process drives"):
             DriverLease(store, "night", "night").acquire()
@@ -137,7 +137,7 @@ def test_a_late_renewal_counts_only_once_nobody_else_was_found(
         def lists(environ: Environ) -> bool:
             return environ["REQUEST_METHOD"] == "GET" and "list-type" in environ["QUERY_STRING"]
 
-        monkeypatch.setattr(driver_lease, "SURE_FOR", 0.4)
+        monkeypatch.setattr(driver_lease, "RECHECK_AFTER", 0.4)
         time.sleep(0.45)
         with s3.failing(lists), pytest.raises(ObjectStoreError):
             lease.check()
@@ -153,7 +153,7 @@ def second_key(store: ObjectStore, lease: DriverLease) -> str:
 def test_it_is_renewed_also_while_the_store_fails_now_and_then(
     store: ObjectStore, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver_lease, "RENEWED_EVERY", 0.02)
+    monkeypatch.setattr(driver_lease, "RENEWAL_INTERVAL", 0.02)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with driving(store) as lease:
         with s3.failing_at_random(0.5):

@@ -10,8 +10,8 @@ from core.errors import StorageError
 from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.sweep_folder import SweepFolder, all_sweeps, find_sweep
 from hpo.records.trial_files import writable_ledger
-from hpo.storage import ledger_parts as ledger_segments
-from hpo.storage.mirror import Mirror, mirror_of
+from hpo.storage import ledger_parts
+from hpo.storage.mirror import Mirror, mirror_at
 from hpo.storage.object_store import ObjectStoreError
 from tests.hpo.mirrored_sweeps import Machines, begin
 from tests.object_stores import Environ, S3Server
@@ -21,7 +21,7 @@ from tests.object_stores import Environ, S3Server
 def mirror(machines: Machines) -> tuple[Mirror, SweepFolder]:
     """A sweep that has begun, and its mirror."""
     folder = begin(machines.new())
-    found = mirror_of(folder.storage)
+    found = mirror_at(folder.storage)
     assert found is not None
     return found, folder
 
@@ -34,18 +34,18 @@ def test_what_a_driver_that_lost_its_place_sends_late_is_ignored(
         ledger.append("suggested", trial=0, settings={}, seed=1)
         newer = SweepFolder(machines.new() / "first")
         newer.refresh()
-        newer_mirror = mirror_of(newer.storage)
+        newer_mirror = mirror_at(newer.storage)
         assert newer_mirror is not None
-        taken = ledger_segments.LedgerSegments(newer_mirror, newer.ledger_file, lambda: None)
+        taken = ledger_parts.LedgerParts(newer_mirror, newer.ledger_file, lambda: None)
         ledger.append("epoch", trial=0, epoch=1, metrics={"val_mae": 1.0})
         other = Ledger(newer.ledger_file)
         other.on_written = taken.append
         other.append("ended", trial=0, status="failed", reason="x", metrics={})
         other.close()
-        monkeypatch.setattr(ledger_segments, "MOST_PARTS", 1)
+        monkeypatch.setattr(ledger_parts, "MAX_PARTS", 1)
         with pytest.raises(StorageError, match="one writer, but another process has begun to"):
             ledger.append("epoch", trial=0, epoch=2, metrics={"val_mae": 1.0})
-        monkeypatch.setattr(ledger_segments, "MOST_PARTS", 500)
+        monkeypatch.setattr(ledger_parts, "MAX_PARTS", 500)
         seen = read_ledger(find_sweep(machines.new(), "first").ledger_file)
     assert seen.trials[0].status == "failed"
     assert seen.trials[0].history == {}
@@ -58,7 +58,7 @@ def test_epochs_that_follow_each_other_are_gathered_and_put_soon(
 ) -> None:
     held, folder = mirror
     timers: list[Any] = []
-    monkeypatch.setattr(ledger_segments.threading, "Timer", lambda _, put: Waiting(timers, put))
+    monkeypatch.setattr(ledger_parts.threading, "Timer", lambda _, put: Waiting(timers, put))
     with folder.driver_lock(), writable_ledger(folder) as ledger:
         ledger.append("suggested", trial=0, settings={}, seed=1)
         for epoch in range(1, 6):
@@ -90,7 +90,7 @@ def test_many_parts_are_put_together(
     mirror: tuple[Mirror, SweepFolder], machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, folder = mirror
-    monkeypatch.setattr(ledger_segments, "MOST_PARTS", 4)
+    monkeypatch.setattr(ledger_parts, "MAX_PARTS", 4)
     reader = machines.new()
     with folder.driver_lock(), writable_ledger(folder) as ledger:
         for number in range(20):

@@ -18,20 +18,20 @@ from core.training.trainer import EpochReport
 from hpo.cli.main import run as run_command
 from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder, all_sweeps, find_sweep
-from hpo.records.sweep_sync import bring_exports, publish_export
-from hpo.records.teacher_sync import bring_teachers, train_stored_teacher
+from hpo.records.sweep_sync import download_exports, publish_export
+from hpo.records.teacher_sync import download_teachers, train_stored_teacher
 from hpo.records.trial_files import (
     TrialFiles,
-    bring_student,
     clear_checkpoints,
+    download_student,
     has_student,
     open_sweep,
     writable_ledger,
 )
 from hpo.records.trial_records import read_records, write_record
 from hpo.selection import best
-from hpo.storage.mirror import mirror_of, open_storage
-from hpo.storage.object_store import ObjectStoreError
+from hpo.storage.mirror import mirror_at
+from hpo.storage.storage import LocalStorage, ObjectStoreError, open_storage, storage_at
 from tests.hpo.mirrored_sweeps import EPOCHS, TRIALS, Machines, a_plan, begin, drive, error_of
 from tests.object_stores import CREDENTIALS, Broken, S3Server
 from tests.small_sweeps import record
@@ -128,7 +128,7 @@ def test_a_sweep_that_was_deleted_or_made_anew_is_forgotten_here(machines: Machi
     here = machines.new()
     drive(begin(here), set())
     there = machines.new()
-    store = mirror_of(there).store  # type: ignore[union-attr]
+    store = mirror_at(there).store  # type: ignore[union-attr]
     for key in store.list("first"):
         store.delete(key)
     assert all_sweeps(here) == []
@@ -159,19 +159,19 @@ def test_a_worker_brings_and_puts_the_states_of_its_trial(machines: Machines) ->
     machines.new()
     one = open_sweep(at)
     files = TrialFiles(one, 3)
-    files.bring()
+    files.download()
     assert one.read_plan() == a_plan()
     states = one.checkpoints(3)
     for epoch in (1, 2, 3):
         states.mkdir(parents=True, exist_ok=True)
         (states / f"epoch-{epoch:05d}-{'0' * 16}.safetensors").write_bytes(b"state")
         (states / f"epoch-{epoch - 2:05d}-{'0' * 16}.safetensors").unlink(missing_ok=True)
-        files.publish_states()
+        files.upload_checkpoints()
     one.student(3).write_bytes(b"student")
-    files.publish_student()
+    files.upload_student()
     machines.new()
     other = open_sweep(at)
-    TrialFiles(other, 3).bring()
+    TrialFiles(other, 3).download()
     kept = sorted(path.name[:11] for path in other.checkpoints(3).iterdir())
     assert kept == ["epoch-00002", "epoch-00003"]
     assert has_student(other, 3)
@@ -179,7 +179,7 @@ def test_a_worker_brings_and_puts_the_states_of_its_trial(machines: Machines) ->
     clear_checkpoints(other, 3)
     machines.new()
     third = open_sweep(at)
-    TrialFiles(third, 3).bring()
+    TrialFiles(third, 3).download()
     assert not third.checkpoints(3).exists()
 
 
@@ -194,7 +194,7 @@ def test_no_file_holds_credentials(machines: Machines, tmp_path: Path, s3: S3Ser
 def test_a_folder_stays_a_folder(tmp_path: Path) -> None:
     assert open_storage(str(tmp_path / "runs")) == tmp_path / "runs"
     assert open_storage(tmp_path) == tmp_path
-    assert mirror_of(tmp_path) is None
+    assert storage_at(tmp_path) == LocalStorage(tmp_path)
     assert SweepFolder(tmp_path / "a#b").address == str(tmp_path / "a#b")
     assert open_sweep(str(tmp_path / "a#b")) == SweepFolder(tmp_path / "a#b")
 
@@ -237,12 +237,12 @@ def test_a_teacher_is_trained_once_and_goes_on_on_another_machine(
     trained = train_stored_teacher(prepared, config, machines.new(), hear)
     assert heard == [1, 2]
     storage = machines.new()
-    bring_teachers(storage)
-    (found,) = find_teachers(storage, prepared)
+    download_teachers(storage)
+    (found,) = find_teachers(storage, prepared.fingerprint)
     assert (found.fingerprint, found.metrics) == (trained.fingerprint, trained.metrics)
     assert train_stored_teacher(prepared, config, machines.new(), hear).metrics == found.metrics
     assert heard == [1, 2]
-    mirror = mirror_of(storage)
+    mirror = mirror_at(storage)
     assert mirror is not None
     assert list(mirror.store.list("teachers")) == [
         f"teachers/{found.fingerprint}/teacher.safetensors"
@@ -251,23 +251,19 @@ def test_a_teacher_is_trained_once_and_goes_on_on_another_machine(
 
 def test_exports_and_students_travel_whole(machines: Machines) -> None:
     folder = begin(machines.new())
-    here = mirror_of(folder.storage)
-    assert here is not None
     for name, files in {"1-whole": ("a", "manifest.json"), "2-half": ("a",)}.items():
         export = folder.path / "exports" / name
         export.mkdir(parents=True)
         for file in files:
             (export / file).write_text(file)
-        publish_export(here, export)
+        publish_export(folder.store, export)
     write_bytes(folder.student(0), b"student")
-    TrialFiles(folder, 0).publish_student()
+    TrialFiles(folder, 0).upload_student()
     elsewhere = find_sweep(machines.new(), "first")
-    there = mirror_of(elsewhere.storage)
-    assert there is not None
-    bring_exports(there, elsewhere.path)
+    download_exports(elsewhere.store, elsewhere.path)
     found = sorted(path.name for path in (elsewhere.path / "exports").rglob("*"))
     assert found == ["1-whole", "a", "manifest.json"]
-    bring_student(elsewhere, 0)
+    download_student(elsewhere, 0)
     assert elsewhere.student(0).read_bytes() == b"student"
 
 

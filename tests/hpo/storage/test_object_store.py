@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ConfigError
-from hpo.storage.object_store import ObjectStore, ObjectStoreError, side_by_side
+from hpo.storage.object_store import ObjectStore, ObjectStoreError, in_parallel
 from tests.object_stores import CREDENTIALS, S3Server
 
 
@@ -28,7 +28,7 @@ def test_objects_come_back_as_they_were_put(store: ObjectStore) -> None:
         key: len(content) for key, content in contents.items()
     }
     assert list(store.list("a")) == ["a/b/two", "a/one"]
-    assert store.look("a/one") == listed["a/one"]
+    assert store.stat("a/one") == listed["a/one"]
 
 
 def test_what_is_deleted_is_gone_and_nothing_else_is_listed(store: ObjectStore) -> None:
@@ -36,7 +36,7 @@ def test_what_is_deleted_is_gone_and_nothing_else_is_listed(store: ObjectStore) 
     for _ in range(2):
         store.delete("a/one")
     assert store.list("") == {}
-    assert store.look("a/one") is None
+    assert store.stat("a/one") is None
     with pytest.raises(FileNotFoundError):
         store.get("a/one")
     assert store.list("never") == {}
@@ -87,15 +87,15 @@ def test_an_error_says_why_and_holds_no_secret(s3: S3Server, store: ObjectStore)
         store.put("one", b"1")
     assert "\n" not in str(caught.value)
     assert not any(secret in str(caught.value) for secret in CREDENTIALS.values())
-    assert store.look("one") is None
+    assert store.stat("one") is None
 
 
 def test_transient_errors_are_tried_again(s3: S3Server, store: ObjectStore) -> None:
     keys = [f"{number:03d}" for number in range(24)]
     with s3.failing_at_random(0.2):
-        side_by_side(lambda key: store.put(key, key.encode() * 100), keys)
+        in_parallel(lambda key: store.put(key, key.encode() * 100), keys)
         found: dict[str, bytes] = {}
-        side_by_side(lambda key: found.update({key: store.get(key)}), keys)
+        in_parallel(lambda key: found.update({key: store.get(key)}), keys)
     assert s3.failed >= 8, "tried"
     assert found == {key: key.encode() * 100 for key in keys}
     assert list(store.list("")) == keys

@@ -1,0 +1,363 @@
+"""Share the files of one storage among machines: ``Storage``, on a folder or in an object store.
+
+The rest of ``hpo`` reads and writes local files, and tells the storage of that folder what others
+need (``upload``) and what it needs of others (``download``, ``sync``). ``LocalStorage`` is a folder
+that all machines share, so there most methods do nothing; ``MirroredStorage`` moves files between
+a folder and an object store, and there too lets only one driver write. This is the one module of
+its room that others import. Knows no sweep: which files are moved when is for ``hpo.records``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from hpo.storage import driver_lease, ledger_parts
+from hpo.storage.mirror import Listing, Mirror, MirroredFolder, mirror_at, mirror_for
+from hpo.storage.object_store import ObjectStore, ObjectStoreError
+
+__all__ = [
+    "Listing",
+    "LocalStorage",
+    "MirroredStorage",
+    "ObjectStoreError",
+    "Storage",
+    "SyncedFolder",
+    "open_storage",
+    "path_at",
+    "storage_at",
+]
+
+LISTINGS = 5
+"""Attempts to download what is listed before somebody deletes it, as drivers do with parts of
+ledgers."""
+
+OnWritten = Callable[[str, bytes], None]
+"""Takes the kind and the line of an event that a ledger file has just got."""
+
+
+class SyncedFolder(Protocol):
+    """A folder whose files one machine writes and another may go on with."""
+
+    def download(self) -> None:
+        """Download the files that another machine uploaded."""
+
+    def upload(self) -> None:
+        """Upload new files, then delete for others those that were deleted here."""
+
+    def clear(self) -> None:
+        """Delete for others all files of the folder, not those that are here."""
+
+
+class Storage(Protocol):
+    """A folder of sweeps and teachers, and whatever shares it with other machines.
+
+    All methods that reach an object store raise ``ObjectStoreError`` where it fails.
+    """
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are read and written on this machine."""
+
+    @property
+    def address(self) -> str:
+        """The storage as the user names it."""
+
+    @property
+    def poll_seconds(self) -> float:
+        """How long to wait before looking again for changes by others."""
+
+    def address_of(self, path: Path) -> str:
+        """Return what ``path_at`` finds a file or folder by, on any machine."""
+
+    def exists(self, path: Path) -> bool:
+        """Whether a file is where all machines find it."""
+
+    def names_in(self, folder: Path) -> set[str]:
+        """Return the names of the files and folders in a folder, of all machines."""
+
+    def upload(self, path: Path) -> None:
+        """Let others find a file that was written here."""
+
+    def upload_missing(self, path: Path) -> None:
+        """Let others find a file unless they do already."""
+
+    def download(self, paths: Iterable[Path]) -> None:
+        """Make these files what others have uploaded; without an upload there is no file."""
+
+    def delete(self, path: Path) -> None:
+        """Delete a file, if there is one, here and for others."""
+
+    def sync(self, folder: Path, work: Callable[[Listing], object]) -> None:
+        """Let ``work`` download what is needed of a folder that others write.
+
+        Args:
+            folder: a folder below the storage, or the storage's own.
+            work: gets a listing of what others uploaded below ``folder``; called again with a new
+                one where a file was deleted since, and not at all where nothing is ever downloaded.
+        """
+
+    def sync_files(self, paths: Iterable[Path], work: Callable[[Listing], object]) -> None:
+        """Do as ``sync`` for a few files, whose names are known."""
+
+    def synced_folder(self, folder: Path) -> SyncedFolder:
+        """Return a folder that is uploaded and downloaded as a whole."""
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Keep other processes of this machine from downloading while the block runs."""
+
+    def driver_lease(self, folder: Path) -> AbstractContextManager[None]:
+        """Be the one driver of a folder among all machines while the block runs.
+
+        Where all machines share the folder itself, that is for the caller's lock file.
+
+        Raises:
+            StorageError: another process is.
+        """
+
+    def check_driver(self, folder: Path) -> None:
+        """Make sure, before writing, that this process still is the one driver of a folder.
+
+        Raises:
+            StorageError: it is not.
+        """
+
+    def is_driven(self, folder: Path) -> bool:
+        """Whether any process holds a ``driver_lease`` on a folder."""
+
+    def ledger_upload(self, ledger: Path) -> AbstractContextManager[OnWritten]:
+        """Yield what must be called with every line that this driver appends to its ledger.
+
+        Raises:
+            StorageError: the last lines could not be uploaded.
+        """
+
+    def download_ledger(self, ledger: Path, listing: Listing) -> None:
+        """Make a ledger what its driver uploaded, unless it is ahead of that.
+
+        Args:
+            ledger: the local file.
+            listing: of its folder.
+        """
+
+
+@dataclass(frozen=True)
+class LocalStorage:
+    """A folder that is the storage itself; whoever shares it sees every file at once."""
+
+    folder: Path
+    poll_seconds = 1.0
+
+    @property
+    def address(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    def address_of(self, path: Path) -> str:
+        """Return the path."""
+        return str(path)
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is the file."""
+        return path.is_file()
+
+    def names_in(self, folder: Path) -> set[str]:
+        """Return what lies in the folder."""
+        return {path.name for path in folder.glob("*")}
+
+    def upload(self, path: Path) -> None:
+        """Do nothing."""
+
+    def upload_missing(self, path: Path) -> None:
+        """Do nothing."""
+
+    def download(self, paths: Iterable[Path]) -> None:
+        """Do nothing."""
+
+    def delete(self, path: Path) -> None:
+        """Delete the file."""
+        path.unlink(missing_ok=True)
+
+    def sync(self, folder: Path, work: Callable[[Listing], object]) -> None:
+        """Do nothing."""
+
+    def sync_files(self, paths: Iterable[Path], work: Callable[[Listing], object]) -> None:
+        """Do nothing."""
+
+    def synced_folder(self, folder: Path) -> SyncedFolder:
+        """Return one that never moves a file."""
+        return _SharedFolder()
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Lock nothing."""
+        return nullcontext()
+
+    def driver_lease(self, folder: Path) -> AbstractContextManager[None]:
+        """Take no lease."""
+        return nullcontext()
+
+    def check_driver(self, folder: Path) -> None:
+        """Do nothing."""
+
+    def is_driven(self, folder: Path) -> bool:
+        """Know of no lease."""
+        return False
+
+    def ledger_upload(self, ledger: Path) -> AbstractContextManager[OnWritten]:
+        """Yield what does nothing."""
+        return nullcontext(lambda *_: None)
+
+    def download_ledger(self, ledger: Path, listing: Listing) -> None:
+        """Do nothing."""
+
+
+class _SharedFolder:
+    """A folder that all machines see."""
+
+    def download(self) -> None:
+        """Do nothing."""
+
+    def upload(self) -> None:
+        """Do nothing."""
+
+    def clear(self) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True)
+class MirroredStorage:
+    """An object store, and the folder of this machine that mirrors it."""
+
+    mirror: Mirror
+    poll_seconds = 5.0
+    """A look takes several requests."""
+
+    @property
+    def folder(self) -> Path:
+        """The mirror."""
+        return self.mirror.folder
+
+    @property
+    def address(self) -> str:
+        """The store's address."""
+        return self.mirror.store.address
+
+    def address_of(self, path: Path) -> str:
+        """Return the store's address and the path's key."""
+        return f"{self.address}#{self.mirror.key(path)}"
+
+    def exists(self, path: Path) -> bool:
+        """Whether the store has the file, wherever it was written."""
+        return path in self.mirror.look_up([path])
+
+    def names_in(self, folder: Path) -> set[str]:
+        """Return what lies in the folder, here or in the store."""
+        stored = self.mirror.list(folder).paths
+        here = {path.name for path in folder.glob("*")}
+        return here | {path.relative_to(folder).parts[0] for path in stored}
+
+    def upload(self, path: Path) -> None:
+        """Copy a file to the store."""
+        self.mirror.upload(path)
+
+    def upload_missing(self, path: Path) -> None:
+        """Copy a file to the store if it lacks it."""
+        if not self.exists(path):
+            self.mirror.upload(path)
+
+    def download(self, paths: Iterable[Path]) -> None:
+        """Make local files what the store has."""
+        self.mirror.download(paths)
+
+    def delete(self, path: Path) -> None:
+        """Delete a file here and from the store."""
+        path.unlink(missing_ok=True)
+        self.mirror.store.delete(self.mirror.key(path))
+
+    def sync(self, folder: Path, work: Callable[[Listing], object]) -> None:
+        """List a folder and let ``work`` download of it."""
+        _with_fresh_listing(lambda: self.mirror.list(folder), work)
+
+    def sync_files(self, paths: Iterable[Path], work: Callable[[Listing], object]) -> None:
+        """Look some files up and let ``work`` download them."""
+        wanted = list(paths)
+        _with_fresh_listing(lambda: self.mirror.look_up(wanted), work)
+
+    def synced_folder(self, folder: Path) -> SyncedFolder:
+        """Return a folder that lies in the store as well."""
+        return MirroredFolder(self.mirror, folder)
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Lock what is downloaded under a name."""
+        return self.mirror.lock(name)
+
+    def driver_lease(self, folder: Path) -> AbstractContextManager[None]:
+        """Hold a lease in the store."""
+        return driver_lease.held_lease(self.mirror.store, self.mirror.key(folder), folder)
+
+    def check_driver(self, folder: Path) -> None:
+        """Renew the lease if it is old."""
+        driver_lease.lease_on(folder).check()
+
+    def is_driven(self, folder: Path) -> bool:
+        """Look for a lease that was renewed of late."""
+        return driver_lease.is_driven(self.mirror.store, self.mirror.key(folder))
+
+    @contextmanager
+    def ledger_upload(self, ledger: Path) -> Iterator[OnWritten]:
+        """Upload a ledger in parts, as the holder of the lease on its folder."""
+        check = driver_lease.lease_on(ledger.parent).check
+        with ledger_parts.uploaded_ledger(self.mirror, ledger, check) as on_written:
+            yield on_written
+
+    def download_ledger(self, ledger: Path, listing: Listing) -> None:
+        """Join the parts of a ledger."""
+        ledger_parts.download_ledger(ledger, listing)
+
+
+def open_storage(text: str | Path) -> Path:
+    """Return the folder that stands for a storage: itself, or the mirror of an address.
+
+    Raises:
+        ConfigError: an address that cannot be read.
+        ObjectStoreError: its bucket cannot be reached.
+    """
+    if "://" not in str(text):
+        return Path(text)
+    store = ObjectStore.at(str(text))
+    store.check()
+    return mirror_for(store).folder
+
+
+def storage_at(folder: Path) -> Storage:
+    """Return the storage whose files lie in ``folder``, which ``open_storage`` returned."""
+    mirror = _known_mirror(folder.absolute())
+    return LocalStorage(folder) if mirror is None else MirroredStorage(mirror)
+
+
+def path_at(address: str) -> Path:
+    """Return the local path of what ``Storage.address_of`` named, maybe on another machine."""
+    storage, _, key = address.rpartition("#")
+    if "://" not in storage:
+        return Path(address)
+    return mirror_for(ObjectStore.at(storage)).folder / key
+
+
+@lru_cache(maxsize=64)
+def _known_mirror(folder: Path) -> Mirror | None:
+    return mirror_at(folder)
+
+
+def _with_fresh_listing(listed: Callable[[], Listing], work: Callable[[Listing], object]) -> None:
+    """Call ``work`` again with a new listing where an object was deleted since the last."""
+    for _ in range(LISTINGS - 1):
+        try:
+            work(listed())
+        except FileNotFoundError:
+            continue
+        return
+    work(listed())
