@@ -1,10 +1,11 @@
-"""The commands that README.md and docs/ show exist, with the options they are shown with.
+"""Check that what the documents name exists: commands with their options, files, modules, links.
 
-Ours also where Ray carries them (``ray job submit … -- hpo sweep …``), and Ray's own.
+Our commands also where Ray carries them (``ray job submit … -- hpo sweep …``), and Ray's own.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -15,6 +16,14 @@ from hpo.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+# CHANGELOG.md also names what is gone.
+ABOUT_CODE = [*DOCUMENTS, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"]
+PATH = re.compile(
+    r"(?<![\w./-])(?:core|hpo|search_spaces|tests|benchmarks|examples|docs)/[\w./-]*\w"
+)
+DOTTED = re.compile(r"(?<![\w./-])(?:core|hpo|benchmarks)(?:\.\w+)+")
+IMPORT = re.compile(r"^from ((?:core|hpo)(?:\.\w+)*) import (.+)$", re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 COMMAND = re.compile(
     r"(?:^(?:\$ )?|-- |')hpo ([a-z]+(?: (?:list|fetch|import|check))?)\b([^#\n`']*)", re.MULTILINE
 )
@@ -66,3 +75,52 @@ def test_commands_of_ray_exist() -> None:
         known = {option for parameter in command.params for option in parameter.opts}
         unknown = set(re.findall(r"(--[a-z-]+)", rest)) - known
         assert not unknown, f"ray {words} has no {unknown}"
+
+
+def _names(text: str) -> set[str]:
+    """Return what a text says of our code: paths, dotted names, names that it imports."""
+    imported = {
+        f"{module}.{name}" for module, names in IMPORT.findall(text) for name in names.split(", ")
+    }
+    paths = {path for path in PATH.findall(text) if "NAME" not in path}
+    return paths | set(DOTTED.findall(text)) | imported
+
+
+def _exists(name: str) -> bool:
+    """Whether a path is there, or a dotted name is a module or an attribute of one."""
+    if "/" in name:
+        return (ROOT / name).exists()
+    path = ROOT / name.replace(".", "/")
+    if path.is_dir() or path.with_suffix(".py").is_file():
+        return True
+    module, _, attribute = name.rpartition(".")
+    return _exists(module) and hasattr(importlib.import_module(module), attribute)
+
+
+@pytest.mark.parametrize("document", ABOUT_CODE, ids=lambda path: path.name)
+def test_files_modules_and_imports_exist(document: Path) -> None:
+    assert [name for name in sorted(_names(document.read_text())) if not _exists(name)] == []
+
+
+@pytest.mark.parametrize("document", ABOUT_CODE, ids=lambda path: path.name)
+def test_links_lead_to_files(document: Path) -> None:
+    links = LINK.findall(document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_a_wrong_name_would_be_found() -> None:
+    text = "`core/nothing.py` and core.stgcn.Nothing\nfrom core.stgcn import STGCN, Missing\n"
+    assert [name for name in sorted(_names(text)) if not _exists(name)] == [
+        "core.stgcn.Missing",
+        "core.stgcn.Nothing",
+        "core/nothing.py",
+    ]
+
+
+def test_architecture_names_every_room() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    folders = [
+        path.parent for top in ("core", "hpo") for path in (ROOT / top).glob("*/__init__.py")
+    ]
+    rooms = {f"`{folder.relative_to(ROOT)}/`" for folder in folders}
+    assert {room for room in rooms if room not in text} == set()
