@@ -1,1 +1,1 @@
-"""What the project's speed and memory are, measured: ``python -m benchmarks.run``."""
+"""Measure the project's speed and memory: ``python -m benchmarks.run``."""

@@ -1,6 +1,7 @@
-"""All benchmarks as rows: what is measured, what should be reached, and the function that does it.
+"""List all benchmarks as rows: what is measured, the target, and the function that measures it.
 
-Each takes an empty folder and returns plain values. A new one is a function and a row of ``CASES``.
+Each function takes an empty folder and returns plain values. A new benchmark is a function and a
+row of ``CASES``. Does not run them (``benchmarks.run`` does) and does not assert targets.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def scd_step(folder: Path) -> dict[str, Any]:
 
 
 def target_building(folder: Path) -> dict[str, Any]:
-    """Time the targets that STCD needs, 22 training days."""
+    """Time building the targets of STCD for 22 training days."""
     data = make_data(folder, training_days=22, validation_days=4)
 
     def build() -> None:
@@ -90,7 +91,7 @@ def teacher_epoch(folder: Path) -> dict[str, Any]:
     """Compare a teacher's epoch by segments of 5 windows with one window by window.
 
     Returns:
-        Of whole epochs, validation included, and ``training_ratio``: of their training steps.
+        Times of whole epochs with validation; ``training_ratio``: of their training steps alone.
     """
     data = make_data(folder, training_days=4, validation_days=1)
     objective = DistillationObjective(make_loss("none", {}), None)
@@ -105,7 +106,7 @@ def teacher_epoch(folder: Path) -> dict[str, Any]:
 
 
 def trial_memory(folder: Path) -> dict[str, Any]:
-    """Measure what further trials of a node take for themselves."""
+    """Measure the private memory of further trials on a node."""
     data = make_data(folder, training_days=22, validation_days=4)
     make_targets(folder, data)
     return measure_trials(folder, trials=2)

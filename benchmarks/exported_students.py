@@ -1,11 +1,11 @@
-"""An exported student in ONNX Runtime beside its teacher in PyTorch, nine steps, timed in turns.
+"""Time an exported student in ONNX Runtime against its teacher in PyTorch, nine steps, in turns.
 
 The teacher forecasts twice: as this project rolls out, computing only the newest column of every
-layer, and by whole passes over the window, as a published STGCN does. Networks are
-untrained, as what a pass costs does not depend on that.
+layer, and by whole passes over the window, as a published STGCN does. Networks are untrained, since
+the cost of a pass does not depend on training.
 
-``python -m benchmarks.exported_students EXPORT DATA``: what 8 bits would do to a real export, over
-the validation windows of its dataset below the folder DATA.
+``python -m benchmarks.exported_students EXPORT DATA`` measures the errors of a real export with
+8-bit weights, over the validation windows of its dataset below the folder DATA.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _speed(folder: Path, windows: int, threads: int) -> dict[str, Any]:
 
 
 def quantised_errors(export: Export, data: PreparedData) -> dict[str, Any]:
-    """Compare a student with the same in 8 bits over the validation windows of its ``data``."""
+    """Compare a student with its 8-bit version over the validation windows of its ``data``."""
     rows = window_rows(data.stretches("validation"), data.window_steps)
     windows = data.scaler.unscale(data.readings[rows[:, None] + torch.arange(data.history_steps)])
     ahead = torch.arange(data.history_steps, data.window_steps)
@@ -98,7 +98,7 @@ def quantised_errors(export: Export, data: PreparedData) -> dict[str, Any]:
 
 
 def quantised(content: bytes) -> bytes:
-    """Return a ``model.onnx`` whose weights are 8 bits, one scale per channel."""
+    """Return ``model.onnx`` with 8-bit weights, one scale per channel."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
         proto = onnx.load_from_string(content)
@@ -113,7 +113,7 @@ def _run_student(session: Any, readings: np.ndarray) -> None:
 
 @torch.inference_mode()
 def _in_parts(forecaster: Any, readings: Tensor) -> None:
-    # So many windows' layers stay in a core's cache: the teacher too is faster so.
+    # The layers of this many windows fit the cache of a core, which speeds up the teacher too.
     for part in torch.split(readings, WINDOWS_PER_RUN):
         forecaster(part)
 
@@ -129,7 +129,7 @@ def _by_whole_passes(model: STGCN, scaled: Tensor) -> Tensor:
 
 
 def main(arguments: list[str]) -> int:
-    """Print what 8 bits do to an export as JSON and return the exit code."""
+    """Print the errors of an export with 8-bit weights as JSON and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.exported_students")
     parser.add_argument("export", type=Path)
     parser.add_argument("data", type=Path)

@@ -1,7 +1,7 @@
-"""What STCD costs a student on a GPU, with its steps launched one by one or replayed from a graph.
+"""Measure the cost of STCD for a student on a GPU, with launched and with replayed steps.
 
-Each function takes an empty folder and returns plain numbers. Needs a GPU, but no readings: see
-``problem``.
+Each function takes an empty folder and returns plain numbers. Needs a GPU, but no readings
+(``benchmarks.problem``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WINDOWS_PER_SEGMENT = 5
 
 
 def stcd_epochs(folder: Path, cuda_graphs: bool) -> dict[str, Any]:
-    """Compare ten STCD epochs with as many plain ones of the same student, both recorded or not."""
+    """Compare ten STCD epochs with ten plain ones of the same student, both replayed or neither."""
     data, targets = _problem(folder)
     plain = functools.partial(_train, data, None, 10, cuda_graphs)
     stcd = functools.partial(_train, data, targets, 10, cuda_graphs)

@@ -1,7 +1,7 @@
-"""Functions to time in, seconds with their spread and the machine out.
+"""Time functions, with the spread of their seconds, and name the machine.
 
-Two things are compared within one run, turn by turn, so that whatever else the machine does hits
-both alike. Nothing is asserted here: a busy machine is no failure.
+Two functions are compared within one run, in turns, so that other load on the machine affects both
+alike. Does not assert anything: a busy machine is not a failure.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Work = Callable[[], object]
 
 
 def seconds_of(work: Work) -> float:
-    """Run ``work`` once."""
+    """Run ``work`` once and return its seconds."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def timed(work: Work, repetitions: int) -> dict[str, Any]:
-    """Return median and extremes of ``repetitions`` runs after one that does not count."""
+    """Return median and extremes of ``repetitions`` runs after a warm-up."""
     work()
     return _summary("seconds", [seconds_of(work) for _ in range(repetitions)])
 
 
 def compared(base: Work, other: Work, repetitions: int) -> dict[str, Any]:
-    """Time both in turns after one run each that does not count.
+    """Time both in turns after a warm-up of each.
 
     Returns:
         Seconds of each, and ``ratio``: other / base of neighbouring runs.
@@ -49,7 +49,7 @@ def compared(base: Work, other: Work, repetitions: int) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Name what the figures were measured on and with."""
+    """Return machine and versions of a measurement."""
     return {
         "machine": platform.node(),
         "system": platform.platform(),

@@ -1,7 +1,7 @@
-"""A problem of PeMSD7's size: 228 sensors, weekdays of 5-minute steps, random readings.
+"""Create a problem of PeMSD7's size: 228 sensors, weekdays of 5-minute steps, random readings.
 
-What a step costs does not depend on the readings nor on how well a teacher is trained, so neither
-files nor training are needed here.
+The cost of a step depends neither on the readings nor on how well a teacher is trained, so this
+needs no public files and trains no teacher.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def make_network(data: PreparedData, channels: tuple[BlockChannels, ...]) -> STG
 
 
 def make_targets(folder: Path, data: PreparedData) -> TeacherTargets:
-    """Build or map the targets that STCD needs of an untrained teacher."""
+    """Build or map the targets of STCD from an untrained teacher."""
     needs = make_loss("stcd", STCD).needs
     return load_teacher_targets(
         folder / "targets", make_network(data, TEACHER_CHANNELS), data, needs
@@ -64,7 +64,7 @@ def train_student(
     epochs: int = 1,
     recorder: Recorder | None = None,
 ) -> None:
-    """Train the student of Table 1, validation included; STCD where targets are."""
+    """Train and validate the student of Table 1, with STCD if there are targets."""
     loss = make_loss("none", {}) if targets is None else make_loss("stcd", STCD)
     objective = DistillationObjective(loss, targets)
     train_network(data, STUDENT_CHANNELS, objective, windows_per_segment, epochs, recorder)
@@ -78,7 +78,7 @@ def train_network(
     epochs: int = 1,
     recorder: Recorder | None = None,
 ) -> None:
-    """Train a fresh network; its validation errors are read, so a GPU has ended its work."""
+    """Train a new network; reading its validation errors waits for the GPU to finish."""
     config = TrainingConfig(epochs=epochs, windows_per_segment=windows_per_segment)
     network = make_network(data, channels)
     trainer = Trainer(network, data, objective, config, recorder=recorder)

@@ -1,8 +1,9 @@
-"""``python -m benchmarks.pruned_students DATASET …``: Tables 7 and 8 of the paper on other data.
+"""Repeat Tables 7 and 8 of the paper on other data.
 
-A trained base and teacher in, errors of the students pruned from it over seeds as JSON out, with
-and without knowledge distillation, all with the same budget of epochs. Nothing is chosen by the
-test days: every student is judged on them once, when it is done. Measures no time.
+``python -m benchmarks.pruned_students DATASET …`` trains a base and a teacher, prunes students over
+several seeds, with and without knowledge distillation and all with the same budget of epochs, and
+writes their errors as JSON. Does not choose anything by the test days: each finished student is
+evaluated on them once. Does not measure time.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ TABLE_9: Mapping[int, Mapping[str, float]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Run what is missing in the file."""
+    """Run what the file lacks."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     data = prepare(load_dataset(options.data, options.dataset))

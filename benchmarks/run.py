@@ -1,4 +1,6 @@
-"""``python -m benchmarks.run [CASE ...]``: measure, say so line by line, write one JSON file.
+"""Run benchmarks, print a line for each and write one JSON file.
+
+``python -m benchmarks.run [CASE ...]``; its options:
 
 --list          name all cases
 --out FILE      where to write (default: benchmarks/results/COMMIT.json)
@@ -22,7 +24,7 @@ from core.files import write_json
 
 
 def main(arguments: list[str]) -> int:
-    """Run what ``arguments`` name and return the exit code."""
+    """Run the cases that ``arguments`` name and return the exit code."""
     options = _parser().parse_args(arguments)
     if options.list:
         for case in CASES:

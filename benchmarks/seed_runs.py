@@ -1,7 +1,7 @@
-"""Runs over seeds, kept in one JSON file: what is there is not run again, what is new is added.
+"""Run a function over seeds and keep its results in one JSON file.
 
-A name and a function of a seed in; the file, a line per run and a summary out. Knows nothing of
-what is run.
+Seeds that the file has are not run again. Prints a line per run and a summary. Does not know what
+the function trains.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Run = dict[str, Any]
 
 
 def run_seeds(out: Path, name: str, seeds: int, run: Callable[[int], Run]) -> None:
-    """Run ``run`` for the seeds 0 .. seeds - 1 that ``out`` lacks under ``name``."""
+    """Call ``run`` for those seeds 0 .. seeds - 1 that ``out`` lacks under ``name``."""
     found = json.loads(out.read_text()) if out.exists() else {"runs": {}}
     runs = found["runs"].setdefault(name, {})
     for seed in range(seeds):
         if str(seed) not in runs:
             runs[str(seed)] = run(seed)
             write_json(out, {**found, **machine()})
-        _say(f"{name} seed {seed}: {_errors(runs[str(seed)])}")
+        _print(f"{name} seed {seed}: {_errors(runs[str(seed)])}")
     means = [one["val_mae"] for one in runs.values()]
     spread = f"{min(means):.3f} .. {max(means):.3f}"
-    _say(f"{name}: {len(means)} seeds, validation MAE {statistics.mean(means):.3f}, {spread}")
+    _print(f"{name}: {len(means)} seeds, validation MAE {statistics.mean(means):.3f}, {spread}")
 
 
 def _errors(run: Mapping[str, float]) -> str:
@@ -39,6 +39,6 @@ def _errors(run: Mapping[str, float]) -> str:
     return f"{errors}, mean {run['val_mae']:.4f}"
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

@@ -1,10 +1,10 @@
-"""``python -m benchmarks.student_errors DATASET …``: one network over seeds, variant by variant.
+"""Train one network over seeds in several variants.
 
-A real dataset in, validation errors of every run and their mean and spread as JSON out. It answers
-two questions that no single run can: whether the fast path (stored targets, compiled terms) teaches
-what the plain one does, and what training by segments does to a student, or to a network of the
-teacher's size. Measures no time and looks at no test day. A run that is already in the file is not
-run again.
+``python -m benchmarks.student_errors DATASET …`` writes the validation errors of every run, their
+mean and spread as JSON. This answers two questions that no single run can: whether the fast path
+(stored targets, compiled terms) trains like the plain one, and how training by segments changes a
+student, or a network of the teacher's size. Does not measure time, does not look at test days, and
+does not repeat runs that are in the file.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ NETWORKS = {"student": STUDENT_CHANNELS, "teacher": TEACHER_CHANNELS}
 
 
 class ReferencePath:
-    """STCD by the book: the teacher runs on every batch, the terms are plain PyTorch."""
+    """STCD on the reference path: the teacher runs on every batch, the terms are plain PyTorch."""
 
     def __init__(self, weights: Mapping[str, float], teacher: Teacher, data: PreparedData) -> None:
-        """Store nothing of the teacher."""
+        """Take the teacher as a network, without stored targets."""
         self.weights = weights
         self.targets = TeacherTargets(None, {}, teacher.load(data), data)
 
     def __call__(
         self, prediction: WindowValues, features: Features, target: WindowValues, rows: Rows
     ) -> LossValue:
-        """Judge one batch (``core.training.trainer.Objective``)."""
+        """Compute the loss of one batch (``core.training.interface.Objective``)."""
         windows = features.windows_per_segment
         taught = self.targets.of(rows, make_loss("stcd", self.weights).needs, windows)
         terms: list[tuple[Any, Sequence[Tensor], Sequence[Any], float]] = [
@@ -75,7 +75,7 @@ class ReferencePath:
 
 
 def main(arguments: list[str]) -> int:
-    """Run what is missing in the file and say what all runs gave."""
+    """Run what the file lacks and print the results of all runs."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     data = prepare(load_dataset(options.data, options.dataset))

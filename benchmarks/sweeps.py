@@ -1,8 +1,8 @@
-"""What a search costs beside its training, and what it gains: whole sweeps on a Ray of two workers.
+"""Measure the overhead of a search and its gain, with whole sweeps on a Ray of two workers.
 
 Each function takes an empty folder, runs sweeps in it and returns plain numbers; its other
-arguments make it small enough to be tried. No readings are needed: the road network is synthetic,
-or the problem has PeMSD7's size and random readings.
+arguments make it small enough for a test. Needs no readings: the road network is synthetic, or the
+problem has PeMSD7's size and random readings.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ NEAR = 1.01
 
 @dataclass
 class Clock(SweepObserver):
-    """Notes when trials end."""
+    """Records when trials end."""
 
     ends: list[float] = field(default_factory=list)
     first_trial: float | None = None
 
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
-        """Look at the time where a trial has begun or ended."""
+        """Record the time if a trial has started or ended."""
         if self.first_trial is None and state.trials:
             self.first_trial = time.perf_counter()
         if state.num_ended > len(self.ends):
@@ -58,7 +58,7 @@ class Clock(SweepObserver):
 
 
 def overhead(folder: Path, trials: int = 100) -> dict[str, Any]:
-    """Measure what a trial costs beyond its training, after the first of each worker."""
+    """Measure the time of a trial beyond its training, without the first of each worker."""
     build_synthetic(folder / "data" / "small", seed=1, num_sensors=6, split=(2, 1, 1))
     config = _config("none", "small", trials=trials, epochs=1)
     clock = Clock()
@@ -97,7 +97,7 @@ def efficiency(
 
 
 def resuming(folder: Path, trials: int = 1000, epochs: int = 30) -> dict[str, Any]:
-    """Measure how long ``hpo resume`` takes until a sweep of many trials hands out its next."""
+    """Measure the time of ``hpo resume`` until a sweep of many trials starts its next one."""
     build_synthetic(folder / "data" / "small", seed=1, num_sensors=6, split=(2, 1, 1))
     places = _places(folder)
     sweep = _ended_sweep(places, trials, epochs)
@@ -119,10 +119,10 @@ def resuming(folder: Path, trials: int = 1000, epochs: int = 30) -> dict[str, An
 def tpe_against_random(
     folder: Path, trials: int = 40, epochs: int = 15, repeats: int = 5
 ) -> dict[str, Any]:
-    """Compare TPE with ASHA and random search: what each takes to get near the best error.
+    """Compare TPE with ASHA and random search: trials and epochs until near the best error.
 
-    Both search the same space without its first points, which others found. A search that does not
-    get there counts with all it took, so ratios above are bounded by what was tried.
+    Both search the same space without its predefined first points. A search that does not get there
+    counts with all its trials, so the ratios are only bounds then.
     """
     build_synthetic(folder / "data" / "traffic", seed=0)
     pairs = [_race(folder, trials, epochs, seed) for seed in range(repeats)]
@@ -182,7 +182,7 @@ def _by_end(folder: Path, config: SweepConfig, records: list[TrialRecord]) -> li
 
 
 def _ended_sweep(places: Places, trials: int, epochs: int) -> SweepFolder:
-    """Write a sweep whose trials have all ended, as a search at random leaves it."""
+    """Write a sweep whose trials have all ended, as random search would leave it."""
     config = _config("none", "small", trials=trials, epochs=epochs, sampler="tpe")
     plan, data = plan_sweep(config, places)
     folder = SweepFolder(places.storage.resolve() / config.name)
@@ -197,11 +197,11 @@ def _ended_sweep(places: Places, trials: int, epochs: int) -> SweepFolder:
             facts = {"metrics": errors, "epoch": epochs, "best_epoch": epochs, "seconds": 1.0}
             recorder.write(trial, "finished", None, facts)
             begun: Event = {"event": "suggested", "settings": settings, "seed": number}
-            told: list[Event] = [
+            reports: list[Event] = [
                 {"event": "epoch", "epoch": at + 1, "metrics": errors} for at in range(epochs)
             ]
             end: Event = {"event": "ended", "status": "finished", "reason": None, "metrics": errors}
-            for event in (begun, *told, end):
+            for event in (begun, *reports, end):
                 stream.write(json.dumps({**event, "trial": number, "time": now()}) + "\n")
     return folder
 

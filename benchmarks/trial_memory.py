@@ -1,9 +1,9 @@
-"""What a further trial takes of a node's memory, beyond an interpreter that has imported torch.
+"""Measure the memory of a further trial on a node, beyond an interpreter with torch imported.
 
-    python -m benchmarks.trial_memory FOLDER trial    trains an epoch, then says on request
-    python -m benchmarks.trial_memory FOLDER idle     only imports, then says on request
+    python -m benchmarks.trial_memory FOLDER trial    trains an epoch, then reports on request
+    python -m benchmarks.trial_memory FOLDER idle     only imports, then reports on request
 
-It says its private pages and its proportional share of all its pages, in bytes (Linux only).
+Reports private pages and the proportional share of all pages, in bytes (Linux only).
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def measure_trials(folder: Path, trials: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Be one of the processes."""
+    """Run one of the measured processes."""
     folder, role = Path(sys.argv[1]), sys.argv[2]
     import_compiled_terms()
-    # The first optimiser makes torch import its compiler, 60 MB: torch's own, so the idle pays too.
+    # The first optimiser makes torch import its compiler, 60 MB, so the idle one does it too.
     torch.optim.RMSprop([torch.zeros(1)])
     if role == "trial":
         data = prepare(open_dataset(folder / "data"))
@@ -60,7 +60,7 @@ def main() -> None:
     sys.stdin.readline()
     sys.stdout.write(json.dumps(_memory()) + "\n")
     sys.stdout.flush()
-    sys.stdin.readline()  # stay until all have said theirs: pages are shared by those who live
+    sys.stdin.readline()  # stay until all have reported: pages are shared among live processes only
 
 
 def _start(folder: Path, role: str) -> subprocess.Popen[str]:
