@@ -108,6 +108,15 @@ def test_links_lead_to_files(document: Path) -> None:
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
+def test_moved_modules_are_where_the_changelog_says() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    moved = [
+        name for new in re.findall(r"^\|.*\|(.*)\|$", text, re.MULTILINE) for name in _names(new)
+    ]
+    assert len(moved) > 40
+    assert [name for name in moved if not _exists(name)] == []
+
+
 def test_a_wrong_name_would_be_found() -> None:
     text = "`core/nothing.py` and core.stgcn.Nothing\nfrom core.stgcn import STGCN, Missing\n"
     assert [name for name in sorted(_names(text)) if not _exists(name)] == [
