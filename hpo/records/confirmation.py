@@ -25,7 +25,7 @@ class Confirmed:
     trial: TrialRecord
     """The sweep's best trial of this configuration; not one of the runs."""
     runs: tuple[TrialRecord, ...]
-    """All that ended."""
+    """All runs that ended."""
     metric: str
 
     @property
@@ -36,12 +36,12 @@ class Confirmed:
 
     @property
     def failed(self) -> int:
-        """How many runs ended without a student."""
+        """Number of runs that ended without a student."""
         return len(self.runs) - len(self.finished)
 
     @property
     def mean(self) -> float:
-        """Of ``metric`` over the finished runs; infinite if there are none."""
+        """Mean of ``metric`` over the finished runs; infinite if there are none."""
         errors = self._errors()
         return statistics.fmean(errors) if errors else math.inf
 

@@ -38,7 +38,7 @@ TENSORBOARD = "tensorboard"
 REPORT = "report.html"
 REPORT_OF_SEVERAL = "comparison.html"
 RESERVED_NAMES = (TEACHERS_FOLDER, CONFIRMATION)
-"""What no sweep may be called."""
+"""Names that no sweep may have."""
 PLANS = f"[!.]*/{PLAN}"
 """Pattern of the plans below a storage."""
 RECORDS = "[0-9]*.parquet"
@@ -59,7 +59,7 @@ def record_file(trial: int) -> str:
 
 
 def student_name(trial: int, run: int | None) -> str:
-    """Return what an export is called after its rank, ``trial-0007`` or ``trial-0007-run-0002``.
+    """Return the name of an export after its rank, ``trial-0007`` or ``trial-0007-run-0002``.
 
     Args:
         trial: of the sweep.

@@ -27,7 +27,7 @@ class SweepPlan:
     command: str
     """The user's command line."""
     base_fingerprint: str | None = None
-    """Of the trained network that pruning starts from; None where nothing is pruned."""
+    """Fingerprint of the trained network that pruning starts from; None where nothing is pruned."""
     reference: dict[str, float] = field(default_factory=dict)
     """With several objectives: the reference point of their hypervolume, the error of repeating the
     last observation and the size of the largest student."""

@@ -59,7 +59,7 @@ class TrialRecord:
     student: str | None
     """File of the student's weights, below the storage."""
     versions: dict[str, str]
-    """Of this project, torch, ray, optuna and Python."""
+    """Versions of this project, torch, ray, optuna and Python."""
     machine: str
     loss: str | None = None
     """The loss while pruning; None where the method itself is the loss."""

@@ -93,7 +93,7 @@ def uploaded_ledger(
 
 
 class LedgerParts:
-    """Uploads what one driver appends to its ledger."""
+    """Uploads the lines that one driver appends to its ledger."""
 
     def __init__(self, mirror: Mirror, ledger: Path, check: Callable[[], None]) -> None:
         """Begin a new generation.
@@ -130,7 +130,7 @@ class LedgerParts:
                 self._timer.start()
 
     def close(self) -> None:
-        """Upload what still waits."""
+        """Upload the lines that still wait."""
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()

@@ -53,7 +53,7 @@ class Mirror:
                 path.unlink(missing_ok=True)
 
     def list(self, folder: Path) -> Listing:
-        """Return what the store has below a local folder."""
+        """Return a listing of the store below a local folder."""
         prefix = "" if folder == self.folder else self.key(folder)
         return Listing(self, self.store.list(prefix))
 
@@ -69,7 +69,7 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a store had of some files at one moment, by their local paths."""
+    """The files that a store had at one moment, by their local paths."""
 
     mirror: Mirror
     objects: Mapping[str, StoredObject]
@@ -172,7 +172,7 @@ def mirror_at(folder: Path) -> Mirror | None:
 
 
 def _cache() -> Path:
-    """Return the folder of what can be had again: ``HPO_CACHE``, or the user's own cache."""
+    """Return the folder of files that can be made again: ``HPO_CACHE``, or the user's cache."""
     chosen = os.environ.get("HPO_CACHE")
     if chosen:
         return Path(chosen)

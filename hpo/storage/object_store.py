@@ -1,9 +1,9 @@
-"""Store bytes under keys below a prefix of an S3 bucket, or of one of another make, by pyarrow.
+"""Store bytes under keys below a prefix of a bucket, in S3 or a compatible store, by pyarrow.
 
     s3://bucket/prefix?region=eu-central-1
     s3://bucket/prefix?endpoint_override=minio:9000&scheme=http
 
-An object is whole or absent, and once put it is listed at once; nothing more is required.
+An object is whole or absent, and once stored it is listed at once; nothing more is required.
 Transient errors are retried with growing pauses; what remains is one ``ObjectStoreError``.
 Credentials come from where AWS's own tools find them; they are never part of an address, a file
 or a message. Knows nothing of sweeps.

@@ -1,7 +1,7 @@
 """Share the files of one storage among machines: ``Storage``, on a folder or in an object store.
 
-The rest of ``hpo`` reads and writes local files, and tells the storage of that folder what others
-need (``upload``) and what it needs of others (``download``, ``sync``). ``LocalStorage`` is a folder
+The rest of ``hpo`` reads and writes local files, and asks the storage of that folder to share them
+(``upload``) or to fetch those of others (``download``, ``sync``). ``LocalStorage`` is a folder
 that all machines share, so there most methods do nothing; ``MirroredStorage`` moves files between
 a folder and an object store, and there too lets only one driver write. This is the one module of
 its room that others import. Knows no sweep: which files are moved when is for ``hpo.records``.
@@ -72,7 +72,7 @@ class Storage(Protocol):
         """How long to wait before looking again for changes by others."""
 
     def address_of(self, path: Path) -> str:
-        """Return what ``path_at`` finds a file or folder by, on any machine."""
+        """Return the text by which ``path_at`` finds a file or folder on any machine."""
 
     def exists(self, path: Path) -> bool:
         """Whether a file is where all machines find it."""
@@ -87,7 +87,7 @@ class Storage(Protocol):
         """Let others find a file unless they do already."""
 
     def download(self, paths: Iterable[Path]) -> None:
-        """Make these files what others have uploaded; without an upload there is no file."""
+        """Replace these files by those that others uploaded; delete files that nobody uploaded."""
 
     def delete(self, path: Path) -> None:
         """Delete a file, if there is one, here and for others."""
@@ -130,14 +130,14 @@ class Storage(Protocol):
         """Whether any process holds a ``driver_lease`` on a folder."""
 
     def ledger_upload(self, ledger: Path) -> AbstractContextManager[OnWritten]:
-        """Yield what must be called with every line that this driver appends to its ledger.
+        """Yield a function to call with every line that this driver appends to its ledger.
 
         Raises:
             StorageError: the last lines could not be uploaded.
         """
 
     def download_ledger(self, ledger: Path, listing: Listing) -> None:
-        """Make a ledger what its driver uploaded, unless it is ahead of that.
+        """Replace a ledger by the one that its driver uploaded, unless it is ahead of that.
 
         Args:
             ledger: the local file.
@@ -166,7 +166,7 @@ class LocalStorage:
         return path.is_file()
 
     def names_in(self, folder: Path) -> set[str]:
-        """Return what lies in the folder."""
+        """Return the names in the folder."""
         return {path.name for path in folder.glob("*")}
 
     def upload(self, path: Path) -> None:
@@ -204,11 +204,11 @@ class LocalStorage:
         """Do nothing."""
 
     def is_driven(self, folder: Path) -> bool:
-        """Know of no lease."""
+        """Return False: here only the lock file says."""
         return False
 
     def ledger_upload(self, ledger: Path) -> AbstractContextManager[OnWritten]:
-        """Yield what does nothing."""
+        """Yield a function that does nothing."""
         return nullcontext(lambda *_: None)
 
     def download_ledger(self, ledger: Path, listing: Listing) -> None:
@@ -255,7 +255,7 @@ class MirroredStorage:
         return path in self.mirror.look_up([path])
 
     def names_in(self, folder: Path) -> set[str]:
-        """Return what lies in the folder, here or in the store."""
+        """Return the names in the folder, here or in the store."""
         stored = self.mirror.list(folder).paths
         here = {path.name for path in folder.glob("*")}
         return here | {path.relative_to(folder).parts[0] for path in stored}
@@ -270,7 +270,7 @@ class MirroredStorage:
             self.mirror.upload(path)
 
     def download(self, paths: Iterable[Path]) -> None:
-        """Make local files what the store has."""
+        """Replace local files by those of the store."""
         self.mirror.download(paths)
 
     def delete(self, path: Path) -> None:
@@ -292,7 +292,7 @@ class MirroredStorage:
         return MirroredFolder(self.mirror, folder)
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """Lock what is downloaded under a name."""
+        """Lock the downloads of this name."""
         return self.mirror.lock(name)
 
     def driver_lease(self, folder: Path) -> AbstractContextManager[None]:
@@ -304,7 +304,7 @@ class MirroredStorage:
         driver_lease.lease_on(folder).check()
 
     def is_driven(self, folder: Path) -> bool:
-        """Look for a lease that was renewed of late."""
+        """Look for a lease that was renewed lately."""
         return driver_lease.is_driven(self.mirror.store, self.mirror.key(folder))
 
     @contextmanager
@@ -340,7 +340,7 @@ def storage_at(folder: Path) -> Storage:
 
 
 def path_at(address: str) -> Path:
-    """Return the local path of what ``Storage.address_of`` named, maybe on another machine."""
+    """Return the local path of a ``Storage.address_of``, made on any machine."""
     storage, _, key = address.rpartition("#")
     if "://" not in storage:
         return Path(address)
