@@ -1,1 +1,1 @@
-"""The command line: one file per command; the only place that prints."""
+"""Provide the command line ``hpo``: one file per command; nothing outside it prints."""

@@ -1,7 +1,7 @@
-"""The command ``hpo``: gathers its subcommands and turns errors into exit codes.
+"""Run the command ``hpo``: parse the arguments, run one subcommand, turn errors into exit codes.
 
 0 done, 1 failed, 2 wrong usage or bad input, 130 interrupted (resumable). A mistake of the user's
-gives one line on standard error, never a traceback.
+is printed as one line on standard error, never as a traceback.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line and exit."""
+    """Run the command line of this process and exit with its code."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -71,7 +71,7 @@ def run(arguments: list[str]) -> int:
         return _complain(str(error), 2)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    # Typer turns an interrupt into this code and says nothing.
+    # Typer turns an interrupt into this code and prints nothing.
     return _complain("interrupted", code) if code == INTERRUPTED else code
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they read the same everywhere."""
+"""Define the options that several commands share, so that they read the same everywhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DataFolder = Annotated[
 
 
 def _open_storage(text: str) -> Path:
-    """Return the folder that stands for a storage; raises what ``open_storage`` raises."""
+    """Return the local folder of a storage; raises what ``open_storage`` raises."""
     from hpo.storage.storage import open_storage
 
     return open_storage(text)
@@ -28,7 +28,7 @@ Storage = Annotated[
         envvar="HPO_STORAGE",
         metavar="FOLDER|s3://BUCKET/PREFIX",
         help="Of sweeps and teachers.",
-        # A text until it is opened: as a path it would lose a slash.
+        # Kept as text until it is opened: a path would drop one slash of ``s3://``.
         parser=str,
         callback=_open_storage,
     ),

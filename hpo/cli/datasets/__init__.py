@@ -1,1 +1,1 @@
-"""``hpo data``: list, fetch, import and check datasets."""
+"""Manage datasets: the commands ``hpo data list``, ``fetch``, ``import`` and ``check``."""

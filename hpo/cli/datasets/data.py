@@ -1,7 +1,7 @@
-"""``hpo data``: list, fetch, import and check datasets.
+"""List, import and check datasets: the commands of ``hpo data``.
 
-Turns options into an ``ImportRequest`` and findings into tables or JSON; all work is done by
-``core.datasets``. Errors pass through to the main command, which makes one line of them.
+Turns options into an ``ImportRequest`` and prints what ``core.datasets`` returns. Errors pass
+through to the main command, which prints them as one line.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def check(
 
 
 def _refuse_settings(context: typer.Context) -> None:
-    """Raise unless ``--from`` is given with nothing that the published form says itself."""
+    """Refuse options that the published form sets itself, where ``--from`` is given."""
     allowed = {"name", "source", "form", "channel", "data", "output"}
     for option in context.command.params:
         given = context.get_parameter_source(option.name)

@@ -1,4 +1,4 @@
-"""``hpo data fetch NAME``: download a published dataset and import it."""
+"""Download a published dataset and import it: the command ``hpo data fetch NAME``."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def fetch(
 
 
 class DownloadDisplay:
-    """Shows on standard error how far each file is; outside a terminal, that it has begun."""
+    """Shows the progress of each file on standard error; outside a terminal, its start alone."""
 
     def __init__(self) -> None:
-        """Show nothing yet: all files may be there already."""
+        """Prepare the bars; none is shown until a file is downloaded."""
         self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -71,7 +71,7 @@ class DownloadDisplay:
         )
 
     def __enter__(self) -> DownloadDisplay:
-        """Begin to draw."""
+        """Start drawing."""
         self._progress.start()
         return self
 
@@ -81,11 +81,11 @@ class DownloadDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the terminal as it was."""
+        """Stop drawing and restore the terminal."""
         self._progress.stop()
 
     def on_bytes(self, item: Download, done: int, total: int | None) -> None:
-        """Move the bar of a file."""
+        """Advance the bar of a file to ``done`` of ``total`` bytes."""
         if item.name not in self._bars:
             self._bars[item.name] = self._progress.add_task(item.name, total=total)
             if not error_console.is_terminal:

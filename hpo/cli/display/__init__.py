@@ -1,1 +1,1 @@
-"""What commands show on a terminal: progress, tables, durations."""
+"""Show progress, tables and durations on a terminal."""

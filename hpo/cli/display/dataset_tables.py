@@ -1,4 +1,4 @@
-"""How datasets are shown: as rows of a table for people, as objects for programs."""
+"""Describe datasets as rows of a table for people, as objects for programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def answer_import(card: DatasetCard, output: Format) -> None:
-    """Print what an import gave, and what to do next."""
+    """Print the imported dataset and the next command."""
     if output is Format.json:
         print_json(summary(card))
         return
@@ -24,7 +24,7 @@ def answer_import(card: DatasetCard, output: Format) -> None:
 
 
 def summary(card: DatasetCard) -> dict[str, Any]:
-    """Return the facts of a card that a row shows."""
+    """Return the facts of a card that its row shows."""
     return {
         "name": card.name,
         "sensors": card.num_sensors,
@@ -42,7 +42,7 @@ def summary(card: DatasetCard) -> dict[str, Any]:
 
 
 def datasets_table(rows: list[dict[str, Any]]) -> Table:
-    """Return datasets that are there, a row each."""
+    """Return a table with a row per dataset of the data folder."""
     from rich import box
     from rich.table import Table
 
@@ -63,7 +63,7 @@ def datasets_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def published_facts(dataset: PublishedDataset) -> dict[str, Any]:
-    """Return what is known of a published dataset that is not there yet."""
+    """Return the facts of a published dataset that has not been fetched."""
     return {
         "name": dataset.name,
         "note": f"hpo data fetch {dataset.name}",
@@ -76,7 +76,7 @@ def published_facts(dataset: PublishedDataset) -> dict[str, Any]:
 
 
 def published_table(datasets: list[PublishedDataset]) -> Table:
-    """Return published datasets that can be fetched, a row each."""
+    """Return a table with a row per published dataset that can be fetched."""
     from rich import box
     from rich.table import Table
 

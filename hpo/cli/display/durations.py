@@ -1,4 +1,4 @@
-"""Times as people write them in, seconds out; and the other way."""
+"""Convert durations as people write them to seconds, and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def read_duration(option: str, text: str | None) -> float | None:
     """Return the seconds of ``2h``, ``90m``, ``1h30m`` or ``45s``; None for None.
 
     Raises:
-        ConfigError: it is none of these, or no time at all.
+        ConfigError: the text is none of these, or the duration is zero.
     """
     from core.errors import ConfigError
 
@@ -28,5 +28,5 @@ def read_duration(option: str, text: str | None) -> float | None:
 
 
 def in_words(seconds: float) -> str:
-    """Return about how long that is: ``45 s``, or minutes from 90 seconds on."""
+    """Return a rounded duration: ``45 s``, or minutes from 90 seconds on."""
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,7 +1,7 @@
-"""How commands answer: tables for people, JSON for programs.
+"""Print the answers of commands: tables for people, JSON for programs.
 
-JSON goes to standard output alone, so that it can be piped; whatever else a command has to say
-goes to ``error_console`` then. Knows nothing of what is shown.
+JSON goes to standard output alone, so that it can be piped; everything else that a command prints
+goes to ``error_console`` then. Does not decide what is shown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rich.console import Console
 
 
 class Format(StrEnum):
-    """What ``--format`` takes."""
+    """The values of ``--format``."""
 
     table = "table"
     json = "json"

@@ -1,7 +1,7 @@
-"""How a sweep looks: a live bar and table in a terminal, one line per ended trial elsewhere.
+"""Show a running sweep: a live bar and table in a terminal, one line per ended trial elsewhere.
 
-Turns plans, states and records into words. Everything shown while the sweep runs goes to standard
-error, so that standard output holds the answer alone.
+Everything shown while the sweep runs goes to standard error, so that standard output holds the
+answer alone. Runs nothing.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     from hpo.sweep_config import SweepConfig
 
 MOST_ROWS = 12
-"""Of a live table; trials that ended long ago scroll away."""
+"""Rows of the live table; trials that ended long ago scroll away."""
 
 
 class SweepDisplay(SweepObserver):
-    """Shows a sweep that runs in this process, or that another process drives."""
+    """Observes a sweep, of this process or another, and shows its progress."""
 
     def __init__(self, title: str | None = None, again: str | None = None) -> None:
-        """Show nothing before the sweep says something.
+        """Prepare the display; nothing is shown until the sweep reports something.
 
         Args:
-            title: what runs; None: the sweep's name.
+            title: of what runs; None: the sweep's name.
             again: the command that goes on after a stop; None: ``hpo resume NAME``.
         """
         self._title, self._again = title, again
@@ -52,13 +52,13 @@ class SweepDisplay(SweepObserver):
         self._state: SweepState | None = None
         self._teacher = TeacherDisplay()
         self._live = Live(console=error_console, auto_refresh=False, transient=True)
-        self._told: set[int] = set()
-        self._told_share = False
+        self._reported: set[int] = set()
+        self._share_reported = False
         self._started = time.monotonic()
         self._ended_before: int | None = None
 
     def __enter__(self) -> SweepDisplay:
-        """Begin to show."""
+        """Return the display."""
         return self
 
     def __exit__(
@@ -67,7 +67,7 @@ class SweepDisplay(SweepObserver):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the terminal as it was."""
+        """Stop drawing, restore the terminal, and print how to resume if the user stopped it."""
         self._live.stop()
         self._teacher.__exit__(kind, error, trace)
         name = _stopped_sweep(error)
@@ -82,36 +82,36 @@ class SweepDisplay(SweepObserver):
         return self._title or config.name
 
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
-        """Show the teacher's bar."""
+        """Advance the bar of the teacher's training."""
         self._teacher.on_step(epoch, step, steps)
 
     def on_teacher_epoch(self, report: EpochReport) -> None:
-        """Print a line about the teacher."""
+        """Print the errors of the teacher after an epoch."""
         self._teacher.on_epoch(report)
 
     def on_targets(self, done: int, windows: int) -> None:
-        """Show the bar of the teacher's targets."""
+        """Advance the bar of the teacher's targets."""
         self._teacher.on_targets(done, windows)
 
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
-        """Draw the sweep anew, or print what ended."""
+        """Redraw the table, or outside a terminal print the trials that ended."""
         self._state = state
         if self.plan is None:
             self.plan, self._ended_before = plan, state.num_ended
             self._teacher.__exit__(None, None, None)
-            self._told = {trial.number for trial in state.with_status(*ENDED_STATUSES)}
+            self._reported = {trial.number for trial in state.with_status(*ENDED_STATUSES)}
             if error_console.is_terminal:
                 self._live.start()
-        if state.gpu_share is not None and not self._told_share:
-            self._told_share = True
+        if state.gpu_share is not None and not self._share_reported:
+            self._share_reported = True
             error_console.print(share_in_words(state.gpu_share), highlight=False, soft_wrap=True)
         if error_console.is_terminal:
             self._live.update(self._drawing(plan, state), refresh=True)
         else:
-            self._tell(plan.config, state)
+            self._report_ended(plan.config, state)
 
-    def tell_what_is_left(self) -> None:
-        """Say that a sweep which ran out of time can be gone on with."""
+    def report_remaining_trials(self) -> None:
+        """Print how to resume a sweep that ran out of time."""
         if self.plan is None or self._state is None:
             return
         config, done = self.plan.config, self._state.num_ended
@@ -129,7 +129,7 @@ class SweepDisplay(SweepObserver):
         head = Text(
             f"{self._name(config)}: {done} of {config.trials} trials{self._time_left(config, done)}"
         )
-        # A bar of its own ends no line; a table's row does.
+        # A bar alone does not end its line; a table's row does.
         bar = Table.grid()
         bar.add_row(ProgressBar(total=config.trials, completed=done, width=60))
         best = state.best(config.metric)
@@ -150,11 +150,11 @@ class SweepDisplay(SweepObserver):
         left = (time.monotonic() - self._started) / ended_now * (config.trials - done)
         return f", about {durations.in_words(left)} left"
 
-    def _tell(self, config: SweepConfig, state: SweepState) -> None:
+    def _report_ended(self, config: SweepConfig, state: SweepState) -> None:
         for trial in state.with_status(*ENDED_STATUSES):
-            if trial.number not in self._told:
-                self._told.add(trial.number)
-                if trial.status == "infeasible":  # hundreds a second
+            if trial.number not in self._reported:
+                self._reported.add(trial.number)
+                if trial.status == "infeasible":  # there can be hundreds a second
                     continue
                 best = state.best(config.metric)
                 mark = " (best so far)" if best is trial else ""
@@ -168,7 +168,7 @@ class SweepDisplay(SweepObserver):
 
 
 def _stopped_sweep(error: BaseException | None) -> str | None:
-    """Return the sweep that a user stopped, also before anything was shown of it."""
+    """Return the name of the sweep that the user stopped, also before its plan was reported."""
     return str(error.args[0]) if isinstance(error, SweepInterruptedError) else None
 
 
@@ -194,7 +194,7 @@ def _warn(text: str) -> None:
 
 
 def share_in_words(share: dict[str, float]) -> str:
-    """Return what was measured of a trial's GPU memory and what was chosen, in one line."""
+    """Return the measured GPU memory of a trial and the share chosen, in one line."""
     peak, total = (share[name] / 1e9 for name in ("peak", "total"))
     sharing = int(1 / share["gpus_per_trial"])
     return f"the largest student takes {peak:.1f} of a GPU's {total:.1f} GB: " + (
@@ -208,7 +208,7 @@ def answer(
     plan: SweepPlan | None,
     output: Format,
 ) -> None:
-    """Say what a finished sweep found, and what to do next."""
+    """Print the best trials of a sweep and the next commands, or JSON of the result."""
     ranked = sorted(
         (record for record in records if record.status == "finished"),
         key=lambda record: record.metrics[config.metric],

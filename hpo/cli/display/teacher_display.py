@@ -1,6 +1,6 @@
-"""How work on a teacher looks: a bar in a terminal, a line per epoch elsewhere.
+"""Show the training of a teacher and the building of its targets.
 
-Its training, and the building of what students imitate.
+A bar in a terminal, a line per epoch elsewhere. Trains nothing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class TeacherDisplay:
-    """Shows on standard error how far a teacher and its targets are."""
+    """Shows the progress of a teacher and its targets on standard error."""
 
     def __init__(self) -> None:
-        """Show nothing yet: the teacher may be there already."""
+        """Prepare the bar; nothing is shown unless a teacher is trained or targets are built."""
         self.trained = False
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -36,7 +36,7 @@ class TeacherDisplay:
         self._bar = self._progress.add_task("teacher", visible=False)
 
     def __enter__(self) -> TeacherDisplay:
-        """Show nothing before there is something to show."""
+        """Return the display."""
         return self
 
     def __exit__(
@@ -45,11 +45,11 @@ class TeacherDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the terminal as it was."""
+        """Stop drawing and restore the terminal."""
         self._progress.stop()
 
     def on_step(self, epoch: int, step: int, steps: int) -> None:
-        """Move the bar of ``epoch``."""
+        """Advance the bar of ``epoch``."""
         self._progress.start()
         self.trained = True
         self._progress.update(
@@ -61,7 +61,7 @@ class TeacherDisplay:
         )
 
     def on_targets(self, done: int, windows: int) -> None:
-        """Move the bar of the targets; say when all are built."""
+        """Advance the bar of the targets; print a line when all are built."""
         self._progress.start()
         self._progress.update(
             self._bar,
@@ -76,7 +76,7 @@ class TeacherDisplay:
             )
 
     def on_epoch(self, report: EpochReport) -> None:
-        """Print what an epoch gave."""
+        """Print the validation errors after an epoch."""
         errors = " / ".join(f"{report.metrics[f'val_mae_{at}']:.3f}" for at in (15, 30, 45))
         self._progress.console.print(
             f"teacher epoch {report.epoch}/{report.epochs}: validation MAE {errors}"
@@ -86,7 +86,7 @@ class TeacherDisplay:
 
 
 def show_teacher(teacher: Teacher, repeat_last: dict[str, float], trained: bool) -> None:
-    """Print a teacher's validation errors beside those of repeating the last observation."""
+    """Print the validation errors of a teacher and of repeating the last observation."""
     how = f"trained in {teacher.seconds:.0f} s" if trained else "was there already"
     table = Table(title=f"teacher {teacher.fingerprint} ({how})")
     table.add_column("validation MAE")

@@ -1,6 +1,6 @@
-"""How trials look: a state in, lines and a table out.
+"""Describe trials in lines and in a table.
 
-Chooses what is shown where there is no room for all; prints nothing.
+Chooses which trials to show where there is no room for all. Prints nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def describe(trial: Trial, objective: str) -> str:
-    """Return a trial in one line: number, outcome, settings."""
+    """Return one line on a trial: number, outcome, settings."""
     if trial.status in {"failed", "infeasible"}:
         return f"trial {trial.number} {trial.status}: {trial.reason}"
     outcome = f"{objective} {trial.metrics[objective]:.4f}" if trial.metrics else trial.status
@@ -28,7 +28,7 @@ def describe(trial: Trial, objective: str) -> str:
 
 
 def settings_text(settings: dict[str, object]) -> str:
-    """Return settings as ``name=value``, numbers short."""
+    """Return settings as ``name=value``, numbers rounded to four digits."""
     parts = (
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in settings.items()
@@ -37,7 +37,7 @@ def settings_text(settings: dict[str, object]) -> str:
 
 
 def trial_table(plan: SweepPlan, state: SweepState, most: int | None = None) -> Table:
-    """Return the trials as a table, the running and the newest ones if there are too many."""
+    """Return a table of all trials, or of the running and the newest ``most``."""
     objective = plan.config.metric
     table = Table(box=None, pad_edge=False)
     timed = ["ms"] if state.latencies else []
@@ -58,7 +58,7 @@ def trial_table(plan: SweepPlan, state: SweepState, most: int | None = None) -> 
 
 
 def failures_text(state: SweepState) -> str | None:
-    """Return how many trials failed and why the last one did; None if none has."""
+    """Return the number of failed trials and the last one's reason; None if none failed."""
     failed = state.with_status("failed")
     if not failed:
         return None
@@ -66,19 +66,19 @@ def failures_text(state: SweepState) -> str | None:
 
 
 def _shown(state: SweepState, most: int | None) -> list[Trial]:
-    """Return all trials, or at most so many: those that run, then the newest."""
+    """Return all trials, or the running and the newest, at most ``most``."""
     trials = list(state.trials.values())
     if not most or len(trials) <= most:
         return trials
     running = state.with_status("running")[:most]
-    # What is never trained would push out what is.
+    # Trials that are never trained would displace those that are.
     ended = [trial for trial in trials if trial.status not in {"running", "infeasible"}]
     newest = ended[max(0, len(ended) + len(running) - most) :]
     return sorted([*newest, *running], key=lambda trial: trial.number)
 
 
 def _epochs(trial: Trial, config: SweepConfig) -> str:
-    # Pruned students are fine-tuned on top.
+    # Pruned students are fine-tuned for further epochs.
     most = config.epochs + int(trial.settings.get("fine_tuning_epochs", 0))
     return f"{max(trial.history, default=0)}/{most}"
 

@@ -1,4 +1,7 @@
-"""``hpo status NAME --watch``: a sweep that another process runs, as that process shows it."""
+"""Follow a sweep that another process runs: ``hpo status NAME --watch``.
+
+Shows what that process shows, from the ledger alone. Changes nothing of the sweep.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def watch(folder: SweepFolder) -> None:
-    """Show every change of a sweep until it is complete or nobody drives it any more.
+    """Show every change of a sweep until it is complete or no process runs it.
 
-    Reads the ledger alone, and it only if it has grown.
+    Reads the ledger only when it has grown.
     """
     from hpo.cli.display.sweep_display import SweepDisplay
     from hpo.records.ledger import read_ledger
@@ -21,7 +24,7 @@ def watch(folder: SweepFolder) -> None:
     began, seen = folder.read_plan(), -1
     with SweepDisplay() as display:
         while True:
-            # Asked first: what a driver wrote last is read after it has gone.
+            # Before the ledger is read: a driver may write its last lines and leave in between.
             driven = folder.is_driven()
             folder.refresh()
             size = folder.ledger_file.stat().st_size if folder.ledger_file.exists() else 0

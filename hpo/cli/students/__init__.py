@@ -1,1 +1,1 @@
-"""Commands on what was found: rank, confirm, export, evaluate and forecast."""
+"""Rank, confirm, export and profile students, evaluate them and forecast: one command per file."""

@@ -1,6 +1,6 @@
-"""``hpo best``: the best configurations of a dataset over all its sweeps.
+"""Rank the configurations of a dataset over all its sweeps: the command ``hpo best``.
 
-Turns options into one call of ``hpo.selection.best`` and its answer into a table or JSON.
+Calls ``hpo.selection.best`` and prints what it returns as a table or JSON.
 """
 
 from __future__ import annotations

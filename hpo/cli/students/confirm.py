@@ -1,7 +1,6 @@
-"""``hpo confirm NAME``: are a sweep's best configurations good, or was one seed lucky?
+"""Train a sweep's best configurations on fresh seeds: the command ``hpo confirm NAME``.
 
-Turns options into one call of ``hpo.outcomes.confirmation_runs`` and the ranking into a table or
-JSON.
+Calls ``hpo.outcomes.confirmation_runs`` and prints the ranking as a table or JSON.
 """
 
 from __future__ import annotations
@@ -47,10 +46,10 @@ def confirm(
 
 
 def run_shown(plan: ConfirmationPlan, address: str, again: str) -> None:
-    """Say what a confirmation will take, then run and show it.
+    """Print how long a confirmation will take, then run it with its display.
 
     Args:
-        plan: what is still to run.
+        plan: the runs still to be made.
         address: of a Ray cluster.
         again: the command that goes on after a stop.
     """
@@ -71,13 +70,13 @@ def run_shown(plan: ConfirmationPlan, address: str, again: str) -> None:
 
 
 def in_words(summary: dict[str, Any]) -> str:
-    """Return what ``Confirmed.summary`` says as ``2.310 ± 0.041, 5 seeds``."""
+    """Return a ``Confirmed.summary`` in words, such as ``2.310 ± 0.041, 5 seeds``."""
     seeds, failed = len(summary["seeds"]), summary["failed"]
-    told = f"{seeds} seeds" + (f", {failed} failed" if failed else "")
+    counts = f"{seeds} seeds" + (f", {failed} failed" if failed else "")
     if summary["mean"] is None:
-        return told
+        return counts
     spread = "" if summary["spread"] is None else f" ± {summary['spread']:.3f}"
-    return f"{summary['mean']:.3f}{spread}, {told}"
+    return f"{summary['mean']:.3f}{spread}, {counts}"
 
 
 def _row(rank: int, one: Confirmed) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""``hpo evaluate``: the errors of an exported student on a file of readings.
+"""Compute the errors of an exported student on a file of readings: the command ``hpo evaluate``.
 
-Reads the export folder and the file, nothing else. How the file is read is taken from how the
-student's own data were imported, unless an option says otherwise.
+Reads the export folder and the file, nothing else. The file is read as the student's own data were
+imported, unless an option says otherwise.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _parse_days(text: str) -> tuple[int, int]:
 
 
 def _warn_of_training_days(readings: Path, card: DatasetCard, days: tuple[int, int] | None) -> None:
-    """Say so if the days judged are ones that the student was trained or chosen on."""
+    """Print a note if the student was trained or chosen on some of the days evaluated."""
     from core.files import sha256_of_file
 
     first_test = card.split[0] + card.split[1]

@@ -1,7 +1,6 @@
-"""``hpo export``: the best students as folders to take away.
+"""Export the best students as folders to take away: the command ``hpo export``.
 
-Turns options into one call of ``hpo.outcomes.export_best`` and the manifests of what came out into
-a table or JSON.
+Calls ``hpo.outcomes.export_best`` and prints the manifests of the exports as a table or JSON.
 """
 
 from __future__ import annotations
@@ -148,7 +147,7 @@ def _table(row: dict[str, Any]) -> Table:
 
 
 def _standing(row: dict[str, Any]) -> str:
-    """Say how good the configuration is over seeds."""
+    """Return the errors of the configuration over seeds, in words."""
     from hpo.cli.students.confirm import in_words
 
     known = row["confirmed"]
@@ -158,6 +157,6 @@ def _standing(row: dict[str, Any]) -> str:
 
 
 def _from_here(folder: str) -> str:
-    """Return a path as short as the user would type it."""
+    """Return a path relative to the current folder where it lies below it."""
     path, here = Path(folder), Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else folder

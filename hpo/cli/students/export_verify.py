@@ -1,7 +1,7 @@
-"""``hpo export --verify``: everything about an export folder checked and shown.
+"""Verify an export folder and print the result: ``hpo export --verify``.
 
-Compares over the recorded validation windows where the data folder holds the student's dataset,
-else over synthetic ones. All checks are ``core.export.verify``'s.
+Compares the forecasters on recorded validation windows where the data folder holds the student's
+dataset, else on synthetic ones. ``core.export.verify`` makes all checks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def show_verified(folder: Path, data: Path, output: Format, *, alone: bool) -> None:
-    """Check ``folder`` and say what was found; the first defect is raised.
+    """Verify an export and print the result; the first defect is raised.
 
     Args:
         folder: the export.

@@ -1,7 +1,7 @@
-"""``hpo forecast``: what an exported student says of the next minutes.
+"""Forecast the next minutes with an exported student: the command ``hpo forecast``.
 
-Reads the export folder and a file of readings, nothing else, and shows or writes the forecast. The
-forecast itself is made by ``core.export.forecast``.
+Reads the export folder and a file of readings, nothing else, and prints or writes the forecast that
+``core.export.forecast`` makes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ForecastFormat(StrEnum):
-    """What ``--format`` takes here."""
+    """The values of ``--format`` of this command."""
 
     table = "table"
     csv = "csv"
@@ -128,7 +128,7 @@ def _answer(found: Forecast) -> dict[str, Any]:
 
 
 def _frame(found: Forecast) -> pd.DataFrame:
-    """Return a row per step and a column per sensor: the form of a file of readings."""
+    """Return a row per step and a column per sensor, as in a file of readings."""
     import pandas as pd
 
     frame = pd.DataFrame(found.values, columns=list(found.sensor_ids))

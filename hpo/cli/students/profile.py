@@ -1,7 +1,7 @@
-"""``hpo profile``: the size and speed of an exported student against its teacher's.
+"""Compare the size and speed of an exported student with its teacher's: ``hpo profile``.
 
 Reads the export folder and, below the storage, the teacher that its manifest names; a student
-trained without one is held against the best teacher of the same data. Judges no forecast.
+trained without one is compared with the best teacher of the same data. Measures no errors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from core.training.teachers import Teacher
 
 WINDOWS = [1, 1140]
-"""One window is what a forecaster in service sees; 1,140 show the arithmetic alone."""
+"""Windows per pass: one, as in service, and 1,140, where arithmetic dominates."""
 
 
 def profile(

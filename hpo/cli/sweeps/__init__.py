@@ -1,1 +1,1 @@
-"""Commands on sweeps: begin, resume, clone, watch and look into them."""
+"""Begin, resume, clone, watch and inspect sweeps: one command per file."""

@@ -1,4 +1,4 @@
-"""``hpo clone NAME --name NEW``: another sweep like one there is."""
+"""Begin a sweep with the settings of another: the command ``hpo clone NAME --name NEW``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``hpo report NAME …``: one self-contained HTML page about a sweep, or several side by side."""
+"""Write one self-contained HTML page on a sweep or several: the command ``hpo report NAME …``.
+
+``hpo.report`` makes the page. Changes nothing of the sweeps.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ def report(
             figures,
             lambda network: status.update(f"forecasting with {network}"),
         )
-    _tell(written, output)
+    _answer(written, output)
 
 
 def _check_packages() -> None:
@@ -66,7 +69,7 @@ def _check_packages() -> None:
         )
 
 
-def _tell(written: WrittenReport, output: Format) -> None:
+def _answer(written: WrittenReport, output: Format) -> None:
     size = written.page.stat().st_size
     if output is Format.json:
         files = [str(path) for path in written.figures]

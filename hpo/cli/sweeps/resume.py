@@ -1,4 +1,4 @@
-"""``hpo resume NAME``: go on with a sweep after any stop."""
+"""Resume a sweep after any stop: the command ``hpo resume NAME``."""
 
 from __future__ import annotations
 

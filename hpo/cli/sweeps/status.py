@@ -1,4 +1,7 @@
-"""``hpo status [NAME]``: how sweeps stand, from any terminal, also while they run."""
+"""Show the state of sweeps, also while they run: the command ``hpo status [NAME]``.
+
+Reads plans and ledgers; changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ def _summary(folder: SweepFolder) -> dict[str, Any]:
 
 
 def _weighed(plan: SweepPlan, state: SweepState) -> dict[str, Any]:
-    """Return the Pareto front and the hypervolume over time; nothing with one objective."""
+    """Return the Pareto front and the hypervolume over time; empty with one objective."""
     from hpo.space.objectives import hypervolume_history, pareto_front
 
     objectives = plan.config.objectives

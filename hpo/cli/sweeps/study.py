@@ -1,4 +1,4 @@
-"""``hpo study NAME --to URL``: a sweep as an Optuna study, for optuna-dashboard."""
+"""Write a sweep as an Optuna study, for optuna-dashboard: ``hpo study NAME --to URL``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``hpo sweep METHOD``: search for the best student of a dataset."""
+"""Search for the best student of a dataset: the command ``hpo sweep METHOD``."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def show(
     with SweepDisplay() as display:
         records = run(observer_of(display, folder, tensorboard, mlflow))
     answer(config, records, display.plan, output)
-    display.tell_what_is_left()
+    display.report_remaining_trials()
 
 
 def print_plan(config: SweepConfig, places: Places, space: SearchSpace) -> None:

@@ -1,4 +1,4 @@
-"""``hpo teacher DATASET``: train a teacher, or say which one there is."""
+"""Train a teacher, or find the one there is: the command ``hpo teacher DATASET``."""
 
 from __future__ import annotations
 

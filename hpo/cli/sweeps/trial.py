@@ -1,6 +1,6 @@
-"""``hpo trial NAME TRIAL``: all that is recorded of one trial, and whether it can be had again.
+"""Show everything recorded of one trial, or run it again: the command ``hpo trial NAME TRIAL``.
 
-Turns options into calls of ``hpo.trials.rerun`` and what they return into tables or JSON.
+Calls ``hpo.trials.rerun`` and prints what it returns as tables or JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hpo.trials.rerun import Rerun
 
 MOST_DIFFERENCES = 5
-"""Shown in a table."""
+"""Differing numbers listed after a rerun."""
 FAILED = 1
 
 
@@ -47,10 +47,10 @@ def trial(
     folder = find_sweep(storage.resolve(), name)
     folder = folder.confirmation if confirmation else folder
     facts = _facts(folder, number, confirmation)
-    again = rerun_trial(folder, number, _tell) if rerun else None
+    again = rerun_trial(folder, number, _print_epoch) if rerun else None
     if output is Format.json:
-        told = None if again is None else {"same": again.same, **asdict(again)}
-        print_json({**facts, "rerun": told})
+        compared = None if again is None else {"same": again.same, **asdict(again)}
+        print_json({**facts, "rerun": compared})
     else:
         _show(facts)
         if again is not None:
@@ -80,7 +80,7 @@ def _facts(folder: SweepFolder, number: int, confirmation: bool) -> dict[str, An
     }
 
 
-def _tell(report: EpochReport) -> None:
+def _print_epoch(report: EpochReport) -> None:
     error = report.metrics.get("val_mae")
     shown = "" if error is None else f": val_mae {error:.4f}"
     error_console.print(f"epoch {report.epoch} of {report.epochs}{shown}", highlight=False)

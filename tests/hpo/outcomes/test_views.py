@@ -134,7 +134,7 @@ def test_without_tensorboard_one_line_says_what_is_missing(
 
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "SECONDS_BETWEEN_LOOKS", 0.02)
+    monkeypatch.setattr(watching, "SECONDS_BETWEEN_POLLS", 0.02)
 
 
 @pytest.mark.usefixtures("quick_looks")
