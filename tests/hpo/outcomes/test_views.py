@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -14,12 +13,14 @@ import optuna
 import pytest
 
 from core.errors import ConfigError
-from hpo.cli.display import watching
+from hpo.cli.display.sweep_display import SweepDisplay
 from hpo.cli.main import run
 from hpo.outcomes.optuna_export import export_study
 from hpo.outcomes.tensorboard_logs import TensorBoardLogs
 from hpo.records.ledger import Ledger, SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan
+from hpo.storage.storage import LocalStorage
 from tests.small_sweeps import SETTINGS, make_sweep, make_sweep_under_way, note, record
 
 Output = pytest.CaptureFixture[str]
@@ -134,28 +135,37 @@ def test_without_tensorboard_one_line_says_what_is_missing(
 
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "SECONDS_BETWEEN_POLLS", 0.02)
+    monkeypatch.setattr(LocalStorage, "poll_seconds", 0.02)
 
 
 @pytest.mark.usefixtures("quick_looks")
-def test_a_watcher_sees_what_another_process_writes(sweep: SweepFolder, capsys: Output) -> None:
+def test_a_watcher_sees_what_another_process_writes(
+    sweep: SweepFolder, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The driver ends a trial, and begins and ends another, while somebody watches."""
-    looked = threading.Event()
+    driving, shown = threading.Event(), threading.Semaphore(0)
+    show = SweepDisplay.on_change
+
+    def on_change(display: SweepDisplay, plan: SweepPlan, state: SweepState) -> None:
+        show(display, plan, state)
+        shown.release()
+
+    monkeypatch.setattr(SweepDisplay, "on_change", on_change)
 
     def drive() -> None:
         with sweep.driver_lock():
-            looked.set()
-            time.sleep(0.2)
+            driving.set()
+            assert shown.acquire(timeout=60), "the sweep as it was"
             ledger = Ledger(sweep.ledger_file)
             ended = {"status": "finished", "metrics": {"val_mae": 1.5}, "reason": None}
             ledger.append("ended", trial=3, **ended)
-            time.sleep(0.2)
+            assert shown.acquire(timeout=60), "with the trial that ended"
             note(ledger, 4, [8.0], "finished")
             ledger.close()
 
     driver = threading.Thread(target=drive)
     driver.start()
-    assert looked.wait(10)
+    assert driving.wait(10)
     assert run(["status", "first", "--watch", "--storage", str(sweep.storage)]) == 0
     driver.join()
     out, err = capsys.readouterr()
