@@ -14,4 +14,5 @@ imports only those below it:
     records   a sweep on disk: plan, ledger, trial records, students
     storage   object stores, local mirrors of them, and the lease of a driver
     space     what a sweep may vary and minimise, read from YAML
+    internals what Ray and Optuna do not promise, so that an upgrade breaks one package
 """

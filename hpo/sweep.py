@@ -29,7 +29,7 @@ from hpo.planning.sweep_planning import (
     open_planned_data,
 )
 from hpo.records.ledger import read_ledger
-from hpo.records.storage_faults import storage_faults_told
+from hpo.records.storage_faults import storage_faults_reported
 from hpo.records.sweep_folder import SweepFolder, find_sweep
 from hpo.records.sweep_plan import extended_plan
 from hpo.records.teacher_sync import publish_teacher, train_stored_teacher
@@ -71,7 +71,7 @@ def run_sweep(
     folder = SweepFolder(writable_folder(places.storage).resolve() / config.name)
     with (
         termination_as_interrupt(),
-        storage_faults_told(folder),
+        storage_faults_reported(folder),
         cluster(places.address) as available,
     ):
         trial_resources(config, available)
@@ -123,7 +123,7 @@ def resume_sweep(
     places, deadline = places or Places(), time.monotonic() + time_budget
     folder = find_sweep(places.storage.resolve(), name)
     writable_folder(folder.path)
-    with termination_as_interrupt(), storage_faults_told(folder), folder.driver_lock():
+    with termination_as_interrupt(), storage_faults_reported(folder), folder.driver_lock():
         began, state = folder.read_plan(), read_ledger(folder.ledger_file)
         data = open_planned_data(began)
         if trials is not None:

@@ -24,9 +24,9 @@ from hpo.planning.space_fitting import largest_shape
 from hpo.records.kept_students import StudentKeeper
 from hpo.records.ledger import Ledger, read_events
 from hpo.records.sweep_folder import SweepFolder
-from hpo.search.fixed_runs import PlannedRunSearcher
+from hpo.search.fixed_runs import FixedRunSearcher
 from hpo.search.ledger_searcher import LedgerSearcher
-from hpo.search.replaying_scheduler import RememberingScheduler
+from hpo.search.replaying_scheduler import ReplayingScheduler
 from hpo.search.schedulers import make_scheduler
 from hpo.search.stopping_searcher import StoppingSearcher
 from hpo.space.objectives import LATENCY
@@ -85,7 +85,7 @@ def tune_trials(run: SweepRun, ledger: Ledger) -> None:
         searcher = StoppingSearcher(
             LedgerSearcher(*asked, student_costs(run, ledger))
             if run.runs is None
-            else PlannedRunSearcher(*asked, run.runs),
+            else FixedRunSearcher(*asked, run.runs),
             lambda: keeper.tidy(ledger.state),
         )
         tuner = tune.Tuner(
@@ -117,7 +117,7 @@ def _scheduler(folder: SweepFolder, config: SweepConfig, ledger: Ledger) -> Tria
     name, metric, epochs = config.scheduler, config.metric, config.epochs
     asked = make_scheduler(name, metric=metric, mode="min", epochs=epochs)
     untrained = {trial.number for trial in ledger.state.with_status("infeasible")}
-    return RememberingScheduler(asked, read_events(folder.ledger_file), untrained)
+    return ReplayingScheduler(asked, read_events(folder.ledger_file), untrained)
 
 
 def student_costs(run: SweepRun, ledger: Ledger) -> StudentCosts:

@@ -16,7 +16,7 @@ from hpo.driver.observers import SweepObserver
 from hpo.planning.networks import planned_sizes
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
-from hpo.search.fixed_runs import PlannedRun
+from hpo.search.fixed_runs import FixedRun
 from hpo.trials.student_costs import LatencyOf
 from hpo.trials.trial_settings import StudentSizes
 
@@ -36,7 +36,7 @@ class SweepRun:
     observer: SweepObserver = field(default_factory=SweepObserver)
     deadline: float = math.inf
     """Of ``time.monotonic``; trials that still run then stay unfinished."""
-    runs: Sequence[PlannedRun] | None = None
+    runs: Sequence[FixedRun] | None = None
     """Fixed runs in place of what a sampler suggests; None: a search."""
     latency_of: LatencyOf | None = None
     """Times a shape unless it was timed for the plan; None where the plan was read from disk."""

@@ -26,7 +26,7 @@ from hpo.records.ranking import configurations, ranked_records
 from hpo.records.sweep_folder import SweepFolder, find_sweep
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_records import TrialRecord, read_records
-from hpo.search.fixed_runs import PlannedRun
+from hpo.search.fixed_runs import FixedRun
 from hpo.selection import best
 
 FEWEST_SEEDS = 2
@@ -42,7 +42,7 @@ class ConfirmationPlan:
     folder: SweepFolder
     """The sweep."""
     candidates: tuple[TrialRecord, ...]
-    runs: tuple[PlannedRun, ...]
+    runs: tuple[FixedRun, ...]
     """Those that have not begun."""
     trials: int
     """Number of runs in all, with those begun."""
@@ -88,7 +88,7 @@ def _missing(
     begun = [(trial.settings, trial.seed) for trial in state.trials.values()]
     # Seed by seed: stopped early, every candidate has been tried about as often.
     missing = [
-        (candidate, PlannedRun(candidate.settings, fresh_seed(plan, index)))
+        (candidate, FixedRun(candidate.settings, fresh_seed(plan, index)))
         for index in range(seeds)
         for candidate in candidates
         if (candidate.settings, fresh_seed(plan, index)) not in begun

@@ -32,7 +32,7 @@ def storage_fault(error: OSError, folder: SweepFolder) -> StorageError | None:
 
 
 @contextmanager
-def storage_faults_told(folder: SweepFolder) -> Iterator[None]:
+def storage_faults_reported(folder: SweepFolder) -> Iterator[None]:
     """Raise ``StorageError`` where the block fails because of a disk or an object store."""
     try:
         yield

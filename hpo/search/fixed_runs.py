@@ -19,14 +19,14 @@ from hpo.sweep_config import SweepConfig
 
 
 @dataclass(frozen=True)
-class PlannedRun:
+class FixedRun:
     """One configuration with one seed."""
 
     settings: dict[str, Any]
     seed: int
 
 
-class PlannedRunSearcher(LedgerSearcher):
+class FixedRunSearcher(LedgerSearcher):
     """Suggests the ledger's unfinished trials first, then a list of runs."""
 
     def __init__(
@@ -37,7 +37,7 @@ class PlannedRunSearcher(LedgerSearcher):
         sweep_path: str,
         max_concurrent: int,
         record: Record,
-        runs: Sequence[PlannedRun],
+        runs: Sequence[FixedRun],
     ) -> None:
         """Take the ``runs`` that are not in the ledger yet; the rest as ``LedgerSearcher``."""
         super().__init__(config, space, ledger, sweep_path, max_concurrent, record)

@@ -18,7 +18,7 @@ from hpo.records.ledger import Event
 from hpo.search.worker_queue import WorkerQueue
 
 
-class RememberingScheduler(WorkerQueue):
+class ReplayingScheduler(WorkerQueue):
     """Delegates to ``scheduler``, which receives every trial once and every epoch once."""
 
     def __init__(

@@ -22,7 +22,7 @@ from core.errors import StorageError, TrainingDivergedError, UserError
 from core.evaluation.profiling import count_parameters
 from core.experiments import TrainedStudent
 from core.training.trainer import EpochReport, last_epochs
-from hpo.records.storage_faults import STOPPED, storage_faults_told
+from hpo.records.storage_faults import STOPPED, storage_faults_reported
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_files import TrialFiles, open_sweep
 from hpo.trials.student_training import save_student, train_trial, use_threads
@@ -49,7 +49,7 @@ def run_trial(config: dict[str, Any]) -> None:
 
     folder = open_sweep(config["sweep"])
     try:
-        with storage_faults_told(folder):
+        with storage_faults_reported(folder):
             final = _train(folder, trial, config, report)
     except StorageError as error:
         final = {"status": STOPPED, "reason": str(error)}

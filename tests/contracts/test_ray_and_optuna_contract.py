@@ -49,7 +49,7 @@ from hpo.internals.ray_trials import (
 )
 from hpo.search.early_stopping import Hyperband, MedianStopping
 from hpo.search.ledger_searcher import LedgerSearcher
-from hpo.search.replaying_scheduler import RememberingScheduler
+from hpo.search.replaying_scheduler import ReplayingScheduler
 from hpo.search.samplers import POPULATION, make_sampler
 from hpo.search.schedulers import SCHEDULERS, make_scheduler
 from hpo.search.stopping_searcher import StoppingSearcher
@@ -300,7 +300,7 @@ OVERRIDING = [
     (StoppingSearcher, Searcher),
     (Hyperband, FIFOScheduler),
     (MedianStopping, MedianStoppingRule),
-    (RememberingScheduler, FIFOScheduler),
+    (ReplayingScheduler, FIFOScheduler),
     (WorkerQueue, FIFOScheduler),
     (_Housekeeping, tune.Callback),
 ]

@@ -12,7 +12,7 @@ import pytest
 
 from hpo.driver.drive import adopt_records
 from hpo.records.ledger import Trial
-from hpo.records.storage_faults import storage_faults_told
+from hpo.records.storage_faults import storage_faults_reported
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_files import clear_checkpoints, writable_ledger
@@ -78,7 +78,7 @@ def drive(folder: SweepFolder, ended: set[int]) -> None:
         ended.update(trial.number for trial in state.trials.values() if trial.status == "finished")
 
     with (
-        storage_faults_told(folder),
+        storage_faults_reported(folder),
         folder.driver_lock(),
         writable_ledger(folder, tell) as ledger,
     ):

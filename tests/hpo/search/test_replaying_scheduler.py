@@ -14,7 +14,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from hpo.records.ledger import Event, Ledger, read_events
 from hpo.search.early_stopping import Hyperband, MedianStopping
-from hpo.search.replaying_scheduler import RememberingScheduler
+from hpo.search.replaying_scheduler import ReplayingScheduler
 from hpo.search.schedulers import SCHEDULERS, make_scheduler
 
 EPOCHS = 9
@@ -43,7 +43,7 @@ class Sweep:
         """Begin a life: the scheduler knows what the events tell, Ray's trials are new."""
         self.lives += 1
         asked = make_scheduler(self.name, metric="val_mae", mode="min", epochs=EPOCHS)
-        self.scheduler = RememberingScheduler(asked, self.events)
+        self.scheduler = ReplayingScheduler(asked, self.events)
         self.inner = asked
         self.live: dict[int, RayTrial] = {}
 
@@ -152,7 +152,7 @@ def test_what_was_decided_is_repeated_when_an_epoch_is_told_again() -> None:
     end = next(event for event in sweep.events if event.get("status") == "pruned")
     at = sweep.events.index(end)
     asked = make_scheduler("asha", metric="val_mae", mode="min", epochs=EPOCHS)
-    scheduler = RememberingScheduler(asked, sweep.events[:at])
+    scheduler = ReplayingScheduler(asked, sweep.events[:at])
     trial = RayTrial("new", {"trial": end["trial"]})
     scheduler.on_trial_add(None, trial)
     told = {"epoch": sweep.events[at - 1]["epoch"], "val_mae": 0.0}
@@ -165,7 +165,7 @@ def test_trials_that_were_never_trained_take_no_place_in_a_bracket() -> None:
     events += [{"event": "suggested", "trial": 1}]
     asked = make_scheduler("hyperband", metric="val_mae", mode="min", epochs=27)
     assert isinstance(asked, Hyperband)
-    scheduler = RememberingScheduler(asked, events, untrained={0})
+    scheduler = ReplayingScheduler(asked, events, untrained={0})
     scheduler.on_trial_add(None, RayTrial("again", {"trial": 1}))
     assert asked._num_added == 1
 
@@ -174,7 +174,7 @@ def test_a_requeued_trial_stays_in_its_bracket() -> None:
     """Ray adds a trial again whose worker died."""
     asked = make_scheduler("hyperband", metric="val_mae", mode="min", epochs=27)
     assert isinstance(asked, Hyperband)
-    scheduler = RememberingScheduler(asked)
+    scheduler = ReplayingScheduler(asked)
     for _ in range(3):
         scheduler.on_trial_add(None, RayTrial("same", {"trial": 0}))
     assert asked._num_added == 1

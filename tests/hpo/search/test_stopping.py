@@ -15,7 +15,7 @@ from core.errors import ConfigError, StorageError
 from hpo.driver.ray_cluster import trial_resources
 from hpo.records import ledger as ledger_module
 from hpo.records.ledger import Ledger, read_ledger
-from hpo.records.storage_faults import STOPPED, storage_fault, storage_faults_told
+from hpo.records.storage_faults import STOPPED, storage_fault, storage_faults_reported
 from hpo.records.sweep_folder import SweepFolder
 from hpo.search.stopping_searcher import StoppingSearcher
 from hpo.sweep_config import SweepConfig
@@ -87,7 +87,7 @@ def test_a_disk_that_fails_is_told_in_one_line(
         folder.plan_file.touch()
     where = str(tmp_path / "night" / "results")
     expected = pytest.raises(StorageError, match=f"^{where} must .*{message}")
-    with expected as raised, storage_faults_told(folder):
+    with expected as raised, storage_faults_reported(folder):
         raise OSError(number, os.strerror(number), where)
     assert "\n" not in str(raised.value)
 
@@ -95,7 +95,7 @@ def test_a_disk_that_fails_is_told_in_one_line(
 def test_other_errors_of_the_system_are_no_fault_of_a_disk(tmp_path: Path) -> None:
     missing = FileNotFoundError(errno.ENOENT, "No such file or directory", "x")
     assert storage_fault(missing, SweepFolder(tmp_path)) is None
-    with pytest.raises(FileNotFoundError), storage_faults_told(SweepFolder(tmp_path)):
+    with pytest.raises(FileNotFoundError), storage_faults_reported(SweepFolder(tmp_path)):
         raise missing
 
 
