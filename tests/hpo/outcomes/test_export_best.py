@@ -20,8 +20,10 @@ from core.export.export_folder import open_export
 from core.export.manifest import read_manifest
 from core.files import sha256_of_file
 from core.preprocessing.prepare import PreparedData, prepare
+from hpo.cli.settings_options import add_command
 from hpo.cli.students.evaluate import evaluate as evaluate_command
 from hpo.cli.students.export import export as export_command
+from hpo.cli.students.readings_source import reading_options
 from hpo.outcomes.export_best import export_best, export_dataset_best
 from hpo.records.sweep_folder import SweepFolder
 from tests.small_students import (
@@ -286,7 +288,7 @@ def run(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "200")
     app = typer.Typer()
     app.command("export")(export_command)
-    app.command("evaluate")(evaluate_command)
+    add_command(app, evaluate_command, reading_options)
     return lambda *arguments: CliRunner().invoke(
         app, [str(one) for one in arguments], catch_exceptions=False
     )
