@@ -31,6 +31,7 @@ from core.pruning.plan import plan_pruning
 from core.seeding import derived_seed
 from core.shapes import GraphKernel, Rows, WindowValues
 from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, Features, STGCNConfig
+from core.stgcn_config import NetworkForm
 from core.training.step_replay import CudaGraphs, Recorder
 from core.training.teachers import (
     CHECKPOINTS_FOLDER,
@@ -52,6 +53,7 @@ __all__ = [
     "TrainedStudent",
     "check_sampling",
     "distill_student",
+    "network_shape",
     "new_network",
     "open_targets",
     "prune_student",
@@ -74,6 +76,7 @@ class StudentConfig:
     channels: tuple[BlockChannels, ...] = STUDENT_CHANNELS
     pairs: int | None = None
     """Number of sampled pairs of sensors that SCD compares per time step; None: all pairs."""
+    form: NetworkForm = field(default_factory=NetworkForm)
 
     def __post_init__(self) -> None:
         """Check that ``method`` can sample ``pairs``."""
@@ -142,10 +145,24 @@ class DistillationObjective:
         """Compute the loss of one batch (``core.training.interface.Objective``)."""
         teacher = TeacherOutput()
         if self.targets is not None:
-            teacher = self.targets.of(rows, self.loss.needs, features.windows_per_segment)
+            ahead = prediction.shape[1] if prediction.ndim == 3 else None
+            teacher = self.targets.of(rows, self.loss.needs, features.windows_per_segment, ahead)
         if self.pairs is not None:
             teacher = replace(teacher, pairs=sample_pairs(self.pairs, self.seed, rows))
         return self.loss(prediction, features, target, teacher)
+
+
+def network_shape(
+    data: PreparedData, channels: tuple[BlockChannels, ...], form: NetworkForm
+) -> STGCNConfig:
+    """Return the shape of a network of some ``form`` that forecasts the horizon of ``data``."""
+    return STGCNConfig(
+        data.card.num_sensors,
+        channels,
+        data.history_steps,
+        **asdict(form),
+        horizon_steps=data.horizon_steps,
+    )
 
 
 def new_network(config: STGCNConfig, graph_kernel: GraphKernel, seed: int) -> STGCN:
@@ -177,13 +194,13 @@ def train_teacher(
             return open_teacher(folder)
         checkpoints = CheckpointFolder(folder / CHECKPOINTS_FOLDER)
         objective = DistillationObjective(make_loss("none", {}), targets=None)
-        shape = STGCNConfig(data.card.num_sensors, config.channels, data.history_steps)
+        shape = network_shape(data, config.channels, config.form)
         model = new_network(shape, data.graph_kernel, config.training.seed)
         trainer = Trainer(model, data, objective, config.training, checkpoints)
         metrics = trainer.run(on_epoch, on_step)
         metadata = {
             "dataset_fingerprint": data.fingerprint,
-            "settings": asdict(config),
+            "settings": config.to_json(),
             "metrics": metrics,
             "seconds": trainer.state.seconds,
         }
@@ -240,7 +257,7 @@ def distill_student(
     _check_teacher(config.method, loss, teacher)
     recorder = _recorder_for(data) if cuda_graphs else None
     targets = _load_targets(loss, teacher, data, storage)
-    shape = STGCNConfig(data.card.num_sensors, config.channels, data.history_steps)
+    shape = network_shape(data, config.channels, config.form)
     model = new_network(shape, data.graph_kernel, config.training.seed)
     seed = derived_seed(config.training.seed, "pairs")
     objective = DistillationObjective(loss, targets, config.pairs, seed)

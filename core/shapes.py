@@ -1,7 +1,8 @@
 """Name the axes of the project's arrays and define the array types written with them.
 
-``B`` windows in a batch, ``C`` channels, ``T`` time steps, ``N`` sensors, ``K`` Chebyshev order.
-Signals are ``B C T N``. The annotations cost nothing at run time; only the tests check them.
+``B`` windows in a batch, ``C`` channels, ``T`` time steps, ``N`` sensors, ``K`` Chebyshev order,
+``H`` time steps ahead. Signals are ``B C T N``. The annotations cost nothing at run time; only the
+tests check them.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ Signal = Float[Tensor, "B C T N"]
 OtherSignal = Float[Tensor, "_ _ _ _"]
 """A signal whose sizes need not be those of the other signals in the same call."""
 
-WindowValues = Float[Tensor, "B N"]
-"""One value per window and sensor: a prediction or its target."""
+WindowValues = Float[Tensor, "B *H N"]
+"""A prediction or its target: one value per window and sensor [B, N], or, of networks that predict
+H time steps in one pass, one per window, time step and sensor [B, H, N]."""
 
 GraphKernel = Float[Tensor, "K N N"]
 """Chebyshev polynomials T_0 .. T_{K-1} of the scaled Laplacian."""

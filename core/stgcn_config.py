@@ -183,7 +183,12 @@ class STGCNConfig:
     @property
     def steps_per_pass(self) -> int:
         """How many time steps after its window one pass predicts."""
-        return self.horizon_steps if self.head == "horizon" else 1
+        return self.steps_ahead or 1
+
+    @property
+    def steps_ahead(self) -> int | None:
+        """H, the axis of time steps that predictions have; None: they have none."""
+        return self.horizon_steps if self.head == "horizon" else None
 
     @property
     def head_biases(self) -> int:

@@ -10,10 +10,11 @@ import pytest
 
 import core.export.export_folder
 from core.datasets.dataset import Dataset, open_dataset, save_dataset
-from core.experiments import new_network
+from core.experiments import network_shape, new_network
 from core.forecasters.parity import Parity
 from core.preprocessing.prepare import PreparedData
-from core.stgcn import STGCN, STUDENT_CHANNELS, STGCNConfig
+from core.stgcn import STGCN, STUDENT_CHANNELS
+from core.stgcn_config import find_form
 
 SENSORS = ("north", "east", "south", "west", "middle")
 ROWS_PER_DAY = 96
@@ -56,10 +57,10 @@ def make_dataset(folder: Path, day_kind: str = "weekdays", seed: int = 0) -> Dat
     return open_dataset(folder)
 
 
-def make_student(data: PreparedData, seed: int = 0) -> STGCN:
+def make_student(data: PreparedData, seed: int = 0, form: str = "paper") -> STGCN:
     """A student of Table 1's widths with fresh weights."""
-    config = STGCNConfig(data.card.num_sensors, STUDENT_CHANNELS, data.history_steps)
-    return new_network(config, data.graph_kernel, seed)
+    shape = network_shape(data, STUDENT_CHANNELS, find_form(form))
+    return new_network(shape, data.graph_kernel, seed)
 
 
 def stand_in_forecasters(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 Computes nothing; the losses are in ``core.distillation.losses``.
 
-Axes: B windows, S segments of consecutive windows, N sensors.
+Axes: B windows, S segments of consecutive windows, H time steps ahead, N sensors.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TeacherOutput:
     """
 
     prediction: WindowValues | None = None
-    """[B, N], z-scored."""
+    """[B, N] or [B, H, N], as the student's; z-scored."""
     temporal: Sequence[OtherSignal | StoredDistances] | None = None
     """Both temporal layers of every block."""
     spatial: Sequence[OtherSignal | StoredDistances | StoredFeatures] | None = None
@@ -114,9 +114,9 @@ class Loss(ABC):
         """Compare one batch.
 
         Args:
-            prediction: the student's, [B, N], z-scored.
+            prediction: the student's, [B, N] or [B, H, N], z-scored.
             features: the student's, of the same pass over S segments.
-            target: the true readings, [B, N], z-scored.
+            target: the true readings, shaped as the prediction, z-scored.
             teacher: at least what the loss ``needs``.
 
         Raises:

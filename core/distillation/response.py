@@ -1,9 +1,10 @@
 """Compute the response losses: a student's predictions against the teacher's and the target.
 
-All are [B, N], z-scored; the teacher is a constant: no gradient flows to it. Compares no hidden
-features; that is done in ``correlation`` and ``structure``.
+All are z-scored [B, N], or [B, H, N]: then every equation holds for each step ahead as it does for
+each window. The teacher is a constant: no gradient flows to it. Compares no hidden features; that
+is done in ``correlation`` and ``structure``.
 
-Axes: B windows, N sensors.
+Axes: B windows, H time steps ahead, N sensors.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from core.shapes import Scalar, WindowValues
 
 
 def squared_error(prediction: WindowValues, target: WindowValues) -> Scalar:
-    """Return the mean squared difference of two [B, N], or raise ``ShapeError``."""
+    """Return the mean squared difference of two predictions, or raise ``ShapeError``."""
     check_window_values(prediction, target)
     return F.mse_loss(prediction, target)
 
@@ -30,9 +31,9 @@ def rd_l2_loss(
     """Return beta (y^s - y^t)^2 + (1 - beta) (y^s - T)^2, mean over the entries (Eq. 3).
 
     Args:
-        student: predictions [B, N].
-        teacher: predictions [B, N].
-        target: [B, N].
+        student: predictions [B, N] or [B, H, N].
+        teacher: predictions of the same shape.
+        target: of the same shape.
         beta: weight of the teacher, in [0, 1].
 
     Raises:
@@ -51,9 +52,9 @@ def rd_kl_loss(
     """Return beta KL(y^t || y^s) + (1 - beta) (y^s - T)^2, each a mean (Eq. 1-2).
 
     Args:
-        student: predictions [B, N].
-        teacher: predictions [B, N].
-        target: [B, N].
+        student: predictions [B, N] or [B, H, N].
+        teacher: predictions of the same shape.
+        target: of the same shape.
         beta: weight of the teacher, in [0, 1].
 
     Raises:
@@ -68,10 +69,12 @@ def rd_kl_loss(
 def response_kl_loss(student: WindowValues, teacher: WindowValues) -> Scalar:
     """Return KL(y^t || y^s) between softmax distributions over the nodes, mean over windows.
 
-    Outputs are readings, not probabilities: the softmax turns each window into a distribution.
+    Outputs are readings, not probabilities: the softmax turns each window, or each of its steps
+    ahead, into a distribution.
     """
     check_window_values(student, teacher)
-    own, wanted = student.log_softmax(dim=1), teacher.detach().log_softmax(dim=1)
+    own = student.flatten(0, -2).log_softmax(dim=1)
+    wanted = teacher.detach().flatten(0, -2).log_softmax(dim=1)
     return F.kl_div(own, wanted, reduction="batchmean", log_target=True)
 
 
@@ -81,9 +84,9 @@ def ord_loss(
     """Return the overseen response distillation, Eq. 4-6: see ``overseen_target``.
 
     Args:
-        student: predictions [B, N].
-        teacher: predictions [B, N].
-        target: [B, N].
+        student: predictions [B, N] or [B, H, N].
+        teacher: predictions of the same shape.
+        target: of the same shape.
         alpha1: largest normalised error of the teacher at which the target is used, in [0, 1].
 
     Raises:
@@ -97,18 +100,18 @@ def ord_loss(
 
 def overseen_target(
     teacher: WindowValues, target: WindowValues, alpha1: float
-) -> tuple[WindowValues, Bool[Tensor, "B N"]]:
+) -> tuple[WindowValues, Bool[Tensor, "B *H N"]]:
     """Mix target and teacher by how far they differ, Eq. 4-6.
 
-    D = |y^t - T|, min-max normalised over the nodes of each window, all zero where max = min. The
-    target stands where D <= alpha1, the teacher's prediction elsewhere.
+    D = |y^t - T|, min-max normalised over the nodes of each window (and step ahead), all zero where
+    max = min. The target stands where D <= alpha1, the teacher's prediction elsewhere.
 
     Returns:
-        The mixture [B, N], and a mask [B, N] of the entries that are the teacher's prediction.
+        The mixture, and a mask of the entries that are the teacher's prediction.
     """
     check_share("alpha1", alpha1)
     difference = (teacher.detach() - target).abs()
-    least, most = difference.aminmax(dim=1, keepdim=True)
+    least, most = difference.aminmax(dim=-1, keepdim=True)
     span = most - least
     normalised = (difference - least) / torch.where(span == 0, 1.0, span)
     # Not ">": a prediction that is NaN must reach the loss instead of being replaced.
@@ -117,10 +120,10 @@ def overseen_target(
 
 
 def check_window_values(*values: Tensor) -> None:
-    """Raise ``ShapeError`` unless all are [B, N] of one shape: others would broadcast silently."""
+    """Raise ``ShapeError`` unless all have one shape: others would broadcast silently."""
     shapes = [list(value.shape) for value in values]
-    if values[0].ndim != 2 or any(shape != shapes[0] for shape in shapes):
+    if values[0].ndim not in {2, 3} or any(shape != shapes[0] for shape in shapes):
         raise ShapeError(
-            "predictions and target must be [B, N] of one shape, got "
-            f"{', '.join(map(str, shapes))}; give one time step of the same windows"
+            "predictions and target must be [B, N] or [B, H, N], of one shape, got "
+            f"{', '.join(map(str, shapes))}; give the same time steps of the same windows"
         )

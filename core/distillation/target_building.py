@@ -2,9 +2,10 @@
 
 Each kind of target is written to its own folder; which kinds, and in which form, is decided in
 ``teacher_targets``. The teacher is equivariant to shifts in time, so one pass over a whole stretch
-gives every step the values that a pass over each window would.
+gives every step the values that a pass over each window would. Whole forecasts are stored, so that
+any teacher can teach any student: those of a teacher that predicts one step are its roll-out.
 
-Axes: C channels, T time steps of a pass, N sensors, P pairs of sensors.
+Axes: W windows, H time steps ahead, C channels, T time steps of a pass, N sensors.
 """
 
 from __future__ import annotations
@@ -12,30 +13,61 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from core.distillation.correlation import terms as correlation
 from core.distillation.correlation.backends import import_compiled_terms
 from core.distillation.correlation.step_tables import StepTable, to_fixed_point
 from core.distillation.table_files import Layout, TableWriter, tables_written_aside
+from core.evaluation.forecasting import WINDOWS_PER_PASS, roll_out
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCN, Features
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of windows done and the total."""
 
-Pass = tuple[Tensor, Features]
-"""Predictions [W, N] and features of consecutive windows."""
-
 NODES_PER_PASS = 65_536
 """Windows times sensors of one pass; a teacher needs about 3 kB for each."""
 COLUMNS_AT_A_TIME = 48
 """Columns of a pass on the CPU: the layers of this many fit into its caches."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Consecutive windows, W of them; the teacher's outputs are computed on first use."""
+
+    teacher: STGCN
+    seen: Float[Tensor, "T N"]
+    """Scaled readings of all its windows."""
+    horizon_steps: int
+    """H."""
+
+    @property
+    def windows(self) -> int:
+        """W."""
+        return len(self.seen) - self.teacher.config.history_steps + 1
+
+    @cached_property
+    def forecasts(self) -> Float[Tensor, "W H N"]:
+        """The scaled forecast after every window."""
+        most, history = WINDOWS_PER_PASS[self.seen.device.type], self.teacher.config.history_steps
+        pieces = [
+            self.seen[at : min(at + most, self.windows) + history - 1]
+            for at in range(0, self.windows, most)
+        ]
+        return torch.cat([roll_out(self.teacher, piece, self.horizon_steps) for piece in pieces])
+
+    @cached_property
+    def features(self) -> Features:
+        """Hidden features of one pass over all of it."""
+        return _features(self.teacher, self.seen)
 
 
 @runtime_checkable
@@ -49,7 +81,7 @@ class Kind(Protocol):
     def layouts(self, rows: int) -> dict[str, Layout]:
         """Return the tensors that hold ``rows`` time steps, by name."""
 
-    def write(self, writer: TableWriter, first_row: int, run: Pass) -> None:
+    def write(self, writer: TableWriter, first_row: int, run: Run) -> None:
         """Write the teacher's targets from ``first_row`` on."""
 
 
@@ -59,20 +91,32 @@ def size_of(kind: Kind, rows: int) -> int:
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """The prediction after every window, float32 by the window's first row, NaN elsewhere."""
+class Forecasts:
+    """The forecast after every window in 16 bits by the window's first row, NaN elsewhere."""
 
+    horizon_steps: int
+    """H."""
     num_sensors: int
     name: str = "prediction"
     """Name of its folder."""
 
     def layouts(self, rows: int) -> dict[str, Layout]:
-        """Return the tensor that holds ``rows`` predictions (``Kind``)."""
-        return {"prediction": Layout(torch.float32, (rows, self.num_sensors), torch.nan)}
+        """Return the tensors that hold ``rows`` forecasts (``Kind``)."""
+        return {
+            "entries": Layout(torch.int16, (rows, self.horizon_steps, self.num_sensors)),
+            "scale": Layout(torch.float32, (rows,), torch.nan),
+            "low": Layout(torch.float32, (rows,)),
+        }
 
-    def write(self, writer: TableWriter, first_row: int, run: Pass) -> None:
-        """Write the predictions of the windows from ``first_row`` on (``Kind``)."""
-        writer.write("prediction", first_row, run[0])
+    def write(self, writer: TableWriter, first_row: int, run: Run) -> None:
+        """Write the forecasts after the windows from ``first_row`` on (``Kind``)."""
+        table = to_fixed_point(run.forecasts, run.forecasts.flatten(1).amin(dim=1))
+        for name in ("entries", "scale", "low"):
+            writer.write(name, first_row, getattr(table, name))
+
+    def read(self, tensors: Mapping[str, Tensor], device: torch.device) -> StepTable:
+        """Join the tensors of ``layouts`` to a table."""
+        return StepTable(*(tensors[name].to(device) for name in ("entries", "scale", "low")))
 
 
 @dataclass(frozen=True)
@@ -97,9 +141,9 @@ class HiddenLayers:
             found[f"low.{index}"] = Layout(torch.float32, (rows,))
         return found
 
-    def write(self, writer: TableWriter, first_row: int, run: Pass) -> None:
+    def write(self, writer: TableWriter, first_row: int, run: Run) -> None:
         """Write the values of the steps from ``first_row`` on (``Kind``)."""
-        for index, values in enumerate(self.values(run[1])):
+        for index, values in enumerate(self.values(run.features)):
             low = values.new_zeros(len(values))
             if not self.are_distances:
                 low = values.flatten(1).amin(dim=1)
@@ -153,7 +197,7 @@ def build_tables(
     key: str,
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Write the tables of ``kinds`` into their folders, all from the same passes.
+    """Write the tables of ``kinds`` into their folders, all from the same runs of windows.
 
     Args:
         teacher: on the device of ``data``.
@@ -170,10 +214,10 @@ def build_tables(
             (kind, stack.enter_context(tables_written_aside(folder, key, kind.layouts(rows))))
             for folder, kind in kinds.items()
         ]
-        for first, run in _passes(teacher, data):
+        for first, run in _runs(teacher, data):
             for kind, writer in writers:
                 kind.write(writer, first, run)
-            done += len(run[0])
+            done += run.windows
             if on_progress is not None:
                 on_progress(done, total)
 
@@ -183,30 +227,29 @@ def training_rows(data: PreparedData) -> int:
     return max(stretch.stop for stretch in data.stretches("train"))
 
 
-def _passes(teacher: STGCN, data: PreparedData) -> Iterator[tuple[int, Pass]]:
-    """Yield first row, predictions [W, N] and features of consecutive training windows."""
+def _runs(teacher: STGCN, data: PreparedData) -> Iterator[tuple[int, Run]]:
+    """Yield runs of consecutive training windows and the first row of each."""
     windows = max(1, NODES_PER_PASS // data.readings.shape[1])
     for stretch in data.stretches("train"):
         for piece in torch.split(stretch.first_rows(data.window_steps), windows):
             first, last = int(piece[0]), int(piece[-1])
-            readings = data.readings[first : last + data.history_steps]
-            yield first, _pass(teacher, readings)
+            seen = data.readings[first : last + data.history_steps]
+            yield first, Run(teacher, seen, data.horizon_steps)
 
 
-def _pass(teacher: STGCN, readings: Tensor) -> Pass:
-    """Run ``teacher`` over the readings [T, N] of consecutive windows."""
-    size = len(readings)
-    if readings.device.type == "cpu":
+def _features(teacher: STGCN, seen: Tensor) -> Features:
+    """Return the hidden features of the readings [T, N] of consecutive windows."""
+    size = len(seen)
+    if seen.device.type == "cpu":
         size = max(teacher.config.history_steps, COLUMNS_AT_A_TIME)
-    tails, predictions, pieces = None, [], []
-    for columns in torch.split(readings, size):
-        prediction, features, inputs = teacher.stream(columns[None, None], tails)
+    tails, pieces = None, []
+    for columns in torch.split(seen, size):
+        _, features, inputs = teacher.stream(columns[None, None], tails)
         tails = teacher.last_tails(inputs)
-        predictions.append(prediction[0])
         pieces.append(features)
     temporal = [_joined(layers) for layers in zip(*(one.temporal for one in pieces), strict=True)]
     spatial = [_joined(layers) for layers in zip(*(one.spatial for one in pieces), strict=True)]
-    return torch.cat(predictions), Features(temporal, spatial)
+    return Features(temporal, spatial)
 
 
 def _joined(layers: Sequence[Tensor]) -> Tensor:

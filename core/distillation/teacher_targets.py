@@ -1,9 +1,9 @@
 """Provide a trained teacher's targets: computed once, then memory-mapped by every trial.
 
-    FOLDER/prediction           the prediction after every training window
-    FOLDER/temporal             per step, its distances to later steps, for TCD
-    FOLDER/spatial-distances    per step, the distances between its nodes, for SCD
-    FOLDER/spatial-features     per step, the spatial layers, where distances would be too large
+    FOLDER/prediction           the forecast after every training window, all of its time steps
+    FOLDER/temporal             per step, how far later steps are from it: TCD's distances
+    FOLDER/spatial-distances    per step, how far its nodes are from each other: SCD's distances
+    FOLDER/spatial-features     per step, the spatial layers, where those take too much room
     FOLDER/last                 per step, the last hidden layer
 
 All are stored by time step (``step_tables``), and only those that a loss needs. Those that do not
@@ -21,17 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from core.distillation.correlation.step_tables import StepTable, StoredDistances, StoredFeatures
 from core.distillation.interface import TeacherOutput
 from core.distillation.table_files import map_tables
 from core.distillation.target_building import (
+    Forecasts,
     HiddenLayers,
     Kind,
     OnProgress,
-    Predictions,
     build_tables,
     forms_for,
     size_of,
@@ -41,12 +40,12 @@ from core.errors import CheckpointError
 from core.files import exclusive_lock, fingerprint
 from core.preprocessing.batching import cut_batch
 from core.preprocessing.prepare import PreparedData
-from core.shapes import Rows
+from core.shapes import Rows, WindowValues
 from core.stgcn import STGCN
 
 logger = logging.getLogger(__name__)
 
-TARGETS_VERSION = 3
+TARGETS_VERSION = 4
 
 MEMORY_BUDGET = 1_500_000_000
 """Bytes of targets shared by the trials of a machine; 44 days of 228 sensors fit as distances."""
@@ -70,29 +69,37 @@ class StoredLayers:
 class TeacherTargets:
     """A teacher's targets for the training windows."""
 
-    predictions: Float[Tensor, "R N"] | None
-    """Scaled, at each window's first row; NaN at rows that start no training window."""
+    forecasts: StepTable | None
+    """Scaled [R, H, N], at each window's first row; NaN at rows that start no training window."""
     layers: Mapping[str, StoredLayers]
     """By need; those missing here are computed by the teacher for each batch."""
     teacher: STGCN
     """The frozen teacher."""
     data: PreparedData
 
-    def of(self, rows: Rows, needs: Collection[str], windows_per_segment: int = 1) -> TeacherOutput:
+    def of(
+        self,
+        rows: Rows,
+        needs: Collection[str],
+        windows_per_segment: int = 1,
+        steps_ahead: int | None = None,
+    ) -> TeacherOutput:
         """Return the parts that a loss ``needs``, for the windows that start at ``rows`` [B].
 
         Args:
             rows: first rows of whole segments, window after window.
             needs: see ``Loss.needs``.
             windows_per_segment: W.
+            steps_ahead: how many time steps the student predicts, [B, H, N]; None: the next one
+                without an axis of steps, [B, N].
         """
         first = rows[::windows_per_segment]
         found: dict[str, Any] = {
             need: layers.at(first) for need, layers in self.layers.items() if need in needs
         }
-        if "prediction" in needs and self.predictions is not None:
-            found["prediction"] = self.predictions[rows]
-        missing = set(needs) - set(found)
+        if "prediction" in needs and self.forecasts is not None:
+            found["prediction"] = _forecasts_at(self.forecasts, rows, steps_ahead)
+        missing = set(needs) - set(found) - {"prediction"}
         if missing:
             live = self._run_teacher(first, windows_per_segment)
             found |= {need: getattr(live, need) for need in missing}
@@ -103,8 +110,14 @@ class TeacherTargets:
             self.data.readings, first_rows, self.data.history_steps, windows_per_segment
         )
         with torch.no_grad():
-            prediction, features = self.teacher(history)
-        return TeacherOutput.of_pass(prediction.flatten(0, 1), features)
+            _, features = self.teacher(history)
+        return TeacherOutput.of_pass(None, features)
+
+
+def _forecasts_at(forecasts: StepTable, rows: Rows, steps_ahead: int | None) -> WindowValues:
+    wanted = 0 if steps_ahead is None else slice(steps_ahead)
+    table = StepTable(forecasts.entries[:, wanted], forecasts.scale, forecasts.low)
+    return table.at(rows, 1)[:, 0]
 
 
 def load_teacher_targets(
@@ -148,10 +161,12 @@ def load_teacher_targets(
         for need, kind in kinds.items()
         if isinstance(kind, HiddenLayers)
     }
-    predictions = tensors["prediction"]["prediction"] if "prediction" in kinds else None
-    return TeacherTargets(
-        None if predictions is None else predictions.to(device), layers, frozen, data
-    )
+    forecasts = [
+        kind.read(tensors[need], device)
+        for need, kind in kinds.items()
+        if isinstance(kind, Forecasts)
+    ]
+    return TeacherTargets(forecasts[0] if forecasts else None, layers, frozen, data)
 
 
 def _kinds_within(
@@ -161,7 +176,7 @@ def _kinds_within(
     chosen: dict[str, Kind] = {}
     rows = training_rows(data)
     if "prediction" in needs:
-        chosen["prediction"] = Predictions(data.readings.shape[1])
+        chosen["prediction"] = Forecasts(data.horizon_steps, data.readings.shape[1])
     with torch.no_grad():
         _, sample = teacher(data.readings[None, None, : data.history_steps])
     for need, forms in forms_for(sample).items():

@@ -1,9 +1,10 @@
 """Forecast several steps with a network, and compute the errors of these forecasts.
 
-Steps are forecast autoregressively (paper, Fig. 2): each prediction is appended and the oldest
-reading dropped. The network is equivariant in time, so the first step of all windows of a stretch
-is one pass over it, and each further step computes only the newest column of every layer. The
-result equals rolling out every window separately. Does not train.
+A network that predicts one step forecasts autoregressively (paper, Fig. 2): each prediction is
+appended and the oldest reading dropped. One that predicts a horizon needs a single pass. The
+network is equivariant in time, so the first step of all windows of a stretch is one pass over it,
+and each further step computes only the newest column of every layer. The result equals rolling out
+every window separately. Does not train.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from core.errors import ConfigError
 from core.evaluation.metrics import ForecastErrors
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData, steps_of
 from core.preprocessing.windows import Part, Stretch
@@ -31,13 +33,18 @@ def roll_out(model: STGCN, readings: Float[Tensor, "T N"], steps: int) -> Float[
     Args:
         model: in training or evaluation mode, which makes no difference to its layers.
         readings: scaled [T, N], T >= history_steps.
-        steps: H.
+        steps: H, at most what a horizon head predicts.
 
     Returns:
         Scaled forecasts [T - history_steps + 1, H, N]; window w reads rows w .. w +
         history_steps - 1.
+
+    Raises:
+        ConfigError: a horizon head predicts fewer steps.
     """
     first, _, inputs = model.stream(readings[None, None], None)
+    if model.config.steps_ahead is not None:
+        return first_steps(model, first[0], steps)
     forecasts = [first[0]]
     tails = _tails_of_windows(model, inputs, windows=len(forecasts[0]))
     for _ in range(steps - 1):
@@ -45,6 +52,23 @@ def roll_out(model: STGCN, readings: Float[Tensor, "T N"], steps: int) -> Float[
         tails = model.last_tails(inputs)
         forecasts.append(newest[:, 0])
     return torch.stack(forecasts, dim=1)
+
+
+def first_steps(
+    model: STGCN, predictions: Float[Tensor, "W K N"], steps: int
+) -> Float[Tensor, "W H N"]:
+    """Return the first ``steps`` of the K time steps that a horizon head predicted.
+
+    Raises:
+        ConfigError: there are fewer.
+    """
+    most = model.config.steps_per_pass
+    if steps > most:
+        raise ConfigError(
+            f"a horizon head forecasts no more than the {most} steps it predicts, got {steps}; "
+            f"ask for fewer, or train one with horizon_steps = {steps}"
+        )
+    return predictions[:, :steps]
 
 
 def evaluate(model: STGCN, data: PreparedData, part: Part) -> dict[str, float]:

@@ -17,15 +17,26 @@ def cut_batch(
     first_rows: Int[Tensor, " S"],
     history_steps: int,
     windows_per_segment: int,
-) -> tuple[Float[Tensor, "S 1 T N"], Float[Tensor, "W N"], Int[Tensor, " W"]]:
+    steps_ahead: int | None = None,
+) -> tuple[Float[Tensor, "S 1 T N"], Float[Tensor, "W *H N"], Int[Tensor, " W"]]:
     """Gather segments from the readings [T, N].
+
+    Args:
+        readings: [T, N].
+        first_rows: of the segments [S].
+        history_steps: M.
+        windows_per_segment: of each segment.
+        steps_ahead: H; None: the target is the next reading alone, without an axis of steps.
 
     Returns:
         history [S, 1, history_steps + windows_per_segment - 1, N], and per window its target
-        [S * windows_per_segment, N] and first row.
+        [S * windows_per_segment, N] or [S * windows_per_segment, H, N] and first row.
     """
-    columns = history_steps + windows_per_segment
-    steps = torch.arange(columns, device=first_rows.device)
+    seen = history_steps + windows_per_segment - 1
+    steps = torch.arange(seen + (steps_ahead or 1), device=first_rows.device)
     block = readings[first_rows[:, None] + steps]
     rows = (first_rows[:, None] + steps[:windows_per_segment]).flatten()
-    return block[:, None, :-1], block[:, history_steps:].flatten(0, 1), rows
+    target = block[:, history_steps:]
+    if steps_ahead is not None:
+        target = target.unfold(1, steps_ahead, 1).transpose(2, 3)
+    return block[:, None, :seen], target.flatten(0, 1), rows

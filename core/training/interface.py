@@ -43,9 +43,9 @@ class Objective(Protocol):
         """Compute the loss of one batch.
 
         Args:
-            prediction: scaled [B, N].
+            prediction: scaled [B, N], or [B, H, N] of a network that predicts H time steps.
             features: hidden layers of the segments that consist of these windows, in this order.
-            target: scaled readings [B, N].
+            target: scaled readings of the same shape.
             rows: first row of each window [B].
         """
 

@@ -20,6 +20,7 @@ from core.errors import CheckpointError, UnknownNameError
 from core.files import fingerprint
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, TEACHER_CHANNELS, BlockChannels
+from core.stgcn_config import NetworkForm
 from core.training.trainer import TrainingConfig
 
 TEACHERS_FOLDER = "teachers"
@@ -47,10 +48,18 @@ class TeacherConfig:
 
     channels: tuple[BlockChannels, ...] = TEACHER_CHANNELS
     training: TrainingConfig = field(default=DEFAULT_TRAINING)
+    form: NetworkForm = field(default_factory=NetworkForm)
 
     def fingerprint_for(self, data: PreparedData) -> str:
         """Return the fingerprint of the teacher with this config on ``data``."""
-        return fingerprint([data.fingerprint, data.history_steps, asdict(self)])
+        return fingerprint([data.fingerprint, data.history_steps, self.to_json()])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; the paper's form is left out: its fingerprints never change."""
+        fields = asdict(self)
+        if self.form == NetworkForm():
+            del fields["form"]
+        return fields
 
 
 @dataclass(frozen=True)

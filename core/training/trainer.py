@@ -89,6 +89,7 @@ class Trainer:
         self.checkpoints, self.surgeon, self.recorder = checkpoints, surgeon, recorder
         self.state = _Run()
         self._check_batch()
+        self._check_horizon(model)
         self._attach_model(model)
         self._resume()
         self._take_step: Step = self._step
@@ -157,7 +158,11 @@ class Trainer:
 
     def _step(self, first_rows: Rows) -> dict[str, Tensor]:
         history, target, rows = cut_batch(
-            self.data.readings, first_rows, self.data.history_steps, self.config.windows_per_segment
+            self.data.readings,
+            first_rows,
+            self.data.history_steps,
+            self.config.windows_per_segment,
+            self.model.config.steps_ahead,
         )
         prediction, features = self.model(history)
         value = self.objective(
@@ -223,6 +228,14 @@ class Trainer:
             raise ConfigError(
                 f"batch_size must not exceed the {windows} training windows of "
                 f"{self.data.card.name}, got {self.config.batch_size}; choose a smaller one"
+            )
+
+    def _check_horizon(self, model: STGCN) -> None:
+        ahead, wanted = model.config.steps_ahead, self.data.horizon_steps
+        if ahead not in {None, wanted}:
+            raise ConfigError(
+                f"a horizon head must predict the {wanted} steps of the horizon of "
+                f"{self.data.card.name}, got horizon_steps {ahead}; give the network {wanted}"
             )
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -140,6 +140,33 @@ def test_reports_detached_scalars(method, batch):
 
 
 @each_loss
+@pytest.mark.parametrize("steps", [1, 3])
+def test_several_steps_ahead_are_judged_as_one_is(method, steps, batch):
+    """One step is the same to the bit; several are as so many windows of one step."""
+    student, history, target, teacher = batch
+    loss, parameters = make_loss(method, settings_of(method)), list(student.parameters())
+    taught = teacher.prediction
+
+    def judged(prediction, target, taught):
+        student.zero_grad()
+        value = loss(prediction, features, target, dataclasses.replace(teacher, prediction=taught))
+        value.backward(parameters)
+        return value.total, [parameter.grad.clone() for parameter in parameters]
+
+    def ahead(values):
+        return torch.stack([values * (1 + step) for step in range(steps)], dim=1)
+
+    prediction, features = student(history)
+    found = judged(ahead(prediction[:, 0]), ahead(target), ahead(taught))
+    prediction, features = student(history)
+    one_by_one = [ahead(values).flatten(0, 1) for values in (prediction[:, 0], target, taught)]
+    assert [list(one.shape) for one in one_by_one] == [[2 * steps, 5]] * 3
+    wanted = judged(*one_by_one)
+    assert torch.equal(found[0], wanted[0])
+    assert all(map(torch.equal, found[1], wanted[1]))
+
+
+@each_loss
 def test_gradients_add_up_like_those_of_backward(method, batch):
     student, history, target, teacher = batch
     loss = make_loss(method, settings_of(method))

@@ -1,6 +1,6 @@
 """The distillation losses restated naively: float64 NumPy, one loop per index of the equations.
 
-Features are [B, C, T, N], predictions and targets [B, N]. Slow on purpose.
+Features are [B, C, T, N], predictions and targets [B, N] or [B, H, N]. Slow on purpose.
 """
 
 from __future__ import annotations
@@ -74,17 +74,16 @@ def mimicry(student: Array, teacher: Array) -> float:
 
 
 def squared_error(prediction: Array, target: Array) -> float:
-    """Mean over windows and sensors."""
-    B, N = prediction.shape
-    return (
-        sum((prediction[b, n] - target[b, n]) ** 2 for b, n in product(range(B), range(N))) / B / N
-    )
+    """Mean over windows, steps ahead if there are some, and sensors."""
+    indices = list(np.ndindex(*prediction.shape))
+    return sum((prediction[index] - target[index]) ** 2 for index in indices) / len(indices)
 
 
 def response_kl(student: Array, teacher: Array) -> float:
-    """KL(teacher || student) of the softmax over the nodes, mean over windows."""
+    """KL(teacher || student) of the softmax over the nodes, mean over windows and steps ahead."""
     terms = []
-    for own, wanted in zip(student, teacher, strict=True):
+    for index in np.ndindex(*student.shape[:-1]):
+        own, wanted = student[index], teacher[index]
         q = [math.exp(value) / sum(map(math.exp, own)) for value in own]
         p = [math.exp(value) / sum(map(math.exp, wanted)) for value in wanted]
         terms.append(sum(p[n] * math.log(p[n] / q[n]) for n in range(len(p))))
@@ -104,13 +103,13 @@ def rd_kl(student: Array, teacher: Array, target: Array, beta: float) -> float:
 def ord_mixture(teacher: Array, target: Array, alpha1: float) -> tuple[Array, float]:
     """Eq. 4-5: the mixed target and the share of it that is the teacher's (Table 3)."""
     mixture, taken = np.empty_like(target), 0
-    for b in range(len(target)):
+    for b in np.ndindex(*target.shape[:-1]):  # a window, or a step ahead of one
         differences = [abs(y - x) for y, x in zip(teacher[b], target[b], strict=True)]
         least, most = min(differences), max(differences)
         for n, difference in enumerate(differences):
             normalised = (difference - least) / (most - least) if most > least else 0.0
             taken += normalised > alpha1
-            mixture[b, n] = teacher[b, n] if normalised > alpha1 else target[b, n]
+            mixture[(*b, n)] = teacher[(*b, n)] if normalised > alpha1 else target[(*b, n)]
     return mixture, taken / target.size
 
 

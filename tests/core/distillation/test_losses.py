@@ -79,7 +79,7 @@ def test_feature_terms_follow_the_equations(term, shape):
     )
 
 
-@pytest.mark.parametrize("shape", [(3, 5), (1, 4), (2, 2), (2, 1)])
+@pytest.mark.parametrize("shape", [(3, 5), (1, 4), (2, 2), (2, 1), (3, 2, 5), (2, 4, 1), (1, 3, 2)])
 @pytest.mark.parametrize("term", RESPONSE_TERMS)
 def test_response_terms_follow_the_equations(term, shape):
     loss, naive = RESPONSE_TERMS[term]
@@ -159,6 +159,12 @@ def test_ord_and_its_teacher_share_follow_the_equations(B, N, alpha1, seed):
     expected = oracle.ord_(prediction.numpy(), taught.numpy(), target.numpy(), alpha1)
     assert value.total.item() == pytest.approx(expected)
     assert value.parts["teacher_share"].item() == pytest.approx(share)
+
+
+def test_ord_ranks_the_sensors_of_each_step_ahead_by_themselves():
+    prediction, taught, target = draw(3, 4, 6, 5)
+    steps = [ord_loss(*values, 0.3) for values in zip(prediction, taught, target, strict=True)]
+    torch.testing.assert_close(ord_loss(prediction, taught, target, 0.3), torch.stack(steps).mean())
 
 
 def test_ord_at_its_ends():

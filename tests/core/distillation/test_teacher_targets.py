@@ -11,12 +11,14 @@ import torch
 from core.distillation import teacher_targets
 from core.distillation.losses import LOSSES, Loss, TeacherOutput, make_loss
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
-from core.experiments import new_network
+from core.experiments import network_shape, new_network
 from core.preprocessing.batching import cut_batch
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import segment_rows, window_rows
-from core.stgcn import STGCN, STGCNConfig
+from core.stgcn import STGCN
+from core.stgcn_config import FORMS
 from tests.loss_settings import settings_of
+from tests.oracles.forecasting_oracle import plain_roll_out
 from tests.small_students import make_student
 
 ALL_NEEDS = ("prediction", "temporal", "spatial", "last")
@@ -27,18 +29,18 @@ def data(tiny_dataset) -> PreparedData:
     return prepare(tiny_dataset)
 
 
-def network(data: PreparedData, seed: int = 0) -> STGCN:
-    shape = STGCNConfig(data.card.num_sensors, ((1, 5, 6), (6, 5, 7)), data.history_steps)
+def network(data: PreparedData, seed: int = 0, form: str = "paper") -> STGCN:
+    shape = network_shape(data, ((1, 5, 6), (6, 5, 7)), FORMS[form])
     return new_network(shape, data.graph_kernel, seed)
 
 
-@pytest.fixture(scope="module")
-def teacher(data) -> STGCN:
-    return network(data)
+@pytest.fixture(scope="module", params=FORMS)
+def teacher(data, request) -> STGCN:
+    return network(data, form=request.param)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, teacher):
     return tmp_path_factory.mktemp("teacher") / "targets"
 
 
@@ -48,14 +50,14 @@ def targets(folder, teacher, data) -> TeacherTargets:
 
 
 def by_window(teacher: STGCN, data: PreparedData, rows: torch.Tensor) -> TeacherOutput:
-    """The teacher on every window by itself."""
+    """The teacher on every window by itself; its prediction is a whole forecast [B, H, N]."""
     history, _, _ = cut_batch(data.readings, rows, data.history_steps, 1)
     passes = [teacher(window[None]) for window in history]
     layers = {
         kind: [torch.cat(runs) for runs in zip(*(getattr(f, kind) for _, f in passes), strict=True)]
         for kind in ("temporal", "spatial")
     }
-    prediction = torch.cat([prediction[:, 0] for prediction, _ in passes])
+    prediction = plain_roll_out(teacher, history[:, 0], data.horizon_steps)
     return TeacherOutput(prediction, **layers, last=layers["temporal"][-1:])
 
 
@@ -72,25 +74,40 @@ def some_rows(data: PreparedData) -> torch.Tensor:
     return torch.cat([ends, rows[::97]])
 
 
-def test_predictions_are_those_of_each_window_by_itself(data, teacher, targets):
-    rows = some_rows(data)
-    found = targets.of(rows, {"prediction"})
-    torch.testing.assert_close(found.prediction, by_window(teacher, data, rows).prediction)
-    starts = torch.zeros(len(targets.predictions), dtype=torch.bool)
+def test_forecasts_are_those_of_each_window_by_itself(data, teacher, targets):
+    rows, steps = some_rows(data), data.horizon_steps
+    wanted = by_window(teacher, data, rows).prediction
+    found = targets.of(rows, {"prediction"}, steps_ahead=steps).prediction
+    assert found.shape == (len(rows), steps, data.card.num_sensors)
+    flat = wanted.flatten(1)
+    step = (flat.amax(dim=1) - flat.amin(dim=1)) / (2**15 - 1)
+    assert ((found - wanted).abs() <= (0.5 * step + 1e-5)[:, None, None]).all()
+    starts = torch.zeros(len(targets.forecasts.entries), dtype=torch.bool)
     starts[window_rows(data.stretches("train"), data.window_steps)] = True
-    assert targets.predictions.isnan().all(dim=1).equal(~starts)
+    everything = targets.of(torch.arange(len(starts)), {"prediction"}, steps_ahead=steps)
+    assert everything.prediction.isnan().all(dim=(1, 2)).equal(~starts)
+    assert everything.prediction.isnan().any(dim=(1, 2)).equal(~starts)
 
 
+def test_a_student_reads_as_many_steps_as_it_predicts(data, targets):
+    rows, steps = some_rows(data), data.horizon_steps
+    whole = targets.of(rows, {"prediction"}, steps_ahead=steps).prediction
+    assert torch.equal(targets.of(rows, {"prediction"}).prediction, whole[:, 0])
+    assert torch.equal(targets.of(rows, {"prediction"}, steps_ahead=2).prediction, whole[:, :2])
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 @pytest.mark.parametrize("method", LOSSES)
 def test_every_loss_and_its_gradient_are_as_with_the_teacher_on_each_window(
-    method, backend, data, teacher, targets, monkeypatch
+    method, backend, form, data, teacher, targets, monkeypatch
 ):
     if backend == "torch":
         monkeypatch.setattr("core.distillation.correlation.terms.compiled_terms", lambda *_: None)
     loss = loss_of(method)
-    student, rows = make_student(data), some_rows(data)
-    history, target, _ = cut_batch(data.readings, rows, data.history_steps, 1)
+    student, rows = make_student(data, form=form), some_rows(data)
+    ahead = student.config.steps_ahead
+    history, target, _ = cut_batch(data.readings, rows, data.history_steps, 1, ahead)
 
     def judged(taught: TeacherOutput) -> tuple[torch.Tensor, list[torch.Tensor]]:
         prediction, features = student(history)
@@ -99,8 +116,11 @@ def test_every_loss_and_its_gradient_are_as_with_the_teacher_on_each_window(
         value.backward(list(student.parameters()))
         return value.total, [parameter.grad for parameter in student.parameters()]
 
-    value, gradients = judged(targets.of(rows, loss.needs))
-    expected, expected_gradients = judged(by_window(teacher, data, rows))
+    value, gradients = judged(targets.of(rows, loss.needs, steps_ahead=ahead))
+    said = by_window(teacher, data, rows)
+    if ahead is None:
+        said = replace(said, prediction=said.prediction[:, 0])
+    expected, expected_gradients = judged(said)
     torch.testing.assert_close(value, expected, rtol=1e-4, atol=0)
     for found, wanted in zip(gradients, expected_gradients, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))
@@ -218,8 +238,9 @@ def test_targets_of_other_weights_or_data_are_stale(tmp_path, teacher, data, cap
     targets = load_teacher_targets(path, other, data, ("prediction", "spatial"))
     assert "must be of this teacher and data, but is older" in caplog.text
     rows = some_rows(data)
-    expected = by_window(other, data, rows).prediction
-    torch.testing.assert_close(targets.of(rows, {"prediction"}).prediction, expected)
+    expected = by_window(other, data, rows).prediction[:, 0]
+    found = targets.of(rows, {"prediction"}).prediction
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=1e-4)
     caplog.clear()
     load_teacher_targets(path, other, replace(data, fingerprint="other"), ("prediction",))
     assert "but is older" in caplog.text

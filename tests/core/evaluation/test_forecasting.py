@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from core.errors import ConfigError
 from core.evaluation.forecasting import WINDOWS_PER_PASS, evaluate, repeat_last, roll_out
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCN, STGCNConfig
+from core.stgcn_config import FORMS
+from tests.core.small_networks import each_mixture
 from tests.oracles import forecasting_oracle as oracle
 from tests.small_students import ROWS_PER_DAY, WINDOWS_PER_DAY, make_dataset, make_student
 
@@ -34,6 +38,7 @@ def truths_of(data: PreparedData) -> list[oracle.Array]:
     return [truth[row + 12 : row + 15] for row in windows_of(data)]
 
 
+@each_mixture
 @pytest.mark.parametrize(
     ("temporal_kernel_size", "history_steps", "channels"),
     [
@@ -44,10 +49,14 @@ def truths_of(data: PreparedData) -> list[oracle.Array]:
     ],
 )
 def test_roll_out_equals_that_of_every_window_by_itself(
-    temporal_kernel_size: int, history_steps: int, channels: tuple[tuple[int, int, int], ...]
+    temporal_kernel_size: int,
+    history_steps: int,
+    channels: tuple[tuple[int, int, int], ...],
+    mixture: dict[str, Any],
 ) -> None:
     torch.manual_seed(3)
-    config = STGCNConfig(4, channels, history_steps, temporal_kernel_size, chebyshev_order=2)
+    shape = 4, channels, history_steps, temporal_kernel_size, 2
+    config = STGCNConfig(*shape, **{**mixture, "horizon_steps": 9})
     kernel = torch.stack([torch.eye(4), torch.randn(4, 4) / 4])
     model = STGCN(config, kernel.double()).double()
     readings = torch.randn(20, 4, dtype=torch.float64)
@@ -58,14 +67,24 @@ def test_roll_out_equals_that_of_every_window_by_itself(
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
+def test_a_horizon_head_forecasts_no_further_than_it_predicts() -> None:
+    config = STGCNConfig(3, ((1, 2, 4), (4, 2, 8)), chebyshev_order=1, head="horizon")
+    model = STGCN(config, torch.eye(3)[None])
+    assert roll_out(model, torch.randn(14, 3), steps=9).shape == (3, 9, 3)
+    text = "no more than the 9 steps it predicts, got 10; ask for fewer"
+    with pytest.raises(ConfigError, match=text):
+        roll_out(model, torch.randn(14, 3), steps=10)
+
+
 def test_one_window_is_enough() -> None:
     config = STGCNConfig(3, ((1, 2, 4), (4, 2, 8)), chebyshev_order=1)
     model = STGCN(config, torch.eye(3)[None])
     assert roll_out(model, torch.randn(12, 3), steps=9).shape == (1, 9, 3)
 
 
-def test_evaluate_equals_the_naive_errors(data: PreparedData) -> None:
-    model = make_student(data)
+@pytest.mark.parametrize("form", FORMS)
+def test_evaluate_equals_the_naive_errors(data: PreparedData, form: str) -> None:
+    model = make_student(data, form=form)
     windows = torch.stack([data.readings[row : row + 12] for row in windows_of(data)])
     forecasts = data.scaler.unscale(oracle.plain_roll_out(model, windows, 3)).double().numpy()
     naive = oracle.errors(list(forecasts), truths_of(data), STEPS)

@@ -52,6 +52,21 @@ def test_every_window_is_cut_as_by_itself(case):
         assert torch.equal(seen, values[row : row + HISTORY])
 
 
+@given(case=segments(), steps_ahead=st.integers(1, 4))
+def test_every_window_has_the_readings_of_all_its_steps_ahead(case, steps_ahead):
+    rows, first_rows, size = case
+    values = readings(rows + steps_ahead - 1)
+    first = torch.tensor(first_rows)
+    history, target, window_rows = cut_batch(values, first, HISTORY, size, steps_ahead)
+    plain = cut_batch(values, first, HISTORY, size)
+    assert torch.equal(history, plain[0])
+    assert torch.equal(window_rows, plain[2])
+    assert target.shape == (len(first_rows) * size, steps_ahead, SENSORS)
+    assert torch.equal(target[:, 0], plain[1])
+    for found, row in zip(target, window_rows.tolist(), strict=True):
+        assert torch.equal(found, values[row + HISTORY : row + HISTORY + steps_ahead])
+
+
 @settings(max_examples=25, deadline=None)
 @given(case=segments(), method=st.sampled_from(["none", "skd", "stcd"]))
 def test_a_segment_batch_is_its_windows_one_by_one(case, method):

@@ -168,8 +168,8 @@ def targets_nowhere(found: TeacherTargets, data: PreparedData) -> TeacherTargets
         need: StoredLayers([table.to(NOWHERE) for table in layers.tables], layers.are_distances)
         for need, layers in found.layers.items()
     }
-    predictions = None if found.predictions is None else found.predictions.to(NOWHERE)
-    return TeacherTargets(predictions, layers, deepcopy(found.teacher).to(NOWHERE), data)
+    forecasts = None if found.forecasts is None else found.forecasts.to(NOWHERE)
+    return TeacherTargets(forecasts, layers, deepcopy(found.teacher).to(NOWHERE), data)
 
 
 @pytest.mark.parametrize("pairs", [None, 5])
