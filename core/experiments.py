@@ -193,7 +193,7 @@ def train_teacher(
         if (folder / TEACHER_FILE).exists():
             return open_teacher(folder)
         checkpoints = CheckpointFolder(folder / CHECKPOINTS_FOLDER)
-        objective = DistillationObjective(make_loss("none", {}), targets=None)
+        objective = _plain_objective(config.training)
         shape = network_shape(data, config.channels, config.form)
         model = new_network(shape, data.graph_kernel, config.training.seed)
         trainer = Trainer(model, data, objective, config.training, checkpoints)
@@ -253,7 +253,7 @@ def distill_student(
         ConfigError: the settings cannot be met.
         TrainingDivergedError: the loss or the validation error is not finite.
     """
-    loss = make_loss(config.method, config.weights)
+    loss = make_loss(config.method, config.weights, config.training.error)
     _check_teacher(config.method, loss, teacher)
     recorder = _recorder_for(data) if cuda_graphs else None
     targets = _load_targets(loss, teacher, data, storage)
@@ -292,7 +292,7 @@ def prune_student(
         ConfigError: the settings cannot be met; before anything is trained.
         TrainingDivergedError: the loss or the validation error is not finite.
     """
-    loss = make_loss(config.method, config.weights)
+    loss = make_loss(config.method, config.weights, config.training.error)
     _check_teacher(config.method, loss, teacher)
     for role, network in {"base": base, "teacher": teacher}.items():
         if network is not None and network.dataset_fingerprint != data.fingerprint:
@@ -304,9 +304,13 @@ def prune_student(
     # Refuse an unreachable target before the teacher targets are built, which takes a while.
     plan_pruning(start.config, data, config)
     objective = DistillationObjective(loss, _load_targets(loss, teacher, data, storage))
-    plain = DistillationObjective(make_loss("none", {}), targets=None)
+    plain = _plain_objective(config.training)
     found = prune(start, data, objective, plain, config, checkpoints, on_epoch)
     return TrainedStudent(**vars(found))
+
+
+def _plain_objective(training: TrainingConfig) -> DistillationObjective:
+    return DistillationObjective(make_loss("none", {}, training.error), targets=None)
 
 
 def _check_teacher(method: str, loss: Loss, teacher: Teacher | None) -> None:

@@ -7,6 +7,7 @@ Axes: B windows, S segments of consecutive windows, H time steps ahead, N sensor
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from core.distillation.correlation.pair_samples import SampledPairs
 from core.distillation.correlation.step_tables import StoredDistances, StoredFeatures
 from core.distillation.hyperparameters import hyperparameter_problems, raise_problems
+from core.distillation.response import check_error
 from core.errors import ConfigError
 from core.shapes import OtherSignal, Scalar, WindowValues
 from core.stgcn import Features
@@ -102,6 +104,21 @@ class Loss(ABC):
         """Refuse hyperparameters outside their ranges."""
         given = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         raise_problems(hyperparameter_problems(self, given))
+
+    @property
+    def error(self) -> str:
+        """How responses are compared, a key of ``ERRORS``; ``mse`` unless ``comparing_by`` says so.
+
+        It is a setting of the training, alike for all losses, and no hyperparameter of one.
+        """
+        return str(getattr(self, "_error", "mse"))
+
+    def comparing_by(self, error: str) -> Loss:
+        """Return this loss with ``error``, or raise ``ConfigError`` where there is no such one."""
+        check_error(error)
+        other = copy.copy(self)
+        object.__setattr__(other, "_error", error)
+        return other
 
     @abstractmethod
     def __call__(

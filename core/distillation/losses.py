@@ -29,8 +29,8 @@ from core.distillation.response import (
     overseen_target,
     rd_kl_loss,
     rd_l2_loss,
+    response_error,
     response_kl_loss,
-    squared_error,
 )
 from core.distillation.structure import mimicry_loss, structure_loss
 from core.errors import ConfigError, UnknownNameError
@@ -56,7 +56,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class NoDistillation(Loss):
-    """Squared error against the target: the baseline that every method must beat."""
+    """The error against the target, squared by default: the baseline of every method."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
@@ -68,7 +68,7 @@ class NoDistillation(Loss):
         teacher: TeacherOutput,
     ) -> LossValue:
         """Compare one batch; features and teacher go unused."""
-        return LossValue(squared_error(prediction, target))
+        return LossValue(response_error(prediction, target, self.error))
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ class ResponseL2(Loss):
         teacher: TeacherOutput,
     ) -> LossValue:
         """Compare one batch; features go unused."""
-        return LossValue(rd_l2_loss(prediction, teacher.require_prediction(), target, self.beta))
+        taught = teacher.require_prediction()
+        return LossValue(rd_l2_loss(prediction, taught, target, self.beta, self.error))
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class ResponseKL(Loss):
         teacher: TeacherOutput,
     ) -> LossValue:
         """Compare one batch; features go unused."""
-        return LossValue(rd_kl_loss(prediction, teacher.require_prediction(), target, self.beta))
+        taught = teacher.require_prediction()
+        return LossValue(rd_kl_loss(prediction, taught, target, self.beta, self.error))
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class StructuralDistillation(Loss):
     ) -> LossValue:
         """Compare one batch."""
         last = features.temporal[-1:], teacher.require_last(), features.windows_per_segment
-        task = squared_error(prediction, target)
+        task = response_error(prediction, target, self.error)
         distilling = {
             "response": response_kl_loss(prediction, teacher.require_prediction()),
             "mimicry": summed_over_layers(mimicry_loss, *last),
@@ -165,7 +167,7 @@ class OverseenResponse(Loss):
         teacher: TeacherOutput,
     ) -> LossValue:
         """Compare one batch; features go unused. Reports ``teacher_share`` (Table 3)."""
-        response, parts = _overseen(prediction, target, teacher, self.alpha1)
+        response, parts = _overseen(prediction, target, teacher, self.alpha1, self.error)
         return LossValue(response, parts)
 
 
@@ -188,7 +190,7 @@ class TemporalCorrelation(Loss):
         teacher: TeacherOutput,
     ) -> LossValue:
         """Compare one batch. Reports ``teacher_share`` (Table 3)."""
-        response, parts = _overseen(prediction, target, teacher, self.alpha1)
+        response, parts = _overseen(prediction, target, teacher, self.alpha1, self.error)
         tcd = _tcd(features, teacher)
         return LossValue(response + self.alpha3 * tcd, {**parts, **_detached(tcd=tcd)})
 
@@ -212,7 +214,7 @@ class SpatialCorrelation(Loss):
         teacher: TeacherOutput,
     ) -> LossValue:
         """Compare one batch. Reports ``teacher_share`` (Table 3)."""
-        response, parts = _overseen(prediction, target, teacher, self.alpha1)
+        response, parts = _overseen(prediction, target, teacher, self.alpha1, self.error)
         scd = _scd(features, teacher)
         return LossValue(response + self.alpha3 * scd, {**parts, **_detached(scd=scd)})
 
@@ -238,18 +240,19 @@ class SpatioTemporalCorrelation(Loss):
         teacher: TeacherOutput,
     ) -> LossValue:
         """Compare one batch. Reports ``teacher_share`` (Table 3)."""
-        response, parts = _overseen(prediction, target, teacher, self.alpha1)
+        response, parts = _overseen(prediction, target, teacher, self.alpha1, self.error)
         scd, tcd = _scd(features, teacher), _tcd(features, teacher)
         total = response + self.alpha3 * (self.alpha2 * scd + (1.0 - self.alpha2) * tcd)
         return LossValue(total, {**parts, **_detached(scd=scd, tcd=tcd)})
 
 
-def make_loss(method: str, hyperparameters: Mapping[str, Any]) -> Loss:
+def make_loss(method: str, hyperparameters: Mapping[str, Any], error: str = "mse") -> Loss:
     """Build the loss called ``method``.
 
     Args:
         method: a key of ``LOSSES``.
         hyperparameters: all of its fields and no others, each in its range.
+        error: how responses are compared, a key of ``ERRORS``; a setting of the training.
 
     Raises:
         UnknownNameError: no such method.
@@ -261,15 +264,20 @@ def make_loss(method: str, hyperparameters: Mapping[str, Any]) -> Loss:
     if problems:
         takes = ", ".join(hyperparameter_bounds(LOSSES[method])) or "no hyperparameters"
         raise ConfigError(f"method {method!r} takes {takes}: {'; '.join(problems)}")
-    return LOSSES[method](**{name: float(value) for name, value in hyperparameters.items()})
+    loss = LOSSES[method](**{name: float(value) for name, value in hyperparameters.items()})
+    return loss.comparing_by(error)
 
 
 def _overseen(
-    prediction: WindowValues, target: WindowValues, teacher: TeacherOutput, alpha1: float
+    prediction: WindowValues,
+    target: WindowValues,
+    teacher: TeacherOutput,
+    alpha1: float,
+    error: str,
 ) -> tuple[Scalar, dict[str, Tensor]]:
     """Return ORD and its parts."""
     mixture, from_teacher = overseen_target(teacher.require_prediction(), target, alpha1)
-    response = squared_error(prediction, mixture)
+    response = response_error(prediction, mixture, error)
     share = from_teacher.to(response.dtype).mean()
     return response, _detached(teacher_share=share, response=response)
 

@@ -9,32 +9,56 @@ Axes: B windows, H time steps ahead, N sensors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 from torch.nn import functional as F
 
 from core.distillation.hyperparameters import check_share
-from core.errors import ShapeError
+from core.errors import ConfigError, ShapeError
 from core.shapes import Scalar, WindowValues
 
+ERRORS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
+    "mse": F.mse_loss,
+    "mae": F.l1_loss,
+    "huber": F.huber_loss,
+}
+"""How far a prediction is from what it should be, by name; each a mean over all entries. ``huber``:
+half the square up to a difference of one standard deviation of the readings, linear beyond."""
 
-def squared_error(prediction: WindowValues, target: WindowValues) -> Scalar:
-    """Return the mean squared difference of two predictions, or raise ``ShapeError``."""
+
+def response_error(prediction: WindowValues, target: WindowValues, error: str = "mse") -> Scalar:
+    """Return the mean error of one of two predictions from the other, or raise ``ShapeError``.
+
+    Args:
+        prediction: [B, N] or [B, H, N].
+        target: of the same shape.
+        error: a key of ``ERRORS``.
+    """
     check_window_values(prediction, target)
-    return F.mse_loss(prediction, target)
+    return ERRORS[error](prediction, target)
 
 
 def rd_l2_loss(
-    student: WindowValues, teacher: WindowValues, target: WindowValues, beta: float
+    student: WindowValues,
+    teacher: WindowValues,
+    target: WindowValues,
+    beta: float,
+    error: str = "mse",
 ) -> Scalar:
     """Return beta (y^s - y^t)^2 + (1 - beta) (y^s - T)^2, mean over the entries (Eq. 3).
 
+    Both squares are another of ``ERRORS`` where one is asked for.
+
     Args:
         student: predictions [B, N] or [B, H, N].
         teacher: predictions of the same shape.
         target: of the same shape.
         beta: weight of the teacher, in [0, 1].
+        error: a key of ``ERRORS``.
 
     Raises:
         ShapeError: the shapes differ.
@@ -42,20 +66,27 @@ def rd_l2_loss(
     """
     check_window_values(student, teacher, target)
     check_share("beta", beta)
-    response = F.mse_loss(student, teacher.detach())
-    return beta * response + (1.0 - beta) * F.mse_loss(student, target)
+    response = response_error(student, teacher.detach(), error)
+    return beta * response + (1.0 - beta) * response_error(student, target, error)
 
 
 def rd_kl_loss(
-    student: WindowValues, teacher: WindowValues, target: WindowValues, beta: float
+    student: WindowValues,
+    teacher: WindowValues,
+    target: WindowValues,
+    beta: float,
+    error: str = "mse",
 ) -> Scalar:
     """Return beta KL(y^t || y^s) + (1 - beta) (y^s - T)^2, each a mean (Eq. 1-2).
+
+    The square is another of ``ERRORS`` where one is asked for.
 
     Args:
         student: predictions [B, N] or [B, H, N].
         teacher: predictions of the same shape.
         target: of the same shape.
         beta: weight of the teacher, in [0, 1].
+        error: a key of ``ERRORS``.
 
     Raises:
         ShapeError: the shapes differ.
@@ -63,7 +94,8 @@ def rd_kl_loss(
     """
     check_window_values(student, teacher, target)
     check_share("beta", beta)
-    return beta * response_kl_loss(student, teacher) + (1.0 - beta) * F.mse_loss(student, target)
+    task = response_error(student, target, error)
+    return beta * response_kl_loss(student, teacher) + (1.0 - beta) * task
 
 
 def response_kl_loss(student: WindowValues, teacher: WindowValues) -> Scalar:
@@ -79,7 +111,11 @@ def response_kl_loss(student: WindowValues, teacher: WindowValues) -> Scalar:
 
 
 def ord_loss(
-    student: WindowValues, teacher: WindowValues, target: WindowValues, alpha1: float
+    student: WindowValues,
+    teacher: WindowValues,
+    target: WindowValues,
+    alpha1: float,
+    error: str = "mse",
 ) -> Scalar:
     """Return the overseen response distillation, Eq. 4-6: see ``overseen_target``.
 
@@ -88,6 +124,7 @@ def ord_loss(
         teacher: predictions of the same shape.
         target: of the same shape.
         alpha1: largest normalised error of the teacher at which the target is used, in [0, 1].
+        error: how the student is compared with the mixture, a key of ``ERRORS``.
 
     Raises:
         ShapeError: the shapes differ.
@@ -95,7 +132,7 @@ def ord_loss(
     """
     check_window_values(student, teacher, target)
     wanted, _ = overseen_target(teacher, target, alpha1)
-    return F.mse_loss(student, wanted)
+    return response_error(student, wanted, error)
 
 
 def overseen_target(
@@ -117,6 +154,12 @@ def overseen_target(
     # Not ">": a prediction that is NaN must reach the loss instead of being replaced.
     from_teacher = ~(normalised <= alpha1)
     return torch.where(from_teacher, teacher.detach(), target), from_teacher
+
+
+def check_error(error: str) -> None:
+    """Raise ``ConfigError`` unless ``error`` is a key of ``ERRORS``."""
+    if error not in ERRORS:
+        raise ConfigError(f"error must be {' or '.join(ERRORS)}, got {error!r}")
 
 
 def check_window_values(*values: Tensor) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 
 import torch
 
+from core.distillation.response import check_error
 from core.errors import ConfigError
 
 OPTIMIZERS: Final[dict[str, type[torch.optim.Optimizer]]] = {
@@ -46,6 +47,8 @@ class TrainingConfig:
     patience: int | None = None
     """Stop after so many epochs without a better validation error; None: never."""
     seed: int = 0
+    error: str = "mse"
+    """How responses are compared, a key of ``ERRORS`` (``core.distillation.response``)."""
 
     def __post_init__(self) -> None:
         """Check ranges and names."""
@@ -60,6 +63,7 @@ class TrainingConfig:
             raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}")
         _check_registered("optimizer", self.optimizer, OPTIMIZERS)
         _check_registered("schedule", self.schedule, SCHEDULES)
+        check_error(self.error)
         if self.windows_per_segment > self.batch_size:
             raise ConfigError(
                 f"windows_per_segment must not exceed batch_size = {self.batch_size}, "

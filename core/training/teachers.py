@@ -55,8 +55,10 @@ class TeacherConfig:
         return fingerprint([data.fingerprint, data.history_steps, self.to_json()])
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; the paper's form is left out: its fingerprints never change."""
+        """Return plain values without the paper's own: its fingerprints never change."""
         fields = asdict(self)
+        if self.training.error == "mse":
+            del fields["training"]["error"]
         if self.form == NetworkForm():
             del fields["form"]
         return fields

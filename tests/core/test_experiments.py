@@ -237,6 +237,15 @@ def test_a_teacher_of_another_form_is_another_teacher(data, teacher, direct_teac
     assert "form" not in teacher.settings
 
 
+def test_students_and_teachers_are_trained_by_the_error_asked_for(data, teacher, storage):
+    absolute = replace(ONE_EPOCH, error="mae")
+    other = train_teacher(data, replace(TEACHER, training=absolute), storage, ignore)
+    assert other.settings["training"]["error"] == "mae"
+    squared, mean = distill(data, None, "none"), distill(data, None, "none", absolute)
+    assert squared.metrics["train_loss"] != mean.metrics["train_loss"]
+    assert distill(data, teacher, "ord", absolute).metrics != distill(data, teacher, "ord").metrics
+
+
 def test_a_horizon_that_is_not_the_datas_is_refused(data):
     shape = replace(network_shape(data, TEACHER.channels, FORMS["direct"]), horizon_steps=4)
     model = new_network(shape, data.graph_kernel, 0)

@@ -73,10 +73,18 @@ def mimicry(student: Array, teacher: Array) -> float:
     return float(np.mean(terms))
 
 
-def squared_error(prediction: Array, target: Array) -> float:
+def response_error(prediction: Array, target: Array, error: str = "mse") -> float:
     """Mean over windows, steps ahead if there are some, and sensors."""
-    indices = list(np.ndindex(*prediction.shape))
-    return sum((prediction[index] - target[index]) ** 2 for index in indices) / len(indices)
+    terms = []
+    for index in np.ndindex(*prediction.shape):
+        difference = abs(prediction[index] - target[index])
+        if error == "mse":
+            terms.append(difference**2)
+        elif error == "mae":
+            terms.append(difference)
+        else:
+            terms.append(difference**2 / 2 if difference < 1 else difference - 1 / 2)
+    return sum(terms) / len(terms)
 
 
 def response_kl(student: Array, teacher: Array) -> float:
@@ -90,14 +98,16 @@ def response_kl(student: Array, teacher: Array) -> float:
     return float(np.mean(terms))
 
 
-def rd_l2(student: Array, teacher: Array, target: Array, beta: float) -> float:
+def rd_l2(student: Array, teacher: Array, target: Array, beta: float, error: str = "mse") -> float:
     """Eq. 3."""
-    return beta * squared_error(student, teacher) + (1 - beta) * squared_error(student, target)
+    response = response_error(student, teacher, error)
+    return beta * response + (1 - beta) * response_error(student, target, error)
 
 
-def rd_kl(student: Array, teacher: Array, target: Array, beta: float) -> float:
+def rd_kl(student: Array, teacher: Array, target: Array, beta: float, error: str = "mse") -> float:
     """Eq. 1-2."""
-    return beta * response_kl(student, teacher) + (1 - beta) * squared_error(student, target)
+    task = response_error(student, target, error)
+    return beta * response_kl(student, teacher) + (1 - beta) * task
 
 
 def ord_mixture(teacher: Array, target: Array, alpha1: float) -> tuple[Array, float]:
@@ -113,9 +123,9 @@ def ord_mixture(teacher: Array, target: Array, alpha1: float) -> tuple[Array, fl
     return mixture, taken / target.size
 
 
-def ord_(student: Array, teacher: Array, target: Array, alpha1: float) -> float:
+def ord_(student: Array, teacher: Array, target: Array, alpha1: float, error: str = "mse") -> float:
     """Eq. 6."""
-    return squared_error(student, ord_mixture(teacher, target, alpha1)[0])
+    return response_error(student, ord_mixture(teacher, target, alpha1)[0], error)
 
 
 def revised(task: Array, distilling: Sequence[Array], alpha: float) -> Array:

@@ -27,8 +27,10 @@ from core.distillation.losses import (
     structure_loss,
     tcd_loss,
 )
+from core.distillation.response import ERRORS
 from core.errors import ConfigError, ShapeError, UnknownNameError
 from core.stgcn import Features
+from core.training.config import TrainingConfig
 from tests.oracles import loss_oracle as oracle
 
 FEATURE_TERMS = {
@@ -161,6 +163,61 @@ def test_ord_and_its_teacher_share_follow_the_equations(B, N, alpha1, seed):
     assert value.parts["teacher_share"].item() == pytest.approx(share)
 
 
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 4)])
+def test_every_response_is_compared_by_the_error_asked_for(shape, error):
+    student, teacher, target = 2 * draw(*shape), draw(*shape, seed=1), draw(*shape, seed=2)
+    for loss, naive, weight in (
+        (rd_l2_loss, oracle.rd_l2, 0.3),
+        (rd_kl_loss, oracle.rd_kl, 0.7),
+        (ord_loss, oracle.ord_, 0.4),
+    ):
+        assert_value_and_gradient(
+            lambda s, loss=loss, weight=weight: loss(s, teacher, target, weight, error),
+            lambda s, naive=naive, weight=weight: naive(
+                s, teacher.numpy(), target.numpy(), weight, error
+            ),
+            student,
+        )
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_the_error_of_the_training_reaches_every_loss(error):
+    prediction, taught, target = draw(3, 2, 3, 5)
+    own, wanted = features_of(2, 20), features_of(4, 50)
+    batch = prediction, own, target, TeacherOutput.of_pass(taught, wanted)
+    arrays = prediction.numpy(), taught.numpy(), target.numpy()
+    task = oracle.response_error(arrays[0], arrays[2], error)
+    ord_ = oracle.ord_(*arrays, 0.4, error)
+
+    def value_of(method: str, **weights: float):
+        loss = make_loss(method, weights, error)
+        assert loss.error == error
+        return loss(*batch)
+
+    assert value_of("none").total.item() == pytest.approx(task)
+    assert value_of("rd_l2", beta=0.4).total.item() == pytest.approx(
+        oracle.rd_l2(*arrays, 0.4, error)
+    )
+    assert value_of("rd_kl", beta=0.4).total.item() == pytest.approx(
+        oracle.rd_kl(*arrays, 0.4, error)
+    )
+    assert value_of("skd", alpha=0.4).parts["task"].item() == pytest.approx(task)
+    assert value_of("ord", alpha1=0.4).total.item() == pytest.approx(ord_)
+    for method in ("tcd", "scd", "stcd"):
+        weights = {"alpha1": 0.4, "alpha3": 0.5}
+        if method == "stcd":
+            weights["alpha2"] = 0.5
+        assert value_of(method, **weights).parts["response"].item() == pytest.approx(ord_)
+
+
+def test_an_error_that_there_is_not_is_refused():
+    with pytest.raises(ConfigError, match="error must be mse or mae or huber, got 'l3'"):
+        make_loss("none", {}, "l3")
+    with pytest.raises(ConfigError, match="error must be mse or mae or huber, got 'l3'"):
+        TrainingConfig(error="l3")
+
+
 def test_ord_ranks_the_sensors_of_each_step_ahead_by_themselves():
     prediction, taught, target = draw(3, 4, 6, 5)
     steps = [ord_loss(*values, 0.3) for values in zip(prediction, taught, target, strict=True)]
@@ -250,7 +307,7 @@ def test_skd_reports_the_weighted_sum_of_its_terms():
         + oracle.mimicry(*last)
         + oracle.structure(*last)
     )
-    expected = 0.3 * distilling + 0.7 * oracle.squared_error(prediction.numpy(), target.numpy())
+    expected = 0.3 * distilling + 0.7 * oracle.response_error(prediction.numpy(), target.numpy())
     assert value.total.item() == pytest.approx(expected)
 
 

@@ -11,6 +11,7 @@ from core.errors import CheckpointError, UnknownNameError
 from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCN, STGCNConfig
+from core.stgcn_config import FORMS
 from core.training.teachers import (
     Teacher,
     TeacherConfig,
@@ -64,6 +65,18 @@ def test_what_identifies_a_teacher(data):
     found.add(CONFIG.fingerprint_for(replace(data, fingerprint="other")))
     found.add(CONFIG.fingerprint_for(replace(data, history_steps=13)))
     assert len(found) == 7
+
+
+def test_a_teacher_of_the_paper_is_known_by_what_it_always_was(data):
+    """Neither its form nor its error is in its fingerprint, nor in its file."""
+    settings = CONFIG.to_json()
+    assert settings.keys() == {"channels", "training"}
+    assert "error" not in settings["training"]
+    direct = replace(CONFIG, form=FORMS["direct"])
+    absolute = replace(CONFIG, training=replace(CONFIG.training, error="mae"))
+    assert absolute.to_json()["training"]["error"] == "mae"
+    prints = [one.fingerprint_for(data) for one in (CONFIG, direct, absolute)]
+    assert len(set(prints)) == 3
 
 
 # On the disk
