@@ -1,9 +1,10 @@
 """Build torch modules that forecast a whole horizon from readings in their own unit.
 
 A forecast is one step on readings, of a window or a new row of a live stream, and further steps
-that each read the prediction before. All modules compute only the newest column of every layer;
-the state between steps is the tails of the temporal layers (``core.stgcn``). Does not convert to
-other formats: ``core.forecasters.onnx_export`` and ``core.forecasters.torch_program`` do.
+that each read the prediction before; with a horizon head the first step is all. All modules compute
+only the newest column of every layer; the state between steps is the tails of the temporal layers
+(``core.stgcn``). Does not convert to other formats: ``core.forecasters.onnx_export`` and
+``core.forecasters.torch_program`` do.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from core.evaluation.forecasting import first_steps
 from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN
 
@@ -32,9 +34,12 @@ class FirstStep(nn.Module):
         self.model, self.scaler = model, scaler
 
     def forward(self, readings: Float[Tensor, "B M N"]) -> tuple[Tensor, NextTails]:
-        """Map [B, history_steps, N] to a scaled prediction [B, 1, N] and tails."""
+        """Map [B, history_steps, N] to a scaled prediction [B, 1, N] and tails.
+
+        The prediction of a horizon head is [B, H, N].
+        """
         newest, _, inputs = self.model.stream(self.scaler.scale(readings)[:, None], None)
-        return newest, nonempty_tails(self.model, self.model.last_tails(inputs))
+        return of_one_window(newest), nonempty_tails(self.model, self.model.last_tails(inputs))
 
 
 class NextStep(nn.Module):
@@ -46,12 +51,15 @@ class NextStep(nn.Module):
         self.model = model
 
     def forward(self, newest: Float[Tensor, "B 1 N"], tails: NextTails) -> tuple[Tensor, NextTails]:
-        """Map a prediction [B, 1, N] and the tails before it to the next prediction and tails."""
+        """Map a scaled row [B, 1, N] and the tails before it to the prediction and tails after it.
+
+        The prediction of a horizon head is [B, H, N].
+        """
         given = iter(tails)
         sizes = self.model.temporal_kernel_sizes
         before = [next(given) if size > 1 else None for size in sizes]
         following, _, inputs = self.model.stream(newest[:, None], before)
-        return following, nonempty_tails(self.model, self.model.last_tails(inputs))
+        return of_one_window(following), nonempty_tails(self.model, self.model.last_tails(inputs))
 
 
 class Forecaster(nn.Module):
@@ -110,8 +118,8 @@ class LiveStep(nn.Module):
             state: [S, N].
 
         Returns:
-            The scaled prediction [1, 1, N], the tails after it, the new state [S, N], and what to
-            add to a forecast [1, 1, N]: zero, or NaN until enough readings have been received.
+            The scaled prediction [1, 1 or H, N], the tails after it, the new state [S, N], and what
+            to add to a forecast [1, 1, N]: zero, or NaN until enough readings have been seen.
         """
         before = [self._cut(state, rows) for rows in self.rows]
         newest, tails = self.following(self.scaler.scale(reading)[None, None], before)
@@ -146,12 +154,23 @@ def new_state(model: STGCN) -> Float[Tensor, "S N"]:
 def continue_forecast(
     following: NextStep, newest: Tensor, tails: NextTails, steps: int
 ) -> Float[Tensor, "B H N"]:
-    """Return ``steps`` scaled predictions, of which ``newest`` [B, 1, N] is the first."""
+    """Return ``steps`` scaled predictions, of which ``newest`` [B, 1 or H, N] are the first.
+
+    Raises:
+        ConfigError: a horizon head predicts fewer.
+    """
+    if following.model.config.steps_ahead is not None:
+        return first_steps(following.model, newest, steps)
     forecasts = [newest]
     for _ in range(steps - 1):
         newest, tails = following(newest, tails)
         forecasts.append(newest)
     return torch.cat(forecasts, dim=1)
+
+
+def of_one_window(prediction: Float[Tensor, "B 1 *H N"]) -> Float[Tensor, "B _ N"]:
+    """Return what is predicted after one window, step by step: one of them, or H."""
+    return prediction if prediction.ndim == 3 else prediction[:, 0]
 
 
 def nonempty_tails(model: STGCN, tails: Sequence[Tensor]) -> NextTails:

@@ -3,8 +3,9 @@
 Both files read and return values in the unit of the readings: scaling, graph kernel and roll-out
 are inside, so running them needs no code of this project. Gaps must be filled before. Each file is
 assembled from one step that reads readings and one that reads the prediction before, so the
-converter traces the network twice instead of once per step. Does not write files and does not
-compare them with PyTorch (``core.forecasters.parity`` does).
+converter traces the network twice instead of once per step; a horizon head needs the first step
+alone. Does not write files and does not compare them with PyTorch (``core.forecasters.parity``
+does).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from onnxscript import optimizer
 from torch import nn
 
+from core.errors import ConfigError
 from core.forecasters.modules import FirstStep, LiveStep, NextStep, new_state, state_rows
 from core.forecasters.onnx_unrolling import unrolled
 from core.preprocessing.scaling import Scaler
@@ -39,17 +41,18 @@ def to_onnx(model: STGCN, scaler: Scaler, horizon_steps: int) -> dict[str, bytes
 
     ``live.onnx``: one new row ``reading`` [N] and ``state`` [S, N] to ``forecast``
     [horizon_steps, N] and ``next_state`` [S, N], as in ``core.forecasters.modules.LiveStep``.
+
+    Raises:
+        ConfigError: a horizon head predicts another number of steps.
     """
+    if model.config.steps_ahead not in {None, horizon_steps}:
+        raise ConfigError(
+            f"a horizon head is exported with the {model.config.steps_ahead} steps it predicts, "
+            f"got {horizon_steps}"
+        )
     model = copy.deepcopy(model).cpu().eval()
-    N, tails = model.config.num_sensors, len(state_rows(model))
-    after = [f"tail_{index}" for index in range(tails)]
-    following = _convert(
-        NextStep(model),
-        (torch.zeros(2, 1, N), _example_tails(model)),
-        {"newest": {0: _BATCH}, "tails": [{0: _BATCH}] * tails},
-        ["newest", *after],
-        ["following", *(f"next_{name}" for name in after)],
-    )
+    N, after = model.config.num_sensors, _tail_names(model)
+    following = _following(model) if model.config.steps_ahead is None else None
     window = torch.full((2, model.config.history_steps, N), scaler.mean)
     first = _convert(
         FirstStep(model, scaler),
@@ -68,6 +71,22 @@ def to_onnx(model: STGCN, scaler: Scaler, horizon_steps: int) -> dict[str, bytes
     batch = unrolled(first, following, horizon_steps, scaler)
     stream = unrolled(live, following, horizon_steps, scaler, ["next_state"], _NOT_READY)
     return {"model.onnx": _content(batch), "live.onnx": _content(stream)}
+
+
+def _following(model: STGCN) -> onnx.ModelProto:
+    """Convert the step that sees the prediction before."""
+    after = _tail_names(model)
+    return _convert(
+        NextStep(model),
+        (torch.zeros(2, 1, model.config.num_sensors), _example_tails(model)),
+        {"newest": {0: _BATCH}, "tails": [{0: _BATCH}] * len(after)},
+        ["newest", *after],
+        ["following", *(f"next_{name}" for name in after)],
+    )
+
+
+def _tail_names(model: STGCN) -> list[str]:
+    return [f"tail_{index}" for index in range(len(state_rows(model)))]
 
 
 def _example_tails(model: STGCN) -> list[torch.Tensor]:

@@ -18,7 +18,7 @@ Names = Mapping[str, str]
 
 def unrolled(
     first: onnx.ModelProto,
-    following: onnx.ModelProto,
+    following: onnx.ModelProto | None,
     steps: int,
     scaler: Scaler,
     kept: Sequence[str] = (),
@@ -30,7 +30,7 @@ def unrolled(
         first: its first output is a scaled prediction [B, 1, N]; others are named like inputs of
             ``following``.
         following: maps a prediction and its tails to the next prediction and tails, in the same
-            order.
+            order; None where ``first`` predicts all steps [B, H, N].
         steps: H, of the whole forecast.
         scaler: to unscale with.
         kept: outputs of ``first`` that become outputs of the model too.
@@ -40,12 +40,13 @@ def unrolled(
     model = onnx.ModelProto()
     model.CopyFrom(first)
     graph = model.graph
-    shared = _add_weights(graph, following.graph)
-    carried = {one.name: one.name for one in following.graph.input}
     predictions = [graph.output[0].name]
-    for step in range(1, steps):
-        carried = _add_step(graph, following.graph, {**shared, **carried}, f"step_{step}")
-        predictions.append(next(iter(carried.values())))
+    if following is not None:
+        shared = _add_weights(graph, following.graph)
+        carried = {one.name: one.name for one in following.graph.input}
+        for step in range(1, steps):
+            carried = _add_step(graph, following.graph, {**shared, **carried}, f"step_{step}")
+            predictions.append(next(iter(carried.values())))
     _finish(graph, predictions, scaler, added)
     shape = _forecast_shape(first.graph, steps, windows=added is None)
     outputs = [one for one in first.graph.output if one.name in kept]

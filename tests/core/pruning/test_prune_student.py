@@ -16,6 +16,7 @@ from core.evaluation.profiling import count_parameters
 from core.experiments import TrainedStudent, prune_student, train_teacher
 from core.preprocessing.prepare import PreparedData, prepare
 from core.pruning import PruningConfig
+from core.stgcn_config import FORMS
 from core.training.teachers import Teacher, TeacherConfig
 from core.training.trainer import EpochReport, TrainingConfig
 from tests.loss_settings import settings_of
@@ -64,6 +65,18 @@ def settings(method: str, **changes: object) -> PruningConfig:
 @pytest.fixture(scope="module")
 def pruned(data, base, teacher) -> TrainedStudent:
     return prune_student(data, base, teacher, settings("stcd"), None, ignore)
+
+
+def test_a_direct_base_is_pruned_while_a_paper_teacher_teaches(data, storage, teacher):
+    form = FORMS["direct"]
+    base = train_teacher(data, replace(BASE, form=form), storage, ignore)
+    training = replace(TRAINING, epochs=1, error="mae")
+    student = prune_student(data, base, teacher, settings("stcd", training=training), None, ignore)
+    config, whole = student.model.config, base.load(data).config
+    assert {name: getattr(config, name) for name in vars(form)} == vars(form)
+    assert count_parameters(student.model) == config.parameters
+    assert 0.47 < config.parameters / whole.parameters < 0.53
+    assert math.isfinite(student.metrics["val_mae"])
 
 
 @pytest.mark.parametrize("method", LOSSES)
