@@ -14,7 +14,7 @@ from torch import Tensor
 from core.distillation.hyperparameters import within
 from core.distillation.interface import Loss, LossValue, TeacherOutput
 from core.distillation.losses import LOSSES
-from core.distillation.response import response_kl_loss, squared_error
+from core.distillation.response import response_error, response_kl_loss
 from core.stgcn import Features
 from core.training.config import OPTIMIZERS, SCHEDULES
 from hpo.search.samplers import SAMPLERS, SamplerKind
@@ -38,7 +38,8 @@ class SoftenedResponse(Loss):
         """Compare one batch; features go unused."""
         softened = teacher.require_prediction() / self.temperature
         taught = response_kl_loss(prediction / self.temperature, softened)
-        total = self.beta * taught + (1.0 - self.beta) * squared_error(prediction, target)
+        task = response_error(prediction, target, self.error)
+        total = self.beta * taught + (1.0 - self.beta) * task
         return LossValue(total, {"taught": taught.detach()})
 
 

@@ -17,7 +17,7 @@ from core.export.export_folder import StudentFacts, export_student, make_forecas
 from core.export.live_forecaster import LiveForecaster
 from core.export.manifest import FORECASTERS
 from core.export.verify import verify_export
-from core.forecasters.modules import Forecaster, LiveStep, NextStep, go_on, new_state
+from core.forecasters.modules import Forecaster, LiveStep, NextStep, continue_forecast, new_state
 from core.forecasters.onnx_export import to_onnx
 from core.forecasters.parity import measure_parity, synthetic_stretches
 from core.preprocessing.prepare import prepare
@@ -50,7 +50,7 @@ def test_forecasters_in_pytorch_forecast_as_the_roll_out(mixture: dict[str, Any]
         torch.testing.assert_close(forecast, wanted, rtol=1e-4, atol=1e-3)
         for row, reading in enumerate(measured):
             newest, tails, state, added = step(reading, state)
-            live = SCALER.unscale(go_on(following, newest, tails, 3) + added)[0]
+            live = SCALER.unscale(continue_forecast(following, newest, tails, 3) + added)[0]
             if row < 11:
                 assert live.isnan().all()
             else:
