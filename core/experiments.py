@@ -215,6 +215,7 @@ def open_targets(
     needs: Collection[str],
     storage: TargetStorage,
     on_progress: OnProgress | None = None,
+    steps_per_pass: int | None = None,
 ) -> TeacherTargets:
     """Map the targets of ``teacher`` that a loss needs; the first caller on a machine builds them.
 
@@ -224,9 +225,11 @@ def open_targets(
         needs: see ``Loss.needs``.
         storage: where targets are stored.
         on_progress: see ``OnProgress``; not called if the targets exist.
+        steps_per_pass: how many time steps the students predict; None: all of the horizon.
     """
     folder, network = storage.folder_of(teacher), teacher.load(data)
-    return load_teacher_targets(folder, network, data, needs, storage.memory_budget, on_progress)
+    budget = storage.memory_budget
+    return load_teacher_targets(folder, network, data, needs, budget, on_progress, steps_per_pass)
 
 
 def distill_student(
@@ -256,8 +259,8 @@ def distill_student(
     loss = make_loss(config.method, config.weights, config.training.error)
     _check_teacher(config.method, loss, teacher)
     recorder = _recorder_for(data) if cuda_graphs else None
-    targets = _load_targets(loss, teacher, data, storage)
     shape = network_shape(data, config.channels, config.form)
+    targets = _load_targets(loss, teacher, data, storage, shape)
     model = new_network(shape, data.graph_kernel, config.training.seed)
     seed = derived_seed(config.training.seed, "pairs")
     objective = DistillationObjective(loss, targets, config.pairs, seed)
@@ -303,7 +306,8 @@ def prune_student(
     start = base.load(data)
     # Refuse an unreachable target before the teacher targets are built, which takes a while.
     plan_pruning(start.config, data, config)
-    objective = DistillationObjective(loss, _load_targets(loss, teacher, data, storage))
+    targets = _load_targets(loss, teacher, data, storage, start.config)
+    objective = DistillationObjective(loss, targets)
     plain = _plain_objective(config.training)
     found = prune(start, data, objective, plain, config, checkpoints, on_epoch)
     return TrainedStudent(**vars(found))
@@ -326,8 +330,18 @@ def _recorder_for(data: PreparedData) -> Recorder:
 
 
 def _load_targets(
-    loss: Loss, teacher: Teacher | None, data: PreparedData, storage: TargetStorage | None
+    loss: Loss,
+    teacher: Teacher | None,
+    data: PreparedData,
+    storage: TargetStorage | None,
+    student: STGCNConfig,
 ) -> TeacherTargets | None:
     if teacher is None or not loss.needs:
         return None
-    return open_targets(data, teacher, loss.needs, storage or TargetStorage())
+    return open_targets(
+        data,
+        teacher,
+        loss.needs,
+        storage or TargetStorage(),
+        steps_per_pass=student.steps_per_pass,
+    )

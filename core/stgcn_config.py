@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal, get_args
 
-from core.errors import ConfigError, UnknownNameError
+from core.errors import ConfigError
 
 BlockChannels = tuple[int, int, int]
 Kept = tuple[int, ...]
@@ -42,20 +42,6 @@ class NetworkForm:
     channel, and for each sensor what it makes of ``sensor_rank`` numbers of that sensor."""
     sensor_rank: int = 4
     """r: numbers per sensor, one table of them for the whole network; of low-rank norms alone."""
-
-
-FORMS: Final[dict[str, NetworkForm]] = {
-    "paper": NetworkForm(),
-    "direct": NetworkForm(head="horizon", skip=True, norm="low_rank"),
-}
-"""By name: the paper's network, and one that forecasts a whole horizon in one pass."""
-
-
-def find_form(name: str) -> NetworkForm:
-    """Return the form called ``name``, or raise ``UnknownNameError``."""
-    if name not in FORMS:
-        raise UnknownNameError("form", name, FORMS)
-    return FORMS[name]
 
 
 @dataclass(frozen=True)

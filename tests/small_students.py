@@ -12,9 +12,9 @@ import core.export.export_folder
 from core.datasets.dataset import Dataset, open_dataset, save_dataset
 from core.experiments import network_shape, new_network
 from core.forecasters.parity import Parity
+from core.forms import find_form
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCN, STUDENT_CHANNELS
-from core.stgcn_config import find_form
 
 SENSORS = ("north", "east", "south", "west", "middle")
 ROWS_PER_DAY = 96
@@ -59,7 +59,7 @@ def make_dataset(folder: Path, day_kind: str = "weekdays", seed: int = 0) -> Dat
 
 def make_student(data: PreparedData, seed: int = 0, form: str = "paper") -> STGCN:
     """A student of Table 1's widths with fresh weights."""
-    shape = network_shape(data, STUDENT_CHANNELS, find_form(form))
+    shape = network_shape(data, STUDENT_CHANNELS, find_form(form).network)
     return new_network(shape, data.graph_kernel, seed)
 
 

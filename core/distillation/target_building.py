@@ -2,10 +2,10 @@
 
 Each kind of target is written to its own folder; which kinds, and in which form, is decided in
 ``teacher_targets``. The teacher is equivariant to shifts in time, so one pass over a whole stretch
-gives every step the values that a pass over each window would. Whole forecasts are stored, so that
-any teacher can teach any student: those of a teacher that predicts one step are its roll-out.
+gives every step the values that a pass over each window would. Whole forecasts are stored where
+students predict a horizon, and those of a teacher that predicts one step are then its roll-out.
 
-Axes: W windows, H time steps ahead, C channels, T time steps of a pass, N sensors.
+Axes: W windows, K time steps ahead that are stored, C channels, T time steps of a pass, N sensors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol, runtime_checkable
@@ -26,7 +25,7 @@ from core.distillation.correlation import terms as correlation
 from core.distillation.correlation.backends import import_compiled_terms
 from core.distillation.correlation.step_tables import StepTable, to_fixed_point
 from core.distillation.table_files import Layout, TableWriter, tables_written_aside
-from core.evaluation.forecasting import WINDOWS_PER_PASS, roll_out
+from core.evaluation.forecasting import roll_on
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCN, Features
 
@@ -41,33 +40,12 @@ COLUMNS_AT_A_TIME = 48
 
 @dataclass(frozen=True)
 class Run:
-    """Consecutive windows, W of them; the teacher's outputs are computed on first use."""
+    """Consecutive windows, W of them, and what one pass of the teacher makes of them."""
 
-    teacher: STGCN
-    seen: Float[Tensor, "T N"]
-    """Scaled readings of all its windows."""
-    horizon_steps: int
-    """H."""
-
-    @property
-    def windows(self) -> int:
-        """W."""
-        return len(self.seen) - self.teacher.config.history_steps + 1
-
-    @cached_property
-    def forecasts(self) -> Float[Tensor, "W H N"]:
-        """The scaled forecast after every window."""
-        most, history = WINDOWS_PER_PASS[self.seen.device.type], self.teacher.config.history_steps
-        pieces = [
-            self.seen[at : min(at + most, self.windows) + history - 1]
-            for at in range(0, self.windows, most)
-        ]
-        return torch.cat([roll_out(self.teacher, piece, self.horizon_steps) for piece in pieces])
-
-    @cached_property
-    def features(self) -> Features:
-        """Hidden features of one pass over all of it."""
-        return _features(self.teacher, self.seen)
+    forecasts: Float[Tensor, "W K N"]
+    """The scaled forecast after every window, as many steps as are stored."""
+    features: Features
+    """Of every time step."""
 
 
 @runtime_checkable
@@ -94,16 +72,16 @@ def size_of(kind: Kind, rows: int) -> int:
 class Forecasts:
     """The forecast after every window in 16 bits by the window's first row, NaN elsewhere."""
 
-    horizon_steps: int
-    """H."""
+    steps: int
+    """K: the whole horizon, or the next step alone."""
     num_sensors: int
-    name: str = "prediction"
+    name: str
     """Name of its folder."""
 
     def layouts(self, rows: int) -> dict[str, Layout]:
         """Return the tensors that hold ``rows`` forecasts (``Kind``)."""
         return {
-            "entries": Layout(torch.int16, (rows, self.horizon_steps, self.num_sensors)),
+            "entries": Layout(torch.int16, (rows, self.steps, self.num_sensors)),
             "scale": Layout(torch.float32, (rows,), torch.nan),
             "low": Layout(torch.float32, (rows,)),
         }
@@ -214,10 +192,11 @@ def build_tables(
             (kind, stack.enter_context(tables_written_aside(folder, key, kind.layouts(rows))))
             for folder, kind in kinds.items()
         ]
-        for first, run in _runs(teacher, data):
+        wanted = [kind.steps for kind in kinds.values() if isinstance(kind, Forecasts)]
+        for first, run in _runs(teacher, data, max(wanted, default=1)):
             for kind, writer in writers:
                 kind.write(writer, first, run)
-            done += run.windows
+            done += len(run.forecasts)
             if on_progress is not None:
                 on_progress(done, total)
 
@@ -227,29 +206,36 @@ def training_rows(data: PreparedData) -> int:
     return max(stretch.stop for stretch in data.stretches("train"))
 
 
-def _runs(teacher: STGCN, data: PreparedData) -> Iterator[tuple[int, Run]]:
-    """Yield runs of consecutive training windows and the first row of each."""
+def _runs(teacher: STGCN, data: PreparedData, steps: int) -> Iterator[tuple[int, Run]]:
+    """Yield runs of consecutive training windows and the first row of each.
+
+    Args:
+        teacher: see ``build_tables``.
+        data: see ``build_tables``.
+        steps: of each forecast.
+    """
     windows = max(1, NODES_PER_PASS // data.readings.shape[1])
     for stretch in data.stretches("train"):
         for piece in torch.split(stretch.first_rows(data.window_steps), windows):
             first, last = int(piece[0]), int(piece[-1])
             seen = data.readings[first : last + data.history_steps]
-            yield first, Run(teacher, seen, data.horizon_steps)
+            yield first, _run(teacher, seen, steps)
 
 
-def _features(teacher: STGCN, seen: Tensor) -> Features:
-    """Return the hidden features of the readings [T, N] of consecutive windows."""
+def _run(teacher: STGCN, seen: Tensor, steps: int) -> Run:
+    """Pass the readings [T, N] of consecutive windows through the teacher once."""
     size = len(seen)
     if seen.device.type == "cpu":
         size = max(teacher.config.history_steps, COLUMNS_AT_A_TIME)
-    tails, pieces = None, []
+    tails, pieces, forecasts = None, [], []
     for columns in torch.split(seen, size):
-        _, features, inputs = teacher.stream(columns[None, None], tails)
+        first, features, inputs = teacher.stream(columns[None, None], tails)
         tails = teacher.last_tails(inputs)
         pieces.append(features)
+        forecasts.append(roll_on(teacher, first, inputs, steps))
     temporal = [_joined(layers) for layers in zip(*(one.temporal for one in pieces), strict=True)]
     spatial = [_joined(layers) for layers in zip(*(one.spatial for one in pieces), strict=True)]
-    return Features(temporal, spatial)
+    return Run(torch.cat(forecasts), Features(temporal, spatial))
 
 
 def _joined(layers: Sequence[Tensor]) -> Tensor:

@@ -1,6 +1,7 @@
 """Provide a trained teacher's targets: computed once, then memory-mapped by every trial.
 
     FOLDER/prediction           the forecast after every training window, all of its time steps
+    FOLDER/prediction-next      its first time step alone, where a roll-out would cost the others
     FOLDER/temporal             per step, how far later steps are from it: TCD's distances
     FOLDER/spatial-distances    per step, how far its nodes are from each other: SCD's distances
     FOLDER/spatial-features     per step, the spatial layers, where those take too much room
@@ -46,6 +47,8 @@ from core.stgcn import STGCN
 logger = logging.getLogger(__name__)
 
 TARGETS_VERSION = 4
+WHOLE, NEXT = "prediction", "prediction-next"
+"""Folders of forecasts."""
 
 MEMORY_BUDGET = 1_500_000_000
 """Bytes of targets shared by the trials of a machine; 44 days of 228 sensors fit as distances."""
@@ -70,7 +73,8 @@ class TeacherTargets:
     """A teacher's targets for the training windows."""
 
     forecasts: StepTable | None
-    """Scaled [R, H, N], at each window's first row; NaN at rows that start no training window."""
+    """Scaled [R, K, N], at each window's first row; NaN at rows that start no training window.
+    K is the horizon, or 1 where no more was asked for."""
     layers: Mapping[str, StoredLayers]
     """By need; those missing here are computed by the teacher for each batch."""
     teacher: STGCN
@@ -127,6 +131,7 @@ def load_teacher_targets(
     needs: Collection[str],
     memory_budget: int = MEMORY_BUDGET,
     on_progress: OnProgress | None = None,
+    steps_per_pass: int | None = None,
 ) -> TeacherTargets:
     """Map the targets in ``folder``; build those that are missing, damaged or stale first.
 
@@ -140,12 +145,15 @@ def load_teacher_targets(
         needs: those of the loss (``Loss.needs``).
         memory_budget: bytes that all of these targets together may take.
         on_progress: called with the number of windows done and the total while building.
+        steps_per_pass: how many time steps the students predict; None: all of the horizon.
 
     Raises:
         StorageError: the disk has no space for the targets.
     """
     frozen = teacher.requires_grad_(False)
     kinds = _kinds_within(memory_budget, needs, frozen, data)
+    if "prediction" in kinds:
+        kinds["prediction"] = _forecasts_for(steps_per_pass, frozen, data)
     key = fingerprint([TARGETS_VERSION, _weights_sha256(frozen), data.fingerprint])
     with exclusive_lock(folder.with_suffix(".lock")):
         stored = {kind.name: _stored(folder / kind.name, key) for kind in kinds.values()}
@@ -176,7 +184,7 @@ def _kinds_within(
     chosen: dict[str, Kind] = {}
     rows = training_rows(data)
     if "prediction" in needs:
-        chosen["prediction"] = Forecasts(data.horizon_steps, data.readings.shape[1])
+        chosen["prediction"] = Forecasts(data.horizon_steps, data.readings.shape[1], WHOLE)
     with torch.no_grad():
         _, sample = teacher(data.readings[None, None, : data.history_steps])
     for need, forms in forms_for(sample).items():
@@ -194,6 +202,18 @@ def _kinds_within(
                 max(0, room) / 1e9,
             )
     return chosen
+
+
+def _forecasts_for(steps_per_pass: int | None, teacher: STGCN, data: PreparedData) -> Forecasts:
+    """Choose whole forecasts, or the next step alone where it suffices and costs less.
+
+    Whatever is stored: rounded to 16 bits, the first step of both differs a little.
+    """
+    sensors = data.readings.shape[1]
+    rolled_out = teacher.config.steps_ahead is None
+    if rolled_out and steps_per_pass == 1:
+        return Forecasts(1, sensors, NEXT)
+    return Forecasts(data.horizon_steps, sensors, WHOLE)
 
 
 def _stored(folder: Path, key: str) -> dict[str, Tensor] | None:

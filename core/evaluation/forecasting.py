@@ -43,10 +43,28 @@ def roll_out(model: STGCN, readings: Float[Tensor, "T N"], steps: int) -> Float[
         ConfigError: a horizon head predicts fewer steps.
     """
     first, _, inputs = model.stream(readings[None, None], None)
+    return roll_on(model, first, inputs, steps)
+
+
+@torch.inference_mode()
+def roll_on(
+    model: STGCN, first: Tensor, inputs: list[Tensor], steps: int
+) -> Float[Tensor, "W H N"]:
+    """Forecast ``steps`` readings after every window that one call of ``STGCN.stream`` completed.
+
+    Args:
+        model: see ``roll_out``.
+        first: the predictions that the call returned, of a batch of one.
+        inputs: the inputs of the layers that it returned.
+        steps: see ``roll_out``.
+
+    Raises:
+        ConfigError: see ``roll_out``.
+    """
     if model.config.steps_ahead is not None:
         return first_steps(model, first[0], steps)
     forecasts = [first[0]]
-    tails = _tails_of_windows(model, inputs, windows=len(forecasts[0]))
+    tails = _tails_of_windows(model, inputs, windows=len(forecasts[0])) if steps > 1 else []
     for _ in range(steps - 1):
         newest, _, inputs = model.stream(forecasts[-1][:, None, None], tails)
         tails = model.last_tails(inputs)

@@ -23,11 +23,18 @@ OPTIMIZERS: Final[dict[str, type[torch.optim.Optimizer]]] = {
 }
 """Every optimiser by its name; each takes the weights and a learning rate ``lr``."""
 
-SCHEDULES: Final[dict[str, Callable[[int, int], float]]] = {
-    "step": lambda epoch, _: 0.7 ** (epoch // 5),
-    "cosine": lambda epoch, epochs: 0.5 * (1.0 + math.cos(math.pi * epoch / epochs)),
+
+def _cosine(epoch: float, epochs: int) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
+
+
+SCHEDULES: Final[dict[str, Callable[[float, int], float]]] = {
+    "step": lambda epoch, _: 0.7 ** (math.floor(epoch) // 5),
+    "cosine": lambda epoch, epochs: _cosine(float(math.floor(epoch)), epochs),
+    "warmup": lambda epoch, epochs: min(1.0, epoch) * _cosine(epoch, epochs),
 }
-"""Every schedule by its name: epoch (from 0) and number of epochs to the learning rate's factor."""
+"""Every schedule by its name: epochs trained so far, with the part of the present one, and number
+of epochs to the learning rate's factor."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ class TrainingConfig:
     optimizer: str = "rmsprop"
     """A key of ``OPTIMIZERS``."""
     schedule: str = "step"
-    """A key of ``SCHEDULES``. ``step``: x0.7 every 5 epochs; ``cosine``: to zero at the end."""
+    """A key of ``SCHEDULES``. ``step``: x0.7 every 5 epochs; ``cosine``: to zero at the end, epoch
+    by epoch; ``warmup``: from zero over the first epoch, then as cosine, step by step."""
     windows_per_segment: int = 1
     """Consecutive windows computed in one pass, which share most of their convolutions."""
     patience: int | None = None

@@ -11,16 +11,17 @@ being trained again. Does not train (``core.experiments`` does).
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from core.checkpoint import load_file, load_model
 from core.errors import CheckpointError, UnknownNameError
 from core.files import fingerprint
+from core.forms import find_form, form_of
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, TEACHER_CHANNELS, BlockChannels
-from core.stgcn_config import NetworkForm
+from core.stgcn_config import NetworkForm, STGCNConfig
 from core.training.trainer import TrainingConfig
 
 TEACHERS_FOLDER = "teachers"
@@ -38,6 +39,12 @@ DEFAULT_TRAINING = TrainingConfig(
     patience=6,
 )
 """Segments of windows are no less accurate for the same training time (docs/RESULTS.md)."""
+DIRECT_TRAINING = replace(
+    DEFAULT_TRAINING, epochs=30, learning_rate=3e-3, error="mae", patience=None
+)
+"""How it was chosen: docs/RESULTS.md."""
+TRAININGS = {"paper": DEFAULT_TRAINING}
+"""Of teachers by their form; ``DIRECT_TRAINING`` of all others, with their own error."""
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +76,8 @@ class Teacher:
     """A trained teacher."""
 
     folder: Path
+    config: STGCNConfig
+    """Shape of its network."""
     dataset_fingerprint: str
     settings: dict[str, Any]
     metrics: dict[str, float]
@@ -88,9 +97,8 @@ class Teacher:
 
     @property
     def is_pruning_base(self) -> bool:
-        """Whether it has the channels of the pruning base in Table 1."""
-        channels = self.settings.get("channels", ())
-        return tuple(tuple(block) for block in channels) == PRUNING_BASE_CHANNELS
+        """Whether it was trained to be pruned: it has the channels of the base in Table 1."""
+        return self.config.channels == PRUNING_BASE_CHANNELS and "sweep" not in self.settings
 
     @property
     def targets_folder(self) -> Path:
@@ -110,11 +118,18 @@ def open_teacher(folder: Path) -> Teacher:
         CheckpointError: its file is missing or damaged, or holds something else.
     """
     _, metadata = load_file(folder / TEACHER_FILE)
-    metadata.pop("config", None)
     try:
-        return Teacher(folder, **metadata)
-    except TypeError as error:
+        shape = STGCNConfig.from_json(metadata.pop("config"))
+        return Teacher(folder, shape, **metadata)
+    except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} must hold a teacher: {error}; train it again") from error
+
+
+def default_teacher(form: str) -> TeacherConfig:
+    """Return the teacher of a form that is trained where no other is asked for."""
+    found = find_form(form)
+    training = TRAININGS.get(form, replace(DIRECT_TRAINING, error=found.error))
+    return TeacherConfig(found.teacher, training, found.with_rank(found.teacher_rank))
 
 
 def find_teachers(storage: Path, dataset_fingerprint: str) -> list[Teacher]:
@@ -129,11 +144,20 @@ def find_teachers(storage: Path, dataset_fingerprint: str) -> list[Teacher]:
     return sorted(fitting, key=lambda teacher: teacher.metrics["val_mae"])
 
 
-def best_teacher(storage: Path, dataset_fingerprint: str) -> Teacher | None:
-    """Return the best teacher trained on exactly this data, or None if there is none."""
+def best_teacher(
+    storage: Path, dataset_fingerprint: str, form: str | None = None
+) -> Teacher | None:
+    """Return the best teacher of a form trained on exactly this data, or None if there is none.
+
+    With ``form`` None, the best of all forms.
+    """
     # The base of pruning lies beside the teachers, and teaches only if asked for by name.
-    teachers = find_teachers(storage, dataset_fingerprint)
-    return next((one for one in teachers if not one.is_pruning_base), None)
+    teachers = [
+        one
+        for one in find_teachers(storage, dataset_fingerprint)
+        if not one.is_pruning_base and form in (None, form_of(one.config))
+    ]
+    return teachers[0] if teachers else None
 
 
 def named_teacher(storage: Path, wanted: str, dataset_fingerprint: str) -> Teacher | None:
@@ -150,15 +174,17 @@ def named_teacher(storage: Path, wanted: str, dataset_fingerprint: str) -> Teach
     return teacher if fits else None
 
 
-def find_teacher(storage: Path, data: PreparedData, wanted: str | None) -> Teacher | None:
-    """Return the teacher with fingerprint ``wanted``, or else the best one, or None.
+def find_teacher(
+    storage: Path, data: PreparedData, wanted: str | None, form: str | None = None
+) -> Teacher | None:
+    """Return the teacher with fingerprint ``wanted``, or else the best one of ``form``, or None.
 
     Raises:
         UnknownNameError: ``wanted`` is not a teacher of this data.
         CheckpointError: the file of ``wanted`` is damaged.
     """
     if wanted is None:
-        return best_teacher(storage, data.fingerprint)
+        return best_teacher(storage, data.fingerprint, form)
     teacher = named_teacher(storage, wanted, data.fingerprint)
     if teacher is None:
         known = [one.fingerprint for one in find_teachers(storage, data.fingerprint)]

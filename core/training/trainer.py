@@ -135,11 +135,13 @@ class Trainer:
         self.best = _copied(model.state_dict())
 
     def _train_epoch(self, on_step: Callable[[int, int, int], None] | None) -> dict[str, float]:
-        factor = SCHEDULES[self.config.schedule](self.state.epoch, self.config.epochs)
-        self._set_learning_rate(self.config.learning_rate * factor)
         batches = list(self._batches(self.state.epoch))
         sums: dict[str, Tensor] = {}
         for step, rows in enumerate(batches, start=1):
+            # In the middle of the step: neither the first nor the last has a rate of zero.
+            trained = self.state.epoch + (step - 0.5) / len(batches)
+            factor = SCHEDULES[self.config.schedule](trained, self.config.epochs)
+            self._set_learning_rate(self.config.learning_rate * factor)
             for name, value in self._take_step(rows).items():
                 # Sums stay on the device: reading them at every step would stall a GPU.
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value

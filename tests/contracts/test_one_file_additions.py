@@ -116,7 +116,7 @@ def test_a_student_is_trained_with_them(
 ) -> None:
     def train(**changes: object) -> TrainedStudent:
         settings = {**space.points()[0], **changes}
-        student = student_config("softened", settings, epochs=2, seed=0)
+        student = student_config(config(), settings, seed=0)
         return distill_student(data, teacher, student, None, ignore)
 
     trained = train()
@@ -167,7 +167,7 @@ def test_out_of_range_is_refused_by_set(places: Places, space_file: Path, capsys
 
 @pytest.mark.parametrize(
     ("setting", "known"),
-    [("optimizer", "rmsprop or adam or adamw"), ("schedule", "step or cosine or linear")],
+    [("optimizer", "rmsprop or adam or adamw"), ("schedule", "step or cosine or warmup or linear")],
 )
 def test_the_names_in_an_error_are_those_registered(setting: str, known: str) -> None:
     with pytest.raises(ConfigError, match=f"{setting} must be {known}, got 'lamb'"):

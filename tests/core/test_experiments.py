@@ -24,9 +24,9 @@ from core.experiments import (
     new_network,
     train_teacher,
 )
+from core.forms import FORMS
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCNConfig
-from core.stgcn_config import FORMS
 from core.training.teachers import Teacher, TeacherConfig, find_teacher, open_teacher
 from core.training.trainer import EpochReport, Trainer, TrainingConfig
 from tests.loss_settings import settings_of
@@ -214,14 +214,14 @@ def test_the_objective_joins_each_window_with_its_own_target(data, teacher):
 
 @pytest.fixture(scope="module")
 def direct_teacher(data, storage) -> Teacher:
-    return train_teacher(data, replace(TEACHER, form=FORMS["direct"]), storage, ignore)
+    return train_teacher(data, replace(TEACHER, form=FORMS["direct"].network), storage, ignore)
 
 
 @pytest.mark.parametrize("method", ["rd_kl", "skd", "stcd"])
 @pytest.mark.parametrize("teacher_form", FORMS)
 @pytest.mark.parametrize("form", FORMS)
 def test_any_teacher_teaches_any_student(data, teacher, direct_teacher, form, teacher_form, method):
-    config = StudentConfig(method, settings_of(method), ONE_EPOCH, form=FORMS[form])
+    config = StudentConfig(method, settings_of(method), ONE_EPOCH, form=FORMS[form].network)
     taught_by = {"paper": teacher, "direct": direct_teacher}[teacher_form]
     student = distill_student(data, taught_by, config, None, ignore)
     assert (student.model.config.head == "horizon") == (form == "direct")
@@ -233,7 +233,9 @@ def test_a_teacher_of_another_form_is_another_teacher(data, teacher, direct_teac
     assert direct_teacher.fingerprint != teacher.fingerprint
     assert direct_teacher == open_teacher(direct_teacher.folder)
     config = direct_teacher.load(data).config
-    assert {name: getattr(config, name) for name in vars(FORMS["direct"])} == vars(FORMS["direct"])
+    assert {name: getattr(config, name) for name in vars(FORMS["direct"].network)} == vars(
+        FORMS["direct"].network
+    )
     assert "form" not in teacher.settings
 
 
@@ -247,7 +249,7 @@ def test_students_and_teachers_are_trained_by_the_error_asked_for(data, teacher,
 
 
 def test_a_horizon_that_is_not_the_datas_is_refused(data):
-    shape = replace(network_shape(data, TEACHER.channels, FORMS["direct"]), horizon_steps=4)
+    shape = replace(network_shape(data, TEACHER.channels, FORMS["direct"].network), horizon_steps=4)
     model = new_network(shape, data.graph_kernel, 0)
     objective = DistillationObjective(make_loss("none", {}), None)
     text = "must predict the 9 steps of the horizon of tiny, got horizon_steps 4"

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from core.evaluation.profiling import count_parameters
+from core.forms import FORMS
 from core.stgcn import (
     PRUNING_BASE_CHANNELS,
     STGCN,
@@ -23,7 +24,6 @@ from core.stgcn import (
     Features,
     STGCNConfig,
 )
-from core.stgcn_config import FORMS
 from tests.core.small_networks import (
     TWO_BLOCKS,
     each_mixture,
@@ -99,7 +99,7 @@ def test_parameter_counts_are_those_of_table_1(channels, num_sensors, parameters
     ],
 )
 def test_parameter_counts_of_direct_networks(channels, sensor_rank, parameters):
-    form = replace(FORMS["direct"], sensor_rank=sensor_rank)
+    form = replace(FORMS["direct"].network, sensor_rank=sensor_rank)
     model = STGCN(STGCNConfig(228, channels, **vars(form)), edgeless(228))
     assert count_parameters(model) == model.config.parameters == parameters
 
@@ -172,7 +172,9 @@ def test_golden_file_is_what_its_script_writes():
 @pytest.mark.parametrize("channels", [((1, 2, 3),), ((1, 3, 2), (2, 1, 2))])
 def test_gradients_of_weights_and_input(channels, form):
     history_steps = 2 * len(channels) + 2
-    config = STGCNConfig(2, channels, history_steps, 2, 2, **vars(FORMS[form]), horizon_steps=2)
+    config = STGCNConfig(
+        2, channels, history_steps, 2, 2, **vars(FORMS[form].network), horizon_steps=2
+    )
     model = random_network(config, seed=5)
     names, weights = zip(*model.named_parameters(), strict=True)
     history = readings(1, 1, config.history_steps + 1, 2).requires_grad_()

@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 
-from core.errors import ConfigError, ShapeError, UnknownNameError
+from core.errors import ConfigError, ShapeError
+from core.forms import FORMS
 from core.stgcn import (
     STGCN,
     STGCNConfig,
 )
-from core.stgcn_config import FORMS, find_form
 from tests.core.small_networks import (
     TWO_BLOCKS,
     each_mixture,
@@ -86,13 +86,7 @@ def test_only_what_differs_from_the_papers_form_is_written(mixture):
 
 def test_what_has_no_meaning_makes_no_other_network():
     assert STGCNConfig(6, sensor_rank=7, horizon_steps=3) == STGCNConfig(6)
-    assert STGCNConfig(6, **vars(FORMS["paper"])) == STGCNConfig(6)
-
-
-def test_forms_are_found_by_name():
-    assert find_form("direct") is FORMS["direct"]
-    with pytest.raises(UnknownNameError, match="unknown form 'dierct'; did you mean 'direct'"):
-        find_form("dierct")
+    assert STGCNConfig(6, **vars(FORMS["paper"].network)) == STGCNConfig(6)
 
 
 @each_mixture

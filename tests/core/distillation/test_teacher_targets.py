@@ -12,11 +12,11 @@ from core.distillation import teacher_targets
 from core.distillation.losses import LOSSES, Loss, TeacherOutput, make_loss
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.experiments import network_shape, new_network
+from core.forms import FORMS
 from core.preprocessing.batching import cut_batch
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import segment_rows, window_rows
 from core.stgcn import STGCN
-from core.stgcn_config import FORMS
 from tests.loss_settings import settings_of
 from tests.oracles.forecasting_oracle import plain_roll_out
 from tests.small_students import make_student
@@ -30,7 +30,7 @@ def data(tiny_dataset) -> PreparedData:
 
 
 def network(data: PreparedData, seed: int = 0, form: str = "paper") -> STGCN:
-    shape = network_shape(data, ((1, 5, 6), (6, 5, 7)), FORMS[form])
+    shape = network_shape(data, ((1, 5, 6), (6, 5, 7)), FORMS[form].network)
     return new_network(shape, data.graph_kernel, seed)
 
 
@@ -300,3 +300,37 @@ def test_a_diverged_teacher_shows_in_the_loss(tmp_path, data):
         sick.blocks[0].spatial.bias[0] = torch.nan
     targets = load_teacher_targets(tmp_path / "targets", sick, data, ("prediction", "spatial"))
     assert torch.tensor(scd_of(targets, data)).isnan()
+
+
+# The next step alone
+
+
+def test_students_of_one_step_spare_the_roll_out_of_their_teacher(data, tmp_path):
+    """Its first step, stored in a folder of its own, is that of the whole forecast."""
+    teacher, rows = network(data), some_rows(data)
+    whole = load_teacher_targets(tmp_path / "whole", teacher, data, ALL_NEEDS)
+    alone = load_teacher_targets(tmp_path / "next", teacher, data, ALL_NEEDS, steps_per_pass=1)
+    assert {path.name for path in (tmp_path / "next").iterdir()} >= {"prediction-next", "temporal"}
+    assert alone.forecasts.entries.shape[1] == 1
+    first = whole.of(rows, {"prediction"}).prediction
+    torch.testing.assert_close(alone.of(rows, {"prediction"}).prediction, first, rtol=0, atol=1e-4)
+
+
+def test_which_forecasts_are_read_does_not_depend_on_what_is_stored(data, tmp_path):
+    """Else a trial that resumes would have slightly other targets than it began with."""
+    teacher, folder, rows = network(data), tmp_path / "targets", some_rows(data)
+    alone = load_teacher_targets(folder, teacher, data, ["prediction"], steps_per_pass=1)
+    load_teacher_targets(folder, teacher, data, ["prediction"])
+    again = load_teacher_targets(folder, teacher, data, ["prediction"], steps_per_pass=1)
+    assert {path.name for path in folder.iterdir()} == {"prediction", "prediction-next"}
+    found = [one.of(rows, {"prediction"}).prediction for one in (alone, again)]
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("steps_per_pass", [1, None])
+def test_a_teacher_of_the_whole_horizon_is_stored_whole(steps_per_pass, data, tmp_path):
+    teacher, folder = network(data, form="direct"), tmp_path / "targets"
+    found = load_teacher_targets(
+        folder, teacher, data, ["prediction"], steps_per_pass=steps_per_pass
+    )
+    assert found.forecasts.entries.shape[1] == data.horizon_steps

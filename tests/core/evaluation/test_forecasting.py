@@ -9,9 +9,9 @@ import torch
 
 from core.errors import ConfigError
 from core.evaluation.forecasting import WINDOWS_PER_PASS, evaluate, repeat_last, roll_out
+from core.forms import FORMS
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STGCN, STGCNConfig
-from core.stgcn_config import FORMS
 from tests.core.small_networks import each_mixture
 from tests.oracles import forecasting_oracle as oracle
 from tests.small_students import ROWS_PER_DAY, WINDOWS_PER_DAY, make_dataset, make_student

@@ -14,9 +14,9 @@ from core.errors import ConfigError, UnknownNameError
 from core.evaluation.forecasting import evaluate
 from core.evaluation.profiling import count_parameters
 from core.experiments import TrainedStudent, prune_student, train_teacher
+from core.forms import FORMS
 from core.preprocessing.prepare import PreparedData, prepare
 from core.pruning import PruningConfig
-from core.stgcn_config import FORMS
 from core.training.teachers import Teacher, TeacherConfig
 from core.training.trainer import EpochReport, TrainingConfig
 from tests.loss_settings import settings_of
@@ -68,7 +68,7 @@ def pruned(data, base, teacher) -> TrainedStudent:
 
 
 def test_a_direct_base_is_pruned_while_a_paper_teacher_teaches(data, storage, teacher):
-    form = FORMS["direct"]
+    form = FORMS["direct"].network
     base = train_teacher(data, replace(BASE, form=form), storage, ignore)
     training = replace(TRAINING, epochs=1, error="mae")
     student = prune_student(data, base, teacher, settings("stcd", training=training), None, ignore)
@@ -158,7 +158,7 @@ def test_a_pruned_student_is_pruned_again(data, base, teacher, pruned, tmp_path)
         "seconds": 1.0,
     }
     save_model(tmp_path / "once" / "teacher.safetensors", pruned.model, metadata)
-    once = Teacher(tmp_path / "once", **metadata)
+    once = Teacher(tmp_path / "once", pruned.model.config, **metadata)
     config = settings("stcd", pruning_ratio=None, target_parameters=300)
     again = prune_student(data, once, teacher, config, None, ignore)
     assert again.model.config.parameters <= 300

@@ -8,13 +8,14 @@ import torch
 
 from core.checkpoint import save_file, save_model
 from core.errors import CheckpointError, UnknownNameError
-from core.experiments import new_network
+from core.experiments import network_shape, new_network
+from core.forms import FORMS, form_of
 from core.preprocessing.prepare import PreparedData, prepare
-from core.stgcn import STGCN, STGCNConfig
-from core.stgcn_config import FORMS
+from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, BlockChannels, STGCNConfig
 from core.training.teachers import (
     Teacher,
     TeacherConfig,
+    default_teacher,
     find_teacher,
     find_teachers,
     open_teacher,
@@ -35,17 +36,29 @@ def network(data: PreparedData) -> STGCN:
     return new_network(shape, data.graph_kernel, seed=0)
 
 
-def put_teacher(storage: Path, data: PreparedData, name: str, val_mae: float) -> Path:
+def put_teacher(
+    storage: Path,
+    data: PreparedData,
+    name: str,
+    val_mae: float,
+    model: STGCN | None = None,
+    **settings: object,
+) -> Path:
     """A teacher as if it had been trained."""
     folder = teacher_folder(storage, name)
     metadata = {
         "dataset_fingerprint": data.fingerprint,
-        "settings": asdict(CONFIG),
+        "settings": {**asdict(CONFIG), **settings},
         "metrics": {"val_mae": val_mae},
         "seconds": 12.5,
     }
-    save_model(folder / "teacher.safetensors", network(data), metadata)
+    save_model(folder / "teacher.safetensors", model or network(data), metadata)
     return folder
+
+
+def network_of(data: PreparedData, channels: tuple[BlockChannels, ...], form: str) -> STGCN:
+    shape = network_shape(data, channels, FORMS[form].network)
+    return new_network(shape, data.graph_kernel, seed=0)
 
 
 # Fingerprints
@@ -72,7 +85,7 @@ def test_a_teacher_of_the_paper_is_known_by_what_it_always_was(data):
     settings = CONFIG.to_json()
     assert settings.keys() == {"channels", "training"}
     assert "error" not in settings["training"]
-    direct = replace(CONFIG, form=FORMS["direct"])
+    direct = replace(CONFIG, form=FORMS["direct"].network)
     absolute = replace(CONFIG, training=replace(CONFIG.training, error="mae"))
     assert absolute.to_json()["training"]["error"] == "mae"
     prints = [one.fingerprint_for(data) for one in (CONFIG, direct, absolute)]
@@ -86,8 +99,9 @@ def test_a_teacher_is_read_as_it_was_written(tmp_path, data):
     folder = put_teacher(tmp_path, data, "t1", 2.5)
     teacher = open_teacher(folder)
     assert folder == tmp_path / "teachers" / "t1"
+    shape = network(data).config
     assert teacher == Teacher(
-        folder, data.fingerprint, teacher.settings, metrics={"val_mae": 2.5}, seconds=12.5
+        folder, shape, data.fingerprint, teacher.settings, metrics={"val_mae": 2.5}, seconds=12.5
     )
     assert teacher.fingerprint == "t1"
     assert teacher.targets_folder == folder / "targets"
@@ -183,6 +197,38 @@ def test_the_best_or_the_one_that_is_wanted(tmp_path, data):
         put_teacher(tmp_path, data, name, val_mae)
     assert find_teacher(tmp_path, data, None).fingerprint == "c41d22"
     assert find_teacher(tmp_path, data, "7f3a90").fingerprint == "7f3a90"
+
+
+def test_the_best_of_a_form_is_of_that_form(tmp_path, data):
+    put_teacher(tmp_path, data, "slow", 2.5)
+    assert find_teacher(tmp_path, data, None, "direct") is None
+    put_teacher(tmp_path, data, "quick", 2.0, network_of(data, CONFIG.channels, "direct"))
+    assert find_teacher(tmp_path, data, None, "direct").fingerprint == "quick"
+    assert find_teacher(tmp_path, data, None, "paper").fingerprint == "slow"
+    assert find_teacher(tmp_path, data, None).fingerprint == "quick"
+    assert find_teacher(tmp_path, data, "slow", "direct").fingerprint == "slow"
+
+
+def test_a_pruning_base_teaches_only_if_named_but_a_student_of_its_widths_does(tmp_path, data):
+    base = network_of(data, PRUNING_BASE_CHANNELS, "direct")
+    put_teacher(tmp_path, data, "base", 2.0, base)
+    assert find_teacher(tmp_path, data, None) is None
+    assert find_teacher(tmp_path, data, "base").is_pruning_base
+    put_teacher(tmp_path, data, "student", 2.5, base, sweep="first", trial=3)
+    assert find_teacher(tmp_path, data, None).fingerprint == "student"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_form_has_a_teacher(form, data):
+    config = default_teacher(form)
+    assert config.channels == FORMS[form].teacher
+    assert config.training.error == FORMS[form].error
+    shape = network_shape(data, config.channels, config.form)
+    assert (form_of(shape), shape.sensor_rank) == (form, FORMS[form].teacher_rank or 4)
+
+
+def test_the_papers_default_teacher_is_what_it_always_was():
+    assert default_teacher("paper") == TeacherConfig()
 
 
 def test_an_unknown_teacher_comes_with_the_nearest(tmp_path, data):

@@ -73,6 +73,21 @@ def test_learning_rates(data, schedule, epochs, wanted):
     assert [SCHEDULES[schedule](epoch, epochs) for epoch in range(epochs)] == pytest.approx(wanted)
 
 
+def test_a_warm_up_changes_the_learning_rate_at_every_step(data):
+    """In the middle of each: from zero over the first epoch, then along a cosine to zero."""
+    epochs, found = 3, []
+    config = replace(CONFIG, schedule="warmup", epochs=epochs, learning_rate=2e-3)
+    trainer = Trainer(network(data), data, PlainObjective(), config)
+    rates = lambda *_: found.append(trainer.optimizer.param_groups[0]["lr"])  # noqa: E731
+    trainer.run(lambda report: None, rates)
+    steps = len(found) // epochs
+    assert steps > 2
+    middles = [(step + 0.5) / steps for step in range(len(found))]
+    cosines = [0.5 * (1 + math.cos(math.pi * at / epochs)) for at in middles]
+    wanted = [2e-3 * min(1, at) * cosine for at, cosine in zip(middles, cosines, strict=True)]
+    assert found == pytest.approx(wanted)
+
+
 # Which windows are seen
 
 
