@@ -34,6 +34,7 @@ from core.distillation.correlation.terms import node_distances, scd_loss
 from core.distillation.losses import make_loss
 from core.evaluation.forecasting import evaluate
 from core.experiments import DistillationObjective
+from core.forms import FORMS
 from core.stgcn import TEACHER_CHANNELS
 
 
@@ -105,6 +106,25 @@ def teacher_epoch(folder: Path) -> dict[str, Any]:
     return {**whole, "validation_seconds": judged, "training_ratio": other / base}
 
 
+def direct_epoch(folder: Path) -> dict[str, Any]:
+    """Compare an epoch of a direct student with one of a one-step student of the same widths.
+
+    Returns:
+        Times of whole epochs with validation, by segments of 5 windows; ``validation_ratio``: of
+        the validation alone.
+    """
+    data = make_data(folder, training_days=22, validation_days=4)
+    objective = DistillationObjective(make_loss("none", {}), None)
+    widths = FORMS["direct"].student
+    train = functools.partial(train_network, data, widths, objective, 5)
+    whole = compared(train, functools.partial(train, form="direct"), repetitions=5)
+    base, other = (
+        functools.partial(evaluate, make_network(data, widths, form), data, part="validation")
+        for form in ("paper", "direct")
+    )
+    return {**whole, "validation_ratio": compared(base, other, repetitions=5)["ratio"]}
+
+
 def trial_memory(folder: Path) -> dict[str, Any]:
     """Measure the private memory of further trials on a node."""
     data = make_data(folder, training_days=22, validation_days=4)
@@ -146,6 +166,12 @@ CASES = (
         "training steps <= 1/2.5, beyond: <= 1/4",
         teacher_epoch,
     ),
+    Case(
+        "direct-epoch",
+        "a direct student's epoch with validation / a one-step student's of the same widths",
+        "<= 1",
+        direct_epoch,
+    ),
     Case("trial-memory", "private memory per further STCD trial", "<= 150 MB", trial_memory),
     Case(
         "sweep-overhead",
@@ -173,11 +199,12 @@ CASES = (
     ),
     *(
         Case(
-            f"export-{windows}-windows-{threads}-threads",
-            "teacher in PyTorch / exported student in ONNX Runtime, nine steps",
-            ">= 30" if windows > 1 else "beyond the paper's 6",
-            functools.partial(exported_students.speed, windows=windows, threads=threads),
+            f"export{suffix}-{windows}-windows-{threads}-threads",
+            f"the paper's teacher in PyTorch / exported {form} student in ONNX Runtime, nine steps",
+            reach if windows > 1 else "beyond the paper's 6",
+            functools.partial(exported_students.speed, windows=windows, threads=threads, form=form),
         )
+        for form, suffix, reach in (("paper", "", ">= 30"), ("direct", "-direct", ">= 200"))
         for windows in (1, 1140)
         for threads in (1, 2)
     ),

@@ -31,15 +31,22 @@ from core.export.export_folder import Export, open_export
 from core.forecasters.modules import Forecaster
 from core.forecasters.onnx_export import to_onnx
 from core.forecasters.onnx_runtime import WINDOWS_PER_RUN, forecast_windows, open_session
+from core.forms import find_form
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
-from core.stgcn import STGCN, STUDENT_CHANNELS, TEACHER_CHANNELS
+from core.stgcn import STGCN, TEACHER_CHANNELS
 
 STEPS = 9
 
 
-def speed(folder: Path, windows: int, threads: int) -> dict[str, Any]:
-    """Compare teacher and student over ``windows`` windows on ``threads`` threads.
+def speed(folder: Path, windows: int, threads: int, form: str = "paper") -> dict[str, Any]:
+    """Compare the paper's teacher and a student over ``windows`` windows on ``threads`` threads.
+
+    Args:
+        folder: empty.
+        windows: forecast in one run.
+        threads: of both.
+        form: of the student, whose widths are the usual ones of that form.
 
     Returns:
         ``ratio``: the teacher's roll-out / the student; ``passes_ratio``: the teacher by whole
@@ -48,14 +55,14 @@ def speed(folder: Path, windows: int, threads: int) -> dict[str, Any]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return _speed(folder, windows, threads)
+        return _speed(folder, windows, threads, form)
     finally:
         torch.set_num_threads(before)
 
 
-def _speed(folder: Path, windows: int, threads: int) -> dict[str, Any]:
+def _speed(folder: Path, windows: int, threads: int, form: str) -> dict[str, Any]:
     data = make_data(folder, training_days=1, validation_days=1)
-    student = make_network(data, STUDENT_CHANNELS)
+    student = make_network(data, find_form(form).student, form)
     teacher = make_network(data, TEACHER_CHANNELS).eval()
     session = open_session(to_onnx(student, data.scaler, STEPS)["model.onnx"], threads)
     scaled = torch.randn(windows, data.history_steps, data.card.num_sensors)

@@ -13,9 +13,10 @@ import numpy as np
 from core.datasets.dataset import open_dataset, save_dataset
 from core.distillation.losses import make_loss
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
-from core.experiments import DistillationObjective, new_network
+from core.experiments import DistillationObjective, network_shape, new_network
+from core.forms import find_form
 from core.preprocessing.prepare import PreparedData, prepare
-from core.stgcn import STGCN, STUDENT_CHANNELS, TEACHER_CHANNELS, BlockChannels, STGCNConfig
+from core.stgcn import STGCN, STUDENT_CHANNELS, TEACHER_CHANNELS, BlockChannels
 from core.training.step_replay import Recorder
 from core.training.trainer import Trainer, TrainingConfig
 
@@ -43,9 +44,11 @@ def make_data(folder: Path, training_days: int, validation_days: int) -> Prepare
     return prepare(open_dataset(folder / "data"))
 
 
-def make_network(data: PreparedData, channels: tuple[BlockChannels, ...]) -> STGCN:
+def make_network(
+    data: PreparedData, channels: tuple[BlockChannels, ...], form: str = "paper"
+) -> STGCN:
     """Return an untrained network."""
-    shape = STGCNConfig(data.card.num_sensors, channels, data.history_steps)
+    shape = network_shape(data, channels, find_form(form).network)
     return new_network(shape, data.graph_kernel, seed=0)
 
 
@@ -77,9 +80,10 @@ def train_network(
     windows_per_segment: int,
     epochs: int = 1,
     recorder: Recorder | None = None,
+    form: str = "paper",
 ) -> None:
     """Train a new network; reading its validation errors waits for the GPU to finish."""
     config = TrainingConfig(epochs=epochs, windows_per_segment=windows_per_segment)
-    network = make_network(data, channels)
+    network = make_network(data, channels, form)
     trainer = Trainer(network, data, objective, config, recorder=recorder)
     trainer.run(lambda report: None)

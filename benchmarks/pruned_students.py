@@ -104,7 +104,7 @@ def _base(options: argparse.Namespace, data: PreparedData) -> Teacher:
 
 
 def _teacher(storage: Path, data: PreparedData) -> Teacher:
-    teacher = find_teacher(storage, data, None)
+    teacher = find_teacher(storage, data, None, "paper")
     if teacher is None:
         raise ConfigError(f"there must be a teacher of {data.card.name}; train one by hpo teacher")
     return teacher

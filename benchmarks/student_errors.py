@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     data = prepare(load_dataset(options.data, options.dataset))
-    teacher = find_teacher(options.storage, data, None)
+    teacher = find_teacher(options.storage, data, None, "paper")
     for windows in options.windows_per_segment:
         training = TrainingConfig(
             options.epochs, options.batch_size, options.learning_rate, "adam", "cosine", windows

@@ -13,13 +13,13 @@ from dataclasses import replace
 
 from core.devices import choose_device
 from core.files import writable_folder
-from core.training.teachers import Teacher, TeacherConfig
+from core.training.teachers import Teacher, TeacherConfig, default_teacher
 from hpo.driver.drive import drive
 from hpo.driver.observers import Observers, SweepInterruptedError, SweepObserver
 from hpo.driver.ray_cluster import cluster, termination_as_interrupt, trial_resources
 from hpo.driver.sweep_run import SweepRun
 from hpo.planning.extending import extend
-from hpo.planning.networks import PRUNING_BASE, Networks, find_networks, needs_teacher
+from hpo.planning.networks import Networks, find_networks, needs_teacher, pruning_base
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import (
     CheckedSweep,
@@ -142,9 +142,9 @@ def _train_missing(checked: CheckedSweep, folder: SweepFolder, observer: SweepOb
 
     # Searched for again: another process may have trained one since the checks.
     if needs_teacher(config) and find_networks(config, storage, data).teacher is None:
-        train(TeacherConfig())
+        train(default_teacher(config.form))
     if config.base_name == "table1":
-        train(PRUNING_BASE)
+        train(pruning_base(config.form))
     found = find_networks(config, storage, data)
     for network in (found.teacher, found.base):
         if network is not None:

@@ -14,12 +14,15 @@ from typing import Any, Final, Literal
 from core.distillation.teacher_targets import MEMORY_BUDGET
 from core.errors import ConfigError, UnknownNameError
 from core.files import check_name
+from core.forms import DEFAULT_FORM, FORMS, find_form
 from hpo.space.objectives import read_objectives
 from hpo.space.parameters import PRUNE
 
 AUTO: Final = "auto"
 BASES = ("table1", "teacher")
 """What pruning starts from: the pruning base of Table 1, or the teacher itself."""
+NETWORKS = ("student", "teacher")
+"""What a sweep trains from scratch."""
 PRUNING_LOSS: Final = "stcd"
 """The loss that teaches while pruning, unless another one is chosen."""
 
@@ -82,6 +85,23 @@ class SweepConfig:
         metadata={"help": "The longest a student's forecast may take here, on one CPU thread."},
     )
     """How it is measured: ``hpo.trials.student_costs``."""
+    form: str = field(
+        default=DEFAULT_FORM,
+        metadata={
+            "help": "Of students and teacher: direct forecasts 45 minutes in one pass, paper step "
+            "by step; the search space may vary it.",
+            "metavar": "|".join(FORMS),
+        },
+    )
+    """See ``core.forms``. Where the teacher is not named, it is one of this form."""
+    network: str = field(
+        default=NETWORKS[0],
+        metadata={
+            "help": "What is trained: students, or networks with the widths of a teacher.",
+            "metavar": "|".join(NETWORKS),
+        },
+    )
+    """``teacher``: every trial has the widths of the form's teacher, whatever the space says."""
     base: str | None = field(
         default=None,
         metadata={
@@ -154,6 +174,9 @@ class SweepConfig:
                 f"--targets-gigabytes must be at least 0, got {self.targets_gigabytes}"
             )
         read_objectives(self.objective)
+        find_form(self.form)
+        if self.network not in NETWORKS:
+            raise UnknownNameError("network", self.network, NETWORKS)
         self._check_pruning()
 
     @property
@@ -187,6 +210,11 @@ class SweepConfig:
             raise ConfigError(
                 f"--cuda-graphs replays steps of one network, which {PRUNE} changes; leave it out"
             )
+        if self.network != NETWORKS[0] and self.method == PRUNE:
+            raise ConfigError(
+                f"--network says what is trained from scratch, but {PRUNE} starts from its --base; "
+                "leave it out"
+            )
         if self.base is not None and self.base not in BASES:
             raise UnknownNameError("base", self.base, BASES)
 
@@ -196,7 +224,11 @@ class SweepConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SweepConfig:
-        """Read what ``to_json`` returned, or JSON of it; unknown keys are errors."""
+        """Read what ``to_json`` returned, or JSON of it; unknown keys are errors.
+
+        Sweeps that began when there was one form do not name it.
+        """
+        values = {"form": "paper", **values}
         for name in values:
             if name not in {field.name for field in fields(cls)}:
                 raise UnknownNameError("sweep setting", name, [field.name for field in fields(cls)])

@@ -23,7 +23,7 @@ from tests.small_sweeps import make_students, record
 TEACHER = "a" * 16
 REASON = "loss is </script><b>not finite</b>"
 """What a careless page would run."""
-WIDTHS = built_in_search_space("widths")
+WIDTHS = built_in_search_space("widths", "paper")
 BASELINES = {"repeat_last": 6.0, "teacher": 2.0}
 
 
@@ -38,6 +38,7 @@ class Storage:
     def sweep(self, name: str, method: str, errors: list[float | str], **plan: Any) -> SweepFolder:
         """A sweep of a trial per entry: its error, or how else it ended, or ``running``."""
         config = {
+            "form": "paper",  # as the students that ``make_students`` leaves
             "trials": len(errors),
             "epochs": 3,
             "objective": plan.pop("objective", "val_mae"),
@@ -45,7 +46,7 @@ class Storage:
         }
         fields = {
             "config": SweepConfig(name, method, "small", **config),
-            "space": built_in_search_space(method),
+            "space": built_in_search_space(method, "paper"),
             "data_folder": str(self.data_folder),
             "dataset_fingerprint": self.data.fingerprint,
             "teacher_fingerprint": None if method == "none" else TEACHER,

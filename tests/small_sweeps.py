@@ -25,7 +25,7 @@ SETTINGS = {
 
 
 def record(trial: int, val_mae: float, **changes: Any) -> TrialRecord:
-    """A finished trial of ``none`` whose other errors follow from ``val_mae``."""
+    """A finished trial of ``none`` and of the paper's form; its errors follow from ``val_mae``."""
     errors = {f"val_mae_{at}": val_mae + at / 100 for at in (15, 30, 45)}
     fields: dict[str, Any] = {
         "sweep": "first",
@@ -57,14 +57,16 @@ def record(trial: int, val_mae: float, **changes: Any) -> TrialRecord:
 def make_sweep(
     storage: Path, records: list[TrialRecord], data_folder: Path = Path("data"), **changes: Any
 ) -> SweepFolder:
-    """A sweep that ended with ``records``; ``changes`` go into its plan."""
+    """A sweep that ended with ``records``, of their form; ``changes`` go into its plan."""
     first = records[0]
     objective = changes.pop("objective", "val_mae")
-    config = SweepConfig(first.sweep, first.method, first.dataset, objective=objective)
+    config = SweepConfig(
+        first.sweep, first.method, first.dataset, objective=objective, form=first.form
+    )
     folder = SweepFolder(storage / first.sweep)
     fields: dict[str, Any] = {
         "config": config,
-        "space": built_in_search_space(first.method),
+        "space": built_in_search_space(first.method, first.form),
         "data_folder": str(data_folder),
         "dataset_fingerprint": first.dataset_fingerprint,
         "teacher_fingerprint": first.teacher_fingerprint,

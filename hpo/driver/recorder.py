@@ -68,6 +68,7 @@ class Recorder:
             machine=facts.get("machine", platform.node()),
             loss=plan.config.loss_name if plan.config.base_name else None,
             base=plan.config.base_name,
+            form=trial.settings.get("form", plan.config.form),
             latency_ms=facts.get(LATENCY),
         )
         folder.publish(write_record(folder.results, record))

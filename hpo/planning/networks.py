@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.distillation.losses import LOSSES
+from core.experiments import network_shape
 from core.preprocessing.prepare import PreparedData
-from core.stgcn import PRUNING_BASE_CHANNELS, TEACHER_CHANNELS, STGCNConfig
+from core.stgcn import PRUNING_BASE_CHANNELS
 from core.training.teachers import (
     TEACHER_FILE,
     Teacher,
     TeacherConfig,
+    default_teacher,
     find_teacher,
     open_teacher,
     teacher_folder,
@@ -21,8 +23,10 @@ from hpo.records.teacher_sync import download_teachers
 from hpo.sweep_config import SweepConfig
 from hpo.trials.trial_settings import StudentSizes
 
-PRUNING_BASE = TeacherConfig(channels=PRUNING_BASE_CHANNELS)
-"""The pruning base of Table 1, trained as teachers are."""
+
+def pruning_base(form: str) -> TeacherConfig:
+    """Return the pruning base of Table 1 in some form, trained as its teachers are."""
+    return replace(default_teacher(form), channels=PRUNING_BASE_CHANNELS)
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,11 @@ def find_networks(config: SweepConfig, storage: Path, data: PreparedData) -> Net
     download_teachers(storage)
     teacher = base = None
     if needs_teacher(config):
-        teacher = find_teacher(storage, data, config.teacher)
+        teacher = find_teacher(storage, data, config.teacher, config.form)
     if config.base_name == "teacher":
         base = teacher
     elif config.base_name is not None:
-        folder = teacher_folder(storage, PRUNING_BASE.fingerprint_for(data))
+        folder = teacher_folder(storage, pruning_base(config.form).fingerprint_for(data))
         base = open_teacher(folder) if (folder / TEACHER_FILE).is_file() else None
     return Networks(teacher, base)
 
@@ -65,7 +69,9 @@ def student_sizes(config: SweepConfig, data: PreparedData, base: Teacher | None)
     """Return the student sizes of a new sweep; ``base`` is None where it is not trained yet."""
     if config.base_name is None:
         return StudentSizes(config, data, base=None)
-    untrained = TEACHER_CHANNELS if config.base_name == "teacher" else PRUNING_BASE_CHANNELS
-    channels = tuple(untrained if base is None else map(tuple, base.settings["channels"]))
-    shape = STGCNConfig(data.card.num_sensors, channels, data.history_steps)
+    if base is not None:
+        return StudentSizes(config, data, base.config)
+    of_teacher = config.base_name == "teacher"
+    untrained = default_teacher(config.form) if of_teacher else pruning_base(config.form)
+    shape = network_shape(data, untrained.channels, untrained.form)
     return StudentSizes(config, data, shape)

@@ -14,12 +14,13 @@ from dataclasses import replace
 from core.distillation.hyperparameters import Bounds, hyperparameter_bounds
 from core.distillation.losses import LOSSES, make_loss
 from core.errors import ConfigError
+from core.forms import find_form
 from core.stgcn import STGCNConfig
 from core.training.config import TrainingConfig
 from core.training.trainer import fewest_steps
 from hpo.search.samplers import check_sampler
 from hpo.space.objectives import COSTS, LATENCY
-from hpo.space.parameters import PRUNE, Range, loss_parameters
+from hpo.space.parameters import PRUNE, STUDENT_WIDTHS, Range, loss_parameters
 from hpo.space.search_space import SearchSpace, corners, without_repeats
 from hpo.sweep_config import SweepConfig
 from hpo.trials.student_costs import LatencyOf
@@ -38,8 +39,7 @@ def fit_space(space: SearchSpace, sizes: StudentSizes, latency_of: LatencyOf) ->
         UserError: no trial of it, or not every one, could run.
     """
     config = sizes.config
-    if config.method == PRUNE:
-        space = _fit_pruning(space, sizes)
+    space = _fit_pruning(space, sizes) if config.method == PRUNE else _fit_network(space, config)
     _check_sizes(space, sizes)
     if config.max_latency_ms is not None:
         fastest = latency_of(_smallest_shape(space, sizes))
@@ -64,7 +64,7 @@ def check_objectives(config: SweepConfig) -> None:
 
 def largest_shape(space: SearchSpace, sizes: StudentSizes) -> STGCNConfig:
     """Return the shape of the largest student of the sweep; of the base where it is pruned."""
-    return sizes.base or sizes.shape(corners(space)[1])
+    return sizes.base or max(_end_shapes(space, sizes), key=lambda shape: shape.parameters)
 
 
 def largest_costs(
@@ -76,6 +76,26 @@ def largest_costs(
     if LATENCY in sizes.config.objectives:
         costs[LATENCY] = latency_of(shape)
     return costs
+
+
+def _fit_network(space: SearchSpace, config: SweepConfig) -> SearchSpace:
+    """Leave out settings of the network that no trial of the sweep would use."""
+    if config.network == "teacher":
+        space = space.holding(dict(zip(STUDENT_WIDTHS, _teacher_widths(config), strict=True)))
+    forms = [find_form(str(name)) for name in space.values_of("form") or (config.form,)]
+    if all(form.network.norm == "sensor" for form in forms):
+        return _without(space, {"sensor_rank"})
+    return space
+
+
+def _teacher_widths(config: SweepConfig) -> tuple[int, ...]:
+    return tuple(width for block in find_form(config.form).teacher for width in block[1:])
+
+
+def _end_shapes(space: SearchSpace, sizes: StudentSizes) -> list[STGCNConfig]:
+    """Return the shapes of the smallest and the largest settings, in every form."""
+    forms = [{"form": name} for name in space.values_of("form")] or [{}]
+    return [sizes.shape({**corner, **form}) for corner in corners(space) for form in forms]
 
 
 def _fit_pruning(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
@@ -139,8 +159,7 @@ def _is_target(space: SearchSpace, config: SweepConfig) -> bool:
 
 def _check_sizes(space: SearchSpace, sizes: StudentSizes) -> None:
     config = sizes.config
-    small, large = corners(space)
-    ends = [sizes.shape(corner).parameters for corner in (small, large)]
+    ends = [shape.parameters for shape in _end_shapes(space, sizes)]
     smallest, largest = min(ends), max(ends)  # the more is pruned, the smaller the student
     if smallest == largest and set(config.objectives) & set(COSTS):
         raise ConfigError(
@@ -159,8 +178,7 @@ def _check_sizes(space: SearchSpace, sizes: StudentSizes) -> None:
 
 
 def _smallest_shape(space: SearchSpace, sizes: StudentSizes) -> STGCNConfig:
-    shapes = [sizes.shape(corner) for corner in corners(space)]
-    return min(shapes, key=lambda shape: shape.parameters)
+    return min(_end_shapes(space, sizes), key=lambda shape: shape.parameters)
 
 
 def _check_latency(config: SweepConfig, most: float, fastest: float) -> None:

@@ -72,7 +72,7 @@ def check_sweep(
         raise ConfigError(f"a sweep cannot be called {config.name!r}; choose another name")
     make_scheduler(config.scheduler, metric=config.metric, mode="min", epochs=config.epochs)
     check_objectives(config)
-    space = space or built_in_search_space(config.method)
+    space = space or built_in_search_space(config.method, config.form)
     if space.method != config.method:
         raise ConfigError(
             f"the space must be one of method {config.method}, got one of {space.method}"

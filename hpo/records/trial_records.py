@@ -65,6 +65,8 @@ class TrialRecord:
     """The loss while pruning; None where the method itself is the loss."""
     base: str | None = None
     """The network that pruning started from."""
+    form: str = "paper"
+    """Of the student (``core.forms``); records from before there were others do not name it."""
     latency_ms: float | None = None
     """Of one forecast, where the sweep asks for it; else None, and no column."""
 
@@ -72,7 +74,13 @@ class TrialRecord:
     def configuration(self) -> dict[str, Any]:
         """The settings that train the same student again on the same data."""
         pruning = {name: value for name in ("loss", "base") if (value := getattr(self, name))}
-        return {**self.settings, **pruning, "epochs": self.epochs, "seed": self.seed}
+        return {
+            "form": self.form,
+            **self.settings,
+            **pruning,
+            "epochs": self.epochs,
+            "seed": self.seed,
+        }
 
     @property
     def costs(self) -> dict[str, float]:

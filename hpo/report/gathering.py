@@ -13,9 +13,10 @@ from typing import Any
 
 from core.errors import ConfigError, UserError
 from core.evaluation.profiling import count_flops, count_parameters, forecast_latency
+from core.experiments import network_shape
 from core.export.manifest import MODEL_FILE, read_manifest
+from core.forms import find_form
 from core.preprocessing.prepare import PreparedData
-from core.stgcn import STUDENT_CHANNELS, STGCNConfig
 from core.training.teachers import TEACHER_FILE, Teacher, find_teacher, open_teacher, teacher_folder
 from hpo.planning.sweep_planning import open_planned_data
 from hpo.records import layout
@@ -172,7 +173,8 @@ def _fixed_student(
 ) -> TrialRecord | None:
     if data is None:
         return None
-    config = STGCNConfig(data.card.num_sensors, STUDENT_CHANNELS, data.history_steps)
+    form = find_form(plan.config.form)
+    config = network_shape(data, form.student, form.network)
     records = [
         record
         for record in records_of(plan.config.dataset, storage)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from core.errors import ConfigError
+from core.forms import FORMS
 from hpo.space.strict_yaml import Problems
 
 if TYPE_CHECKING:
@@ -82,7 +83,14 @@ STUDENT_WIDTHS: Final = {
     "block2_out": Setting("int", low=1),
 }
 """Channels of a student's layers: those of the first two layers of each block, and of its last.
-The default is Table 1: 2, 4, 2, 8."""
+By default those of its form (``core.forms``); of the paper's Table 1: 2, 4, 2, 8."""
+
+NETWORK_PARAMETERS: Final = {
+    **STUDENT_WIDTHS,
+    "form": Setting("name", names=tuple(FORMS)),
+    "sensor_rank": Setting("int", low=1),
+}
+"""What decides the shape of a student that is trained from scratch."""
 
 PRUNING_PARAMETERS: Final = {
     "pruning_ratio": Setting("float", low=0, high=0.999, above_low=True),
@@ -95,7 +103,8 @@ and the epochs on the plain loss at the end."""
 
 def training_parameters() -> dict[str, Setting]:
     """Return the settings of every training run, whatever its loss."""
-    from core.training.config import (  # noqa: PLC0415 - torch is slow to import
+    from core.distillation.response import ERRORS  # noqa: PLC0415 - torch is slow to import
+    from core.training.config import (  # noqa: PLC0415 - with the errors
         OPTIMIZERS,
         SCHEDULES,
     )
@@ -106,6 +115,7 @@ def training_parameters() -> dict[str, Setting]:
         "optimizer": Setting("name", names=tuple(OPTIMIZERS)),
         "schedule": Setting("name", names=tuple(SCHEDULES)),
         "windows_per_segment": Setting("int", low=1),
+        "error": Setting("name", names=tuple(ERRORS)),
     }
 
 

@@ -8,8 +8,8 @@
       - source: where these values come from
         values: {alpha1: 0.593, batch_size: 50}
 
-The project's own files are in ``search_spaces/``, one per method. All mistakes of a file are
-reported at once. Draws no points; that is done by ``hpo.search.samplers``.
+The project's own files are in ``search_spaces/``, one per method and form. All mistakes of a file
+are reported at once. Draws no points; that is done by ``hpo.search.samplers``.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core import files
 from core.errors import ConfigError, UnknownNameError
+from core.forms import DEFAULT_FORM
 from hpo.space.parameters import (
+    NETWORK_PARAMETERS,
     PRUNE,
     PRUNING_PARAMETERS,
-    STUDENT_WIDTHS,
     Choices,
     Parameter,
     Setting,
@@ -92,6 +94,11 @@ class SearchSpace:
         """Read the output of ``to_json``, or JSON of it, as strictly as a file."""
         return _read(document, Problems("search space"))
 
+    def values_of(self, name: str) -> tuple[Value, ...]:
+        """Return the choices of ``name``; none if it is not searched, or is a range."""
+        parameter = self.parameters.get(name)
+        return parameter.choices if isinstance(parameter, Choices) else ()
+
     def largest(self, name: str) -> float:
         """Return the largest value that the number ``name`` can take; 0 if it is not searched."""
         return self._end(name, 1)
@@ -105,9 +112,7 @@ class SearchSpace:
         return 0 if isinstance(end, str) else end
 
     def with_fixed(self, settings: Mapping[str, Value]) -> SearchSpace:
-        """Return the same space with some settings fixed at one value.
-
-        The first points take the same values; points that become equal are kept once.
+        """Return the same space with some settings fixed at one value (``holding``).
 
         Args:
             settings: name -> value; numbers may be text. Settings of the method that this space
@@ -128,8 +133,15 @@ class SearchSpace:
                 _check_inside(name, value, self.parameters.get(name), problems)
                 fixed[name] = value
         problems.raise_any()
-        held = {name: Choices((value,)) for name, value in fixed.items()}
-        points = [replace(point, values={**point.values, **fixed}) for point in self.first_points]
+        return self.holding(fixed)
+
+    def holding(self, values: Mapping[str, Value]) -> SearchSpace:
+        """Return the same space with settings at one value each, whether it varied them or not.
+
+        The first points take the same values; points that become equal are kept once.
+        """
+        held = {name: Choices((value,)) for name, value in values.items()}
+        points = [replace(point, values={**point.values, **values}) for point in self.first_points]
         return SearchSpace(self.method, {**self.parameters, **held}, without_repeats(points))
 
 
@@ -145,7 +157,7 @@ def corners(space: SearchSpace) -> list[dict[str, Value]]:
 def method_settings(method: str) -> dict[str, Setting]:
     """Return every setting of a trial of ``method``.
 
-    Beside the training settings, a loss has its hyperparameters and the student's widths; pruning
+    Beside the training settings, a loss has its hyperparameters and the student's shape; pruning
     has its own settings and the hyperparameters of all losses.
 
     Raises:
@@ -155,21 +167,29 @@ def method_settings(method: str) -> dict[str, Setting]:
 
     if method not in {*LOSSES, PRUNE}:
         raise UnknownNameError("method", method, [*LOSSES, PRUNE])
-    own = PRUNING_PARAMETERS if method == PRUNE else STUDENT_WIDTHS
+    own = PRUNING_PARAMETERS if method == PRUNE else NETWORK_PARAMETERS
     return {**training_parameters(), **own, **loss_parameters(method)}
 
 
-def built_in_search_space(name: str) -> SearchSpace:
+def built_in_search_space(name: str, form: str = DEFAULT_FORM) -> SearchSpace:
     """Return the project's own search space called ``name``: a method's, or ``widths``.
+
+    Those of the default form lie in ``search_spaces/``, those of others in a folder called as the
+    form; a method without one there has the same space in all forms.
 
     Raises:
         UnknownNameError: there is no space of this name.
     """
     folder = resources.files("search_spaces")
-    known = {Path(file.name).stem: file for file in folder.iterdir() if file.name.endswith(".yaml")}
+    known = {**_space_files(folder), **_space_files(folder / form)}
     if name not in known:
         raise UnknownNameError("method", name, known)
-    return _parse(known[name].read_text(encoding="utf-8"), f"search_spaces/{name}.yaml")
+    return _parse(known[name].read_text(encoding="utf-8"), f"search_spaces/{known[name].name}")
+
+
+def _space_files(folder: Traversable) -> dict[str, Traversable]:
+    files = folder.iterdir() if folder.is_dir() else ()
+    return {Path(file.name).stem: file for file in files if file.name.endswith(".yaml")}
 
 
 def load_search_space(path: Path) -> SearchSpace:

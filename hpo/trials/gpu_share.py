@@ -21,7 +21,7 @@ from hpo.records.ledger import Ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_files import download_for_worker, open_sweep
-from hpo.space.parameters import STUDENT_WIDTHS
+from hpo.space.parameters import NETWORK_PARAMETERS
 from hpo.space.search_space import SearchSpace, corners
 from hpo.trials.student_training import build_targets, open_plan, train_trial
 
@@ -77,7 +77,7 @@ def largest_settings(space: SearchSpace) -> dict[str, Any]:
     pruning ratio does not matter: pruning starts with the whole base.
     """
     large = corners(space)[1]
-    grown = {name: large[name] for name in ("batch_size", *STUDENT_WIDTHS) if name in large}
+    grown = {name: large[name] for name in ("batch_size", *NETWORK_PARAMETERS) if name in large}
     return {**(space.points() or [large])[0], **grown}
 
 

@@ -97,7 +97,9 @@ class StudentCosts:
     @staticmethod
     def _widths(shape: STGCNConfig) -> tuple[int, ...]:
         # All else, also what the channels of a pruned student were, is the same within a sweep.
-        return tuple(len(kept) for kept in shape.kept_channels)
+        widths = tuple(len(kept) for kept in shape.kept_channels)
+        rank = (shape.sensor_rank,) if shape.norm == "low_rank" else ()
+        return (*widths, *rank, *((shape.steps_ahead,) if shape.steps_ahead else ()))
 
 
 def asks_for_latency(config: SweepConfig) -> bool:

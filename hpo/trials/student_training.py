@@ -28,6 +28,7 @@ from core.experiments import (
     prune_student,
 )
 from core.files import write_json
+from core.forms import find_form
 from core.preprocessing.prepare import PreparedData, prepare
 from core.training.teachers import find_teacher, open_teacher, teacher_folder
 from hpo.records.sweep_folder import SweepFolder
@@ -72,8 +73,19 @@ def build_targets(
         return
     teacher = find_teacher(folder.storage, data, plan.teacher_fingerprint)
     if teacher is not None:
-        storage = target_storage(plan.config)
-        open_targets(data.to(choose_device()), teacher, needs, storage, on_progress)
+        storage, here = target_storage(plan.config), data.to(choose_device())
+        for steps in _steps_per_pass(folder, plan, data):
+            open_targets(here, teacher, needs, storage, on_progress, steps)
+
+
+def _steps_per_pass(folder: SweepFolder, plan: SweepPlan, data: PreparedData) -> list[int]:
+    """Return how many time steps the students of a sweep predict; several where forms vary."""
+    if plan.base_fingerprint is not None:
+        base = open_teacher(teacher_folder(folder.storage, plan.base_fingerprint))
+        return [base.config.steps_per_pass]
+    forms = plan.space.values_of("form") or (plan.config.form,)
+    heads = {find_form(str(form)).network.head for form in forms}
+    return sorted(data.horizon_steps if head == "horizon" else 1 for head in heads)
 
 
 def train_trial(
@@ -106,7 +118,7 @@ def train_trial(
         pruning = pruning_config(plan.config, settings, seed)
         return prune_student(data, base, teacher, pruning, checkpoints, on_epoch, storage)
     sweep = plan.config
-    wanted = student_config(sweep.method, settings, sweep.epochs, seed, sweep.pairs)
+    wanted = student_config(sweep, settings, seed)
     return distill_student(data, teacher, wanted, checkpoints, on_epoch, storage, sweep.cuda_graphs)
 
 

@@ -16,11 +16,13 @@ import torch
 from core.distillation.hyperparameters import hyperparameter_bounds
 from core.distillation.losses import LOSSES
 from core.evaluation.profiling import count_flops
-from core.experiments import StudentConfig
+from core.experiments import StudentConfig, network_shape
+from core.forms import Form, find_form
 from core.preprocessing.prepare import PreparedData
 from core.pruning.config import PruningConfig
 from core.pruning.plan import plan_pruning
-from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, STGCNConfig
+from core.stgcn import STGCN, BlockChannels, STGCNConfig
+from core.stgcn_config import NetworkForm
 from core.training.config import TrainingConfig
 from hpo.space.parameters import STUDENT_WIDTHS, training_parameters
 from hpo.sweep_config import SweepConfig
@@ -33,13 +35,16 @@ WINDOWS_PER_SEGMENT = 5
 time."""
 
 
-def student_config(
-    method: str, settings: Settings, epochs: int, seed: int, pairs: int | None = None
-) -> StudentConfig:
+def student_config(config: SweepConfig, settings: Settings, seed: int) -> StudentConfig:
     """Return the config for ``core.experiments.distill_student``."""
-    weights = _weights(method, settings)
-    training = _training(settings, epochs, seed)
-    return StudentConfig(method, weights, training, student_channels(settings), pairs)
+    return StudentConfig(
+        config.method,
+        _weights(config.method, settings),
+        _training(config, settings, seed),
+        student_channels(config, settings),
+        config.pairs,
+        network_form(config, settings),
+    )
 
 
 def pruning_config(config: SweepConfig, settings: Settings, seed: int) -> PruningConfig:
@@ -53,7 +58,7 @@ def pruning_config(config: SweepConfig, settings: Settings, seed: int) -> Prunin
     return PruningConfig(
         method=config.loss_name,
         weights=_weights(config.loss_name, settings),
-        training=_training(settings, config.epochs, seed),
+        training=_training(config, settings, seed),
         pruning_interval=settings.get("pruning_interval", 0),
         fine_tuning_epochs=settings.get("fine_tuning_epochs", 0),
         pruning_ratio=settings.get("pruning_ratio"),
@@ -61,9 +66,14 @@ def pruning_config(config: SweepConfig, settings: Settings, seed: int) -> Prunin
     )
 
 
-def student_channels(settings: Settings) -> tuple[BlockChannels, ...]:
-    """Return the widths of a student; those that are not searched are Table 1's."""
-    (_, hidden_1, out_1), (_, hidden_2, out_2) = STUDENT_CHANNELS
+def network_form(config: SweepConfig, settings: Settings) -> NetworkForm:
+    """Return what the network of a trial predicts and knows of single sensors."""
+    return _form(config, settings).with_rank(settings.get("sensor_rank"))
+
+
+def student_channels(config: SweepConfig, settings: Settings) -> tuple[BlockChannels, ...]:
+    """Return the widths of a student; those that are not searched are its form's."""
+    (_, hidden_1, out_1), (_, hidden_2, out_2) = _form(config, settings).student
     widths = [
         int(settings.get(name, width))
         for name, width in zip(STUDENT_WIDTHS, (hidden_1, out_1, hidden_2, out_2), strict=True)
@@ -89,8 +99,8 @@ class StudentSizes:
         if self.base is not None:
             pruning = pruning_config(self.config, settings, seed=0)
             return self.base.with_widths(plan_pruning(self.base, self.data, pruning).widths[-1])
-        sensors, steps = self.data.card.num_sensors, self.data.history_steps
-        return STGCNConfig(sensors, student_channels(settings), steps)
+        channels = student_channels(self.config, settings)
+        return network_shape(self.data, channels, network_form(self.config, settings))
 
     def of(self, settings: Settings) -> dict[str, int]:
         """Return the ``parameters`` and ``flops`` of the student."""
@@ -110,10 +120,15 @@ def _weights(loss: str, settings: Settings) -> dict[str, float]:
     return {name: float(settings[name]) for name in names if name in settings}
 
 
-def _training(settings: Settings, epochs: int, seed: int) -> TrainingConfig:
+def _form(config: SweepConfig, settings: Settings) -> Form:
+    return find_form(settings.get("form", config.form))
+
+
+def _training(config: SweepConfig, settings: Settings, seed: int) -> TrainingConfig:
     chosen = {name: settings[name] for name in training_parameters() if name in settings}
     chosen.setdefault(
         "windows_per_segment",
         min(WINDOWS_PER_SEGMENT, chosen.get("batch_size", WINDOWS_PER_SEGMENT)),
     )
-    return TrainingConfig(epochs=epochs, seed=seed, **chosen)
+    chosen.setdefault("error", _form(config, settings).error)
+    return TrainingConfig(epochs=config.epochs, seed=seed, **chosen)

@@ -14,7 +14,7 @@ from core.errors import ConfigError
 from hpo.search.samplers import SAMPLERS, check_sampler, generation_attributes, make_sampler
 from hpo.space.search_space import SearchSpace, built_in_search_space
 
-SPACE = built_in_search_space("stcd").with_fixed({"schedule": "cosine"})
+SPACE = built_in_search_space("stcd", "paper").with_fixed({"schedule": "cosine"})
 
 SLOW = {"gp"}
 """A second per question: asked just enough to leave the random start behind."""

@@ -60,6 +60,7 @@ def test_the_best_of_all_sweeps_of_a_dataset(storage: Path) -> None:
 
 def test_config_is_what_a_trial_ran_with(storage: Path) -> None:
     assert best("small", storage)[1]["config"] == {
+        "form": "paper",
         "learning_rate": 0.01,
         "batch_size": 50,
         "optimizer": "adam",

@@ -105,7 +105,7 @@ MISTAKES = {
         SWEEP, r"file/runs must be writable, but .*--storage", storage="file/runs"
     ),
     "set outside": Mistake(
-        sweep("--set", "learning_rate=5"),
+        sweep("--form", "paper", "--set", "learning_rate=5"),
         r"fixed settings: learning_rate: must be between 0\.0001 and 0\.03, got 5\.0",
     ),
     "set unknown": Mistake(

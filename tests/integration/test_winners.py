@@ -36,8 +36,12 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def searched(places: Places, space_file: Path) -> SweepFolder:
-    """Three trials of two epochs: good, fair, and one that learns nothing."""
-    config = SweepConfig("searched", "none", "small", trials=3, epochs=2)
+    """Three trials of two epochs: good, fair, and one that learns nothing.
+
+    Of the paper's form: a direct student that learns nothing repeats the last reading, and is not
+    the worst.
+    """
+    config = SweepConfig("searched", "none", "small", trials=3, epochs=2, form="paper")
     run_sweep(config, places, load_search_space(space_file))
     return SweepFolder(places.storage.resolve() / "searched")
 

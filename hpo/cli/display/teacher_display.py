@@ -88,6 +88,8 @@ class TeacherDisplay:
 def show_teacher(teacher: Teacher, repeat_last: dict[str, float], trained: bool) -> None:
     """Print the validation errors of a teacher and of repeating the last observation."""
     how = f"trained in {teacher.seconds:.0f} s" if trained else "was there already"
+    if "sweep" in teacher.settings:
+        how = f"trial {teacher.settings['trial']} of {teacher.settings['sweep']}"
     table = Table(title=f"teacher {teacher.fingerprint} ({how})")
     table.add_column("validation MAE")
     for minutes in (15, 30, 45):

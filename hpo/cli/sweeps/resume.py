@@ -44,7 +44,7 @@ def resume(
     from hpo.sweep import resume_sweep
 
     plan = find_sweep(storage, name).read_plan()
-    wanted = None if space is None else find_space(plan.config.method, space, [])
+    wanted = None if space is None else find_space(plan.config.method, space, [], plan.config.form)
     check_comparable(plan, {"epochs": epochs, "objective": objective}, wanted)
     seconds = read_duration("--time-budget", time_budget) or math.inf
     places = Places(storage=storage, address=address)

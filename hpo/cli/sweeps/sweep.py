@@ -75,7 +75,7 @@ def sweep(
     name = name or f"{method}-{settings['dataset']}-{datetime.now():%Y%m%d-%H%M%S}"
     config = build(SweepConfig, settings, name=name, method=method)
     seconds = read_duration("--time-budget", time_budget)
-    searched = find_space(method, space, fixed or [])
+    searched = find_space(method, space, fixed or [], config.form)
     if warm_start is not None:
         searched = with_best_of(searched, find_sweep(storage, warm_start))
     places = Places(data, storage, address)
@@ -168,13 +168,14 @@ def print_plan(config: SweepConfig, places: Places, space: SearchSpace) -> None:
     print_json({"sweep": config.to_json(), "space": fitted, "teacher": teacher})
 
 
-def find_space(method: str, name: str | None, settings: list[str]) -> SearchSpace:
+def find_space(method: str, name: str | None, settings: list[str], form: str) -> SearchSpace:
     """Return the search space that ``--space`` and ``--set`` ask for.
 
     Args:
         method: its built-in space is the one unless ``name`` says otherwise.
         name: of a built-in space, or a file.
         settings: texts ``KEY=VALUE``: settings held at one value.
+        form: whose built-in spaces are meant.
 
     Raises:
         ConfigError: a text of another form, or a value that its setting cannot hold.
@@ -185,7 +186,7 @@ def find_space(method: str, name: str | None, settings: list[str]) -> SearchSpac
 
     # The name of a built-in space has neither a folder nor an ending.
     if name is None or (Path(name).name == name and not Path(name).suffix):
-        space = built_in_search_space(name or method)
+        space = built_in_search_space(name or method, form)
     else:
         space = load_search_space(Path(name))
     fixed = {}

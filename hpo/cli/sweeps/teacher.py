@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import ConfigError
+from core.forms import DEFAULT_FORM, FORMS
 from hpo.cli.display.output import Format
 from hpo.cli.options import DATA, STORAGE, AnswerFormat, DataFolder, Storage
+
+if TYPE_CHECKING:
+    from core.preprocessing.prepare import PreparedData
+    from core.training.teachers import Teacher, TeacherConfig
+    from hpo.cli.display.teacher_display import TeacherDisplay
+
+TeacherForm = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(FORMS), help="direct forecasts 45 minutes in one pass, paper step by step."
+    ),
+]
+Epochs = Annotated[
+    int | None, typer.Option(help="The most epochs to train.", show_default="the form's own")
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        help="Stop after so many epochs without a better validation error.",
+        show_default="the form's own",
+    ),
+]
+FromSweep = Annotated[
+    str | None,
+    typer.Option(help="Train none: take the best student of a sweep, confirmed if any is."),
+]
+FromTrial = Annotated[
+    int | None, typer.Option(help="Which trial of --from-sweep, instead of the best.")
+]
 
 
 def teacher(
     dataset: Annotated[str, typer.Argument(help="A dataset's name; `hpo data list` shows them.")],
-    epochs: Annotated[int, typer.Option(help="The most epochs to train.")] = 18,
-    patience: Annotated[
-        int, typer.Option(help="Stop after so many epochs without a better validation error.")
-    ] = 6,
+    form: TeacherForm = DEFAULT_FORM,
+    epochs: Epochs = None,
+    patience: Patience = None,
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
+    from_sweep: FromSweep = None,
+    trial: FromTrial = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:INDEX.")] = "auto",
     data: DataFolder = DATA,
     storage: Storage = STORAGE,
@@ -24,43 +58,77 @@ def teacher(
 ) -> None:
     """Train the teacher that students imitate; the same call again finds it.
 
-    A killed training goes on where it stopped.
+    A killed training goes on where it stopped. With --from-sweep a student becomes a teacher.
     """
-    from dataclasses import replace
-
     from core.datasets.loading import load_dataset
     from core.devices import choose_device
     from core.evaluation.forecasting import repeat_last
-    from core.files import writable_folder
     from core.preprocessing.prepare import prepare
-    from core.training.teachers import TeacherConfig
-    from hpo.cli.display.output import print_json
     from hpo.cli.display.teacher_display import TeacherDisplay, show_teacher
-    from hpo.records.teacher_sync import train_stored_teacher
 
-    config = TeacherConfig()
-    config = replace(
-        config, training=replace(config.training, epochs=epochs, patience=patience, seed=seed)
-    )
+    training = {"epochs": epochs, "patience": patience, "seed": seed}
+    config = teacher_config(form, training)
+    _check_options(from_sweep, trial)
     prepared = prepare(load_dataset(data, dataset))
     with TeacherDisplay() as display:
-        found = train_stored_teacher(
-            prepared.to(choose_device(device)),
-            config,
-            writable_folder(storage),
-            display.on_epoch,
-            display.on_step,
-        )
+        if from_sweep is None:
+            found = _trained(prepared.to(choose_device(device)), config, storage, display)
+        else:
+            found = _from_sweep(storage, from_sweep, dataset, trial)
     if output is Format.json:
-        print_json(
-            {
-                "teacher": found.fingerprint,
-                "dataset": dataset,
-                "metrics": found.metrics,
-                "seconds": found.seconds,
-                "trained_now": display.trained,
-                "folder": str(found.folder),
-            }
-        )
+        _print_json(found, dataset, display.trained)
     else:
         show_teacher(found, repeat_last(prepared, "validation"), display.trained)
+
+
+def _print_json(found: Teacher, dataset: str, trained: bool) -> None:
+    from hpo.cli.display.output import print_json
+
+    print_json(
+        {
+            "teacher": found.fingerprint,
+            "dataset": dataset,
+            "metrics": found.metrics,
+            "seconds": found.seconds,
+            "trained_now": trained,
+            "folder": str(found.folder),
+        }
+    )
+
+
+def teacher_config(form: str, training: Mapping[str, Any]) -> TeacherConfig:
+    """Return the usual teacher of a form with some settings of its training changed.
+
+    Args:
+        form: a name in ``FORMS``.
+        training: fields of ``TrainingConfig``; None: as usual.
+    """
+    from dataclasses import replace
+
+    from core.training.teachers import default_teacher
+
+    config = default_teacher(form)
+    given = {name: value for name, value in training.items() if value is not None}
+    return replace(config, training=replace(config.training, **given))
+
+
+def _check_options(from_sweep: str | None, trial: int | None) -> None:
+    if trial is not None and from_sweep is None:
+        raise ConfigError("--trial names a trial of --from-sweep; give both, or neither")
+
+
+def _trained(
+    data: PreparedData, config: TeacherConfig, storage: Path, display: TeacherDisplay
+) -> Teacher:
+    from core.files import writable_folder
+    from hpo.records.teacher_sync import train_stored_teacher
+
+    place = writable_folder(storage)
+    return train_stored_teacher(data, config, place, display.on_epoch, display.on_step)
+
+
+def _from_sweep(storage: Path, name: str, dataset: str, trial: int | None) -> Teacher:
+    from hpo.outcomes.sweep_teachers import teacher_from_sweep
+    from hpo.records.sweep_folder import find_sweep
+
+    return teacher_from_sweep(find_sweep(storage, name), dataset, trial)

@@ -208,12 +208,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
 ) -> None:
     places = ["--data", str(small_data), "--storage", str(tmp_path / "runs")]
     given = ["sweep", "scd", "--dataset", "small", "--dry-run", "--pairs", "9"]
-    given += ["--set", "batch_size=16"]
+    given += ["--set", "batch_size=50"]
     assert run([*given, *places]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     plan = json.loads(out)
-    assert plan["space"]["parameters"]["batch_size"]["choices"] == [16]
+    assert plan["space"]["parameters"]["batch_size"]["choices"] == [50]
     assert (plan["sweep"]["method"], plan["sweep"]["pairs"]) == ("scd", 9)
     assert plan["sweep"]["name"].startswith("scd-small-")
     assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,8 @@ from hpo.cli.main import run
 from tests.small_students import LINEAGE, make_dataset, make_student, stand_in_forecasters
 
 Output = pytest.CaptureFixture[str]
-WIDE = ((1, 8, 16), (16, 8, 32))
+WIDE = ((1, 8, 16), (16, 8, 40))
+"""Not those of Table 1's pruning base, which is nobody's teacher unless named."""
 NAMED, OTHER = "a" * 16, "b" * 16
 
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from core.checkpoint import CheckpointFolder
-from core.experiments import new_network
+from core.experiments import network_shape, new_network
+from core.forms import DEFAULT_FORM, FORMS
 from core.preprocessing.prepare import PreparedData
-from core.stgcn import STUDENT_CHANNELS, STGCNConfig
 from hpo.driver.recorder import Recorder
 from hpo.driver.sweep_run import SweepRun
 from hpo.planning.places import Places
@@ -83,10 +83,12 @@ def test_the_checkpoints_of_a_recorded_trial_are_gone(
     assert not folder.checkpoints(3).exists()
 
 
-def test_it_knows_the_size_of_the_student(write: Write, prepared: PreparedData) -> None:
-    shape = STGCNConfig(prepared.card.num_sensors, STUDENT_CHANNELS, prepared.history_steps)
+def test_it_knows_form_and_size_of_the_student(write: Write, prepared: PreparedData) -> None:
+    form = FORMS[DEFAULT_FORM]
+    shape = network_shape(prepared, form.student, form.network)
     student = new_network(shape, prepared.graph_kernel, seed=5)
     record = write("finished")
+    assert record.form == DEFAULT_FORM
     assert record.parameters == sum(tensor.numel() for tensor in student.parameters())
     assert record.flops > record.parameters
 

@@ -118,6 +118,7 @@ def test_manifest_tells_settings_and_lineage(sweep: SweepFolder, data: PreparedD
     manifest = read_manifest(export_best(sweep, top=1)[0])
     assert manifest["settings"] == {
         "method": "none",
+        "form": "paper",
         "learning_rate": 0.01,
         "batch_size": 50,
         "optimizer": "adam",

@@ -25,7 +25,7 @@ from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
 from tests.small_sweeps import make_sweep, record
 
-NONE = built_in_search_space("none")
+NONE = built_in_search_space("none", "paper")
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_no_point_within_the_space_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="within the search space, but 'first' has none"):
         with_best_of(NONE, warm(tmp_path, [5.0]))
     with pytest.raises(ConfigError, match="of method ord, but 'first' is of method none"):
-        with_best_of(built_in_search_space("ord"), warm(tmp_path, [0.01]))
+        with_best_of(built_in_search_space("ord", "paper"), warm(tmp_path, [0.01]))
 
 
 def test_a_sweep_begins_with_the_best_of_another(
@@ -182,7 +182,7 @@ def test_a_sweep_begins_with_the_best_of_another(
 ) -> None:
     folder = warm(tmp_path, [0.004])
     places = ["--data", str(small_data), "--storage", str(folder.storage)]
-    given = ["sweep", "none", "--dataset", "small", "--dry-run", *places]
+    given = ["sweep", "none", "--dataset", "small", "--form", "paper", "--dry-run", *places]
     assert run([*given, "--warm-start", "first"]) == 0
     assert '"source": "sweep first, trial 0"' in capsys.readouterr().out
     assert run([*given, "--warm-start", "frist"]) == 2

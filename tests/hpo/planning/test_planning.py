@@ -13,6 +13,7 @@ from core.datasets.dataset import open_dataset
 from core.datasets.synthetic import build_synthetic
 from core.errors import UserError
 from core.experiments import train_teacher
+from core.forms import DEFAULT_FORM, FORMS
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STUDENT_CHANNELS
 from core.training.teachers import TeacherConfig
@@ -25,6 +26,7 @@ from hpo.sweep import run_sweep
 from hpo.sweep_config import SweepConfig
 
 GOOD = {"name": "night", "method": "none", "dataset": "small", "trials": 2, "epochs": 1}
+USUAL = FORMS[DEFAULT_FORM].network
 
 
 @pytest.fixture
@@ -105,7 +107,7 @@ def test_a_batch_smaller_than_a_segment_is_refused(places: Places) -> None:
     space = SearchSpace.from_json({**document, "parameters": parameters, "first_points": []})
     message = r"at least the 5 windows of a segment, but the space goes down to 4; .*--set windows"
     refuse(places, message, space)
-    fitting = space.with_fixed({"windows_per_segment": "1"})
+    fitting = space.holding({"windows_per_segment": 1})
     plan_sweep(SweepConfig(**GOOD), places, fitting)
 
 
@@ -144,7 +146,7 @@ def test_the_best_teacher_of_this_data_is_taken(
     teachers = [
         train_teacher(
             prepared,
-            TeacherConfig(STUDENT_CHANNELS, replace(quick, learning_rate=rate)),
+            TeacherConfig(STUDENT_CHANNELS, replace(quick, learning_rate=rate), USUAL),
             places.storage,
             lambda _: None,
         )

@@ -22,7 +22,7 @@ from hpo.sweep_config import SweepConfig
 ROOT = Path(__file__).parents[3]
 PLAN = SweepPlan(
     config=SweepConfig("night", "stcd", "synthetic", trials=7, gpus_per_trial=0.5),
-    space=built_in_search_space("stcd").with_fixed({"learning_rate": "1e-3"}),
+    space=built_in_search_space("stcd").with_fixed({"learning_rate": "8e-3"}),
     data_folder="/somewhere/data",
     dataset_fingerprint="9fc769ff1b79d3c4",
     teacher_fingerprint="0123456789abcdef",

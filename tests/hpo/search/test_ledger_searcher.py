@@ -19,7 +19,7 @@ from hpo.sweep_config import SweepConfig
 
 pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
-SPACE = built_in_search_space("ord")
+SPACE = built_in_search_space("ord", "paper")
 POINTS = SPACE.points()
 QUICK = sorted(SAMPLERS.keys() - {"gp"})
 Settings = dict[str, Any]
@@ -35,7 +35,8 @@ class Session:
         self.path = folder / "ledger.jsonl"
         self.ledger = Ledger(self.path)
         self.recorded: dict[int, tuple[str, str | None, dict[str, Any]]] = {}
-        config = SweepConfig("night", "ord", "synthetic", **{"trials": 8, "epochs": 3, **settings})
+        fields = {"trials": 8, "epochs": 3, "form": "paper", **settings}
+        config = SweepConfig("night", "ord", "synthetic", **fields)
         self.searcher = LedgerSearcher(
             config, space, self.ledger, "/sweeps/night", at_once, self.record
         )

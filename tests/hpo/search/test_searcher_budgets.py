@@ -26,7 +26,7 @@ from hpo.trials.trial_settings import StudentSizes
 
 pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
-WIDTHS = built_in_search_space("widths")
+WIDTHS = built_in_search_space("widths", "paper")
 MOST = 400
 """Table 1's student has 960 here, so both first points are too large."""
 
@@ -41,7 +41,7 @@ class Session:
         self.path = folder / "ledger.jsonl"
         self.ledger = Ledger(self.path)
         self.recorded: dict[int, tuple[str, str | None, dict[str, Any]]] = {}
-        fields = {"trials": 6, "epochs": 3, **settings}
+        fields = {"trials": 6, "epochs": 3, "form": "paper", **settings}
         config = SweepConfig("night", space.method, "small", **fields)
         self.sizes = StudentSizes(config, data, None)
         self.timed: list[STGCNConfig] = []

@@ -375,7 +375,7 @@ def test_a_setting_that_the_space_does_not_vary_can_be_fixed(good: SearchSpace) 
         ({"batch_size": "fifty"}, r"batch_size: must be a whole number of at least 1, got 'fifty'"),
         ({"batch_size": 50.0}, r"batch_size: must be a whole number of at least 1, got 50\.0"),
         ({"optimizer": "sgd"}, r"optimizer: must be one of rmsprop, adam, got 'sgd'"),
-        ({"schedule": ""}, r"schedule: must be one of step, cosine, got ''"),
+        ({"schedule": ""}, r"schedule: must be one of step, cosine, warmup, got ''"),
         ({"alpha1": 2, "batch_size": 1}, r"fixed settings has 2 problems:\n  alpha1: .*\n  batch"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 import ray
 
 from core.errors import ConfigError
+from core.forms import FORMS
 from hpo.cli.display.sweep_display import share_in_words
 from hpo.driver.ray_cluster import trial_resources
 from hpo.planning.places import Places
@@ -17,6 +18,7 @@ from hpo.planning.sweep_planning import plan_sweep
 from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
+from hpo.space.parameters import NETWORK_PARAMETERS, STUDENT_WIDTHS
 from hpo.space.search_space import built_in_search_space
 from hpo.sweep_config import AUTO, SweepConfig
 from hpo.trials.gpu_share import find_share, largest_settings, share_of
@@ -46,12 +48,14 @@ def test_what_was_chosen_is_said() -> None:
     assert share_in_words({**share, "gpus_per_trial": 1.0}) == said + "one trial per GPU"
 
 
-def test_the_probe_is_the_largest_student_in_the_largest_batches() -> None:
-    space = built_in_search_space("widths")
+@pytest.mark.parametrize("form", FORMS)
+def test_the_probe_is_the_largest_student_in_the_largest_batches(form: str) -> None:
+    space = built_in_search_space("widths", form)
     settings = largest_settings(space)
     assert settings.keys() == space.parameters.keys()
-    assert [settings[name] for name in ("block1_hidden", "block2_out")] == [32, 128]
-    assert settings["batch_size"] == 100
+    large = {"batch_size", *NETWORK_PARAMETERS} & space.parameters.keys()
+    assert large > STUDENT_WIDTHS.keys()
+    assert {name: settings[name] for name in large} == {name: space.largest(name) for name in large}
     assert settings["learning_rate"] == space.points()[0]["learning_rate"]
 
 

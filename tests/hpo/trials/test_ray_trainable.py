@@ -14,6 +14,7 @@ import torch
 from core.checkpoint import load_model
 from core.experiments import train_teacher
 from core.files import write_bytes
+from core.forms import DEFAULT_FORM, FORMS
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, STUDENT_CHANNELS, STGCNConfig
 from core.training.teachers import Teacher, TeacherConfig
@@ -63,7 +64,8 @@ def task(folder: SweepFolder, trial: int = 0, **settings: Any) -> dict[str, Any]
 
 def test_settings_are_sorted_into_weights_and_training() -> None:
     settings = {**SETTINGS, "alpha1": 0.5, "alpha2": 1}
-    config = student_config("stcd", settings, epochs=9, seed=4, pairs=7)
+    sweep = SweepConfig("night", "stcd", "small", epochs=9, pairs=7, form="paper")
+    config = student_config(sweep, settings, seed=4)
     assert config.pairs == 7
     assert config.method == "stcd"
     assert config.weights == {"alpha1": 0.5, "alpha2": 1.0}
@@ -74,10 +76,10 @@ def test_settings_are_sorted_into_weights_and_training() -> None:
 def test_windows_that_no_space_names_go_by_segments_of_five(
     given: dict[str, int], windows: int
 ) -> None:
-    assert student_config("none", given, 9, 4).training.windows_per_segment == windows
-    assert (
-        student_config("none", {"windows_per_segment": 1}, 9, 4).training.windows_per_segment == 1
-    )
+    sweep = SweepConfig("night", "none", "small", epochs=9)
+    assert student_config(sweep, given, 4).training.windows_per_segment == windows
+    named = student_config(sweep, {"windows_per_segment": 1}, 4)
+    assert named.training.windows_per_segment == 1
 
 
 def test_a_trial_reports_every_epoch_and_then_its_end(
@@ -197,9 +199,10 @@ def test_whatever_ends_a_trial_does_not_end_the_sweep(
 
 @pytest.fixture
 def teacher(tmp_path: Path, prepared: PreparedData) -> Teacher:
-    """A hasty one."""
+    """A hasty one, of the form that sweeps have unless they say otherwise."""
     quick = TrainingConfig(epochs=1, learning_rate=1e-2, windows_per_segment=5)
-    return train_teacher(prepared, TeacherConfig(STUDENT_CHANNELS, quick), tmp_path, lambda _: None)
+    config = TeacherConfig(STUDENT_CHANNELS, quick, FORMS[DEFAULT_FORM].network)
+    return train_teacher(prepared, config, tmp_path, lambda _: None)
 
 
 def test_targets_lie_where_the_machine_wants_them_and_change_nothing(
@@ -256,7 +259,7 @@ def pruning(tmp_path: Path, small_data: Path, prepared: PreparedData) -> SweepFo
     quick = TrainingConfig(epochs=1, learning_rate=1e-2, windows_per_segment=5)
     base = train_teacher(prepared, TeacherConfig(STUDENT_CHANNELS, quick), tmp_path, lambda _: None)
     folder = SweepFolder(tmp_path / "night")
-    settings = {"loss": "none", "base": "teacher", "max_parameters": 500}
+    settings = {"loss": "none", "base": "teacher", "max_parameters": 500, "form": "paper"}
     config = SweepConfig("night", "prune", "small", epochs=EPOCHS, **settings)
     plan, _ = plan_sweep(config, Places(small_data, tmp_path))
     assert plan.base_fingerprint == plan.teacher_fingerprint == base.fingerprint

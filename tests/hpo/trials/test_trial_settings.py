@@ -8,6 +8,8 @@ import pytest
 
 from core.errors import ConfigError
 from core.evaluation.profiling import count_flops, count_parameters
+from core.experiments import network_shape
+from core.forms import FORMS
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, STUDENT_CHANNELS, STGCNConfig
 from hpo.sweep_config import SweepConfig
@@ -30,14 +32,15 @@ def sweep(**changes: Any) -> SweepConfig:
     return SweepConfig(**{"name": "night", "method": "stcd", "dataset": "small", **changes})
 
 
-def test_a_student_without_widths_is_table_1s() -> None:
-    assert student_channels({"alpha1": 0.3}) == STUDENT_CHANNELS
+def test_a_paper_student_without_widths_is_table_1s() -> None:
+    assert student_channels(sweep(form="paper"), {"alpha1": 0.3}) == STUDENT_CHANNELS
 
 
 def test_widths_go_to_their_layers() -> None:
-    assert student_channels(WIDTHS) == ((1, 3, 5), (5, 1, 7))
-    assert student_channels({"block1_out": 9}) == ((1, 2, 9), (9, 2, 8))
-    config = student_config("ord", {**WIDTHS, "alpha1": 0.4, "optimizer": "adam"}, 7, 11)
+    assert student_channels(sweep(), WIDTHS) == ((1, 3, 5), (5, 1, 7))
+    assert student_channels(sweep(form="paper"), {"block1_out": 9}) == ((1, 2, 9), (9, 2, 8))
+    settings = {**WIDTHS, "alpha1": 0.4, "optimizer": "adam"}
+    config = student_config(sweep(method="ord", epochs=7), settings, 11)
     assert config.channels == ((1, 3, 5), (5, 1, 7))
     assert config.weights == {"alpha1": 0.4}
     assert (config.training.optimizer, config.training.epochs, config.training.seed) == (
@@ -71,11 +74,16 @@ def test_pruning_goes_to_the_budget_where_no_share_is_searched() -> None:
         pruning_config(sweep(method="prune"), settings, 0)
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("settings", [{}, WIDTHS])
-def test_sizes_are_those_of_the_network(settings: dict[str, int], prepared: PreparedData) -> None:
-    shape = STGCNConfig(4, student_channels(settings), prepared.history_steps)
+def test_sizes_are_those_of_the_network(
+    settings: dict[str, int], form: str, prepared: PreparedData
+) -> None:
+    config = sweep(form=form)
+    channels = student_channels(config, settings)
+    shape = network_shape(prepared, channels, FORMS[form].network)
     network = STGCN(shape, prepared.graph_kernel)
-    sizes = StudentSizes(sweep(), prepared, base=None).of(settings)
+    sizes = StudentSizes(config, prepared, base=None).of(settings)
     assert sizes == {"parameters": count_parameters(network), "flops": count_flops(network)}
 
 

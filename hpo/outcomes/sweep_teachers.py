@@ -1,0 +1,92 @@
+"""Make a student of a sweep a teacher of its dataset, so that teachers can be searched for.
+
+The student's weights become a teacher's file beside the trained ones, with the sweep and the trial
+in its settings. The same student is the same teacher, however often it is asked for. Trains none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from core.checkpoint import load_model, save_model
+from core.errors import ConfigError, ExportError, UserError
+from core.files import fingerprint
+from core.training.teachers import TEACHER_FILE, Teacher, open_teacher, teacher_folder
+from hpo.planning.sweep_planning import open_planned_data
+from hpo.records.confirmation import confirmed
+from hpo.records.ranking import ranked_records
+from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import SweepPlan
+from hpo.records.teacher_sync import publish_teacher
+from hpo.records.trial_files import download_student, has_student
+from hpo.records.trial_records import TrialRecord, read_records
+
+
+def teacher_from_sweep(folder: SweepFolder, dataset: str, trial: int | None = None) -> Teacher:
+    """Return a sweep's student as a teacher of the sweep's data.
+
+    Args:
+        folder: of the sweep.
+        dataset: what it is to teach; must be the sweep's.
+        trial: whose student; None: the best run of the best confirmed configuration, or without
+            any the best trial.
+
+    Raises:
+        ConfigError: the sweep is of another dataset or has no such finished trial.
+        ExportError: the student was not kept.
+    """
+    plan = folder.read_plan()
+    if plan.config.dataset != dataset:
+        raise ConfigError(
+            f"a teacher of {dataset} must come from a sweep of it, but {folder.name!r} searched "
+            f"{plan.config.dataset}; name another sweep"
+        )
+    data = open_planned_data(plan)
+    home, record = _chosen(folder, plan, trial)
+    if not has_student(home, record.trial):
+        raise ExportError(
+            f"trial {record.trial} of {folder.name!r} must have a student, but it was not kept; "
+            f"train it again by `hpo trial {folder.name} {record.trial} --rerun`"
+        )
+    download_student(home, record.trial)
+    file = home.student(record.trial)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    target = teacher_folder(folder.storage, fingerprint([data.fingerprint, digest]))
+    if not (target / TEACHER_FILE).is_file():
+        model, _ = load_model(file, data.graph_kernel)
+        settings = {"sweep": home.name, "trial": record.trial, **record.configuration}
+        metadata = {
+            "dataset_fingerprint": data.fingerprint,
+            "settings": settings,
+            "metrics": record.metrics,
+            "seconds": record.seconds,
+        }
+        save_model(target / TEACHER_FILE, model, metadata)
+    teacher = open_teacher(target)
+    publish_teacher(teacher)
+    return teacher
+
+
+def _chosen(
+    folder: SweepFolder, plan: SweepPlan, trial: int | None
+) -> tuple[SweepFolder, TrialRecord]:
+    """Return a record and the folder that its student lies in."""
+    metric = plan.config.metric
+    ranked = ranked_records(read_records(folder.results), metric)
+    if trial is not None:
+        named = [record for record in ranked if record.trial == trial]
+        if not named:
+            raise ConfigError(
+                f"--trial must be a finished trial of {folder.name!r}, got {trial}; see `hpo "
+                f"status {folder.name}`"
+            )
+        return folder, named[0]
+    runs = [one.finished[0] for one in confirmed(folder, ranked, metric) if one.finished]
+    if runs:
+        return folder.confirmation, runs[0]
+    if not ranked:
+        raise UserError(
+            f"a teacher needs a finished trial, but {folder.name!r} has none; see `hpo status "
+            f"{folder.name}`"
+        )
+    return folder, ranked[0]
