@@ -32,10 +32,10 @@ from benchmarks.trial_memory import measure_trials
 from core.distillation.correlation.step_tables import StoredDistances, to_fixed_point
 from core.distillation.correlation.terms import node_distances, scd_loss
 from core.distillation.losses import make_loss
-from core.evaluation.forecasting import evaluate
+from core.evaluation.forecasting import WINDOWS_PER_PASS, evaluate, roll_out
 from core.experiments import DistillationObjective
 from core.forms import FORMS
-from core.stgcn import TEACHER_CHANNELS
+from core.stgcn import STGCN, TEACHER_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ def scd_step(folder: Path) -> dict[str, Any]:
     return compared(base, fused, repetitions=7)
 
 
-def target_building(folder: Path) -> dict[str, Any]:
+def target_building(folder: Path, form: str, steps_per_pass: int) -> dict[str, Any]:
     """Time building the targets of STCD for 22 training days."""
     data = make_data(folder, training_days=22, validation_days=4)
 
     def build() -> None:
         shutil.rmtree(folder / "targets", ignore_errors=True)
-        make_targets(folder, data)
+        make_targets(folder, data, form, steps_per_pass)
 
     found = timed(build, repetitions=3)
     stored = sum(path.stat().st_size for path in (folder / "targets").rglob("*.safetensors"))
@@ -125,6 +125,26 @@ def direct_epoch(folder: Path) -> dict[str, Any]:
     return {**whole, "validation_ratio": compared(base, other, repetitions=5)["ratio"]}
 
 
+def direct_forecasts(folder: Path, windows: int) -> dict[str, Any]:
+    """Compare the paper's teacher with a direct student over consecutive windows, both in PyTorch.
+
+    Both share all columns that several windows have in common; the teacher rolls out nine steps.
+    """
+    data = make_data(folder, training_days=1, validation_days=1)
+    student = make_network(data, FORMS["direct"].student, "direct")
+    teacher = make_network(data, TEACHER_CHANNELS)
+
+    def forecast(model: STGCN) -> None:
+        most = WINDOWS_PER_PASS["cpu"]
+        for first in range(0, windows, most):
+            count = min(most, windows - first)
+            roll_out(model, seen[first : first + count + data.history_steps - 1], 9)
+
+    seen = torch.randn(windows + data.history_steps - 1, NUM_SENSORS)
+    base, other = (functools.partial(forecast, model) for model in (student, teacher))
+    return compared(base, other, repetitions=3)
+
+
 def trial_memory(folder: Path) -> dict[str, Any]:
     """Measure the private memory of further trials on a node."""
     data = make_data(folder, training_days=22, validation_days=4)
@@ -159,7 +179,19 @@ CASES = (
         "<= 1/12, beyond: <= 1/25",
         scd_step,
     ),
-    Case("targets", "building STCD's targets, 22 days", "<= 10 s, beyond: <= 4 s", target_building),
+    *(
+        Case(
+            f"targets{suffix}",
+            f"building STCD's targets of a {form} teacher for students of {steps} steps, 22 days",
+            "<= 10 s, beyond: <= 4 s",
+            functools.partial(target_building, form=form, steps_per_pass=steps),
+        )
+        for suffix, form, steps in (
+            ("", "paper", 1),
+            ("-rolled-out", "paper", 9),
+            ("-direct", "direct", 9),
+        )
+    ),
     Case(
         "teacher-epoch",
         "a teacher's epoch by segments of 5 windows / window by window, 4 days",
@@ -171,6 +203,15 @@ CASES = (
         "a direct student's epoch with validation / a one-step student's of the same widths",
         "<= 1",
         direct_epoch,
+    ),
+    *(
+        Case(
+            f"forecast-direct-{windows}-windows",
+            "the paper's teacher / a direct student over consecutive windows, both in PyTorch",
+            ">= 200" if windows > 1 else "is reported",
+            functools.partial(direct_forecasts, windows=windows),
+        )
+        for windows in (1, 1140)
     ),
     Case("trial-memory", "private memory per further STCD trial", "<= 150 MB", trial_memory),
     Case(

@@ -16,7 +16,7 @@ from core.distillation.teacher_targets import TeacherTargets, load_teacher_targe
 from core.experiments import DistillationObjective, network_shape, new_network
 from core.forms import find_form
 from core.preprocessing.prepare import PreparedData, prepare
-from core.stgcn import STGCN, STUDENT_CHANNELS, TEACHER_CHANNELS, BlockChannels
+from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels
 from core.training.step_replay import Recorder
 from core.training.trainer import Trainer, TrainingConfig
 
@@ -52,11 +52,21 @@ def make_network(
     return new_network(shape, data.graph_kernel, seed=0)
 
 
-def make_targets(folder: Path, data: PreparedData) -> TeacherTargets:
-    """Build or map the targets of STCD from an untrained teacher."""
+def make_targets(
+    folder: Path, data: PreparedData, form: str = "paper", steps_per_pass: int = 1
+) -> TeacherTargets:
+    """Build or map the targets of STCD from an untrained teacher.
+
+    Args:
+        folder: where they lie, below it.
+        data: to be taught about.
+        form: of the teacher.
+        steps_per_pass: how many steps the students predict.
+    """
     needs = make_loss("stcd", STCD).needs
+    teacher = make_network(data, find_form(form).teacher, form)
     return load_teacher_targets(
-        folder / "targets", make_network(data, TEACHER_CHANNELS), data, needs
+        folder / "targets", teacher, data, needs, steps_per_pass=steps_per_pass
     )
 
 
