@@ -15,6 +15,7 @@ from core.distillation.losses import LOSSES
 from core.errors import ConfigError, StorageError, UnknownNameError, UserError
 from core.evaluation.forecasting import repeat_last
 from core.experiments import check_sampling
+from core.forms import form_of
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
 from hpo.planning.networks import Networks, find_networks, student_sizes
@@ -85,9 +86,21 @@ def check_sweep(
     _check_batches(space, data)
     check_is_new(SweepFolder(places.storage / config.name))
     networks = find_networks(config, places.storage, data)
+    _check_base(config, networks)
     latency_of = timed_once(data)
     space = fit_space(space, student_sizes(config, data, networks.base), latency_of)
     return CheckedSweep(config, space, places, data, networks, latency_of)
+
+
+def _check_base(config: SweepConfig, networks: Networks) -> None:
+    """Refuse to prune a network of another form: its students would not be of the sweep's."""
+    if networks.base is None or form_of(networks.base.config) == config.form:
+        return
+    form = form_of(networks.base.config) or "of no named form"
+    raise ConfigError(
+        f"--base teacher needs a teacher of form {config.form}, but {networks.base.fingerprint} is "
+        f"{form}; give --form {form}, or another --teacher"
+    )
 
 
 def check_is_new(folder: SweepFolder) -> None:

@@ -20,19 +20,29 @@ WARM_POINTS = 5
 """Taken from the other sweep: half of what a sampler draws at random before it learns."""
 
 
-def with_best_of(space: SearchSpace, folder: SweepFolder) -> SearchSpace:
+def with_best_of(space: SearchSpace, folder: SweepFolder, form: str) -> SearchSpace:
     """Return ``space`` whose first points begin with the best configurations of a sweep.
 
     Parameters that the sweep did not search take the values of the space's own first point.
 
+    Args:
+        space: of the new sweep.
+        folder: of the other sweep.
+        form: of the new sweep's students.
+
     Raises:
-        ConfigError: it is of another method, or none of its finished trials lies in ``space``.
+        ConfigError: it is of another method or form, or no finished trial of it lies in ``space``.
     """
     plan = folder.read_plan()
     if plan.space.method != space.method:
         raise ConfigError(
             f"--warm-start needs a sweep of method {space.method}, but {folder.name!r} is of "
             f"method {plan.space.method}; name another"
+        )
+    if plan.config.form != form:
+        raise ConfigError(
+            f"--warm-start needs a sweep of form {form}, but {folder.name!r} is of form "
+            f"{plan.config.form}; name another, or give --form {plan.config.form}"
         )
     ranked = ranked_records(read_records(folder.results), plan.config.metric)
     points = [

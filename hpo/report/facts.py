@@ -147,7 +147,7 @@ class ReportFacts:
     teacher_sizes: Mapping[str, float]
     """``parameters`` and ``flops``, and ``latency_ms`` where a trial has one; empty if unknown."""
     fixed_student: TrialRecord | None
-    """The best trial of the storage with the student of Table 1, on the same data."""
+    """The best trial of the storage with the paper's student of Table 1, on the same data."""
     paper: list[PaperResult]
     """The paper's results on the same sensors; empty for other data."""
     evaluation: Evaluation | None

@@ -15,7 +15,7 @@ from core.errors import ConfigError, UserError
 from core.evaluation.profiling import count_flops, count_parameters, forecast_latency
 from core.experiments import network_shape
 from core.export.manifest import MODEL_FILE, read_manifest
-from core.forms import find_form
+from core.forms import FORMS
 from core.preprocessing.prepare import PreparedData
 from core.training.teachers import TEACHER_FILE, Teacher, find_teacher, open_teacher, teacher_folder
 from hpo.planning.sweep_planning import open_planned_data
@@ -173,13 +173,14 @@ def _fixed_student(
 ) -> TrialRecord | None:
     if data is None:
         return None
-    form = find_form(plan.config.form)
-    config = network_shape(data, form.student, form.network)
+    table_1 = FORMS["paper"]
+    shape = network_shape(data, table_1.student, table_1.network)
     records = [
         record
         for record in records_of(plan.config.dataset, storage)
         if record.dataset_fingerprint == plan.dataset_fingerprint
+        and record.form == "paper"
         and record.method != PRUNE
-        and record.parameters == config.parameters
+        and record.parameters == shape.parameters
     ]
     return next(iter(ranked_records(records, metric)), None)

@@ -181,10 +181,12 @@ def built_in_search_space(name: str, form: str = DEFAULT_FORM) -> SearchSpace:
         UnknownNameError: there is no space of this name.
     """
     folder = resources.files("search_spaces")
-    known = {**_space_files(folder), **_space_files(folder / form)}
+    own = _space_files(folder / form)
+    known = {**_space_files(folder), **own}
     if name not in known:
         raise UnknownNameError("method", name, known)
-    return _parse(known[name].read_text(encoding="utf-8"), f"search_spaces/{known[name].name}")
+    place = f"{form}/" if name in own else ""
+    return _parse(known[name].read_text(encoding="utf-8"), f"search_spaces/{place}{name}.yaml")
 
 
 def _space_files(folder: Traversable) -> dict[str, Traversable]:

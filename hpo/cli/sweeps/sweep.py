@@ -77,7 +77,7 @@ def sweep(
     seconds = read_duration("--time-budget", time_budget)
     searched = find_space(method, space, fixed or [], config.form)
     if warm_start is not None:
-        searched = with_best_of(searched, find_sweep(storage, warm_start))
+        searched = with_best_of(searched, find_sweep(storage, warm_start), config.form)
     places = Places(data, storage, address)
     if dry_run:
         print_plan(config, places, searched)

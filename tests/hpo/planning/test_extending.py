@@ -143,7 +143,7 @@ def warm(tmp_path: Path, rates: list[float], **changes: object) -> SweepFolder:
 
 def test_the_best_of_another_sweep_come_first(tmp_path: Path) -> None:
     rates = [0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.005, 0.007]
-    space = with_best_of(NONE, warm(tmp_path, rates, dataset="elsewhere"))
+    space = with_best_of(NONE, warm(tmp_path, rates, dataset="elsewhere"), "paper")
     points = space.first_points
     found = [point.values["learning_rate"] for point in points[:WARM_POINTS]]
     assert found == [0.007, 0.005, 0.006, 0.004, 0.003]
@@ -155,26 +155,30 @@ def test_the_best_of_another_sweep_come_first(tmp_path: Path) -> None:
 
 def test_points_outside_the_space_are_left_out(tmp_path: Path) -> None:
     folder = warm(tmp_path, [0.01, 5.0])
-    assert len(with_best_of(NONE, folder).first_points) == len(NONE.first_points) + 1
+    assert len(with_best_of(NONE, folder, "paper").first_points) == len(NONE.first_points) + 1
 
 
 def test_what_the_other_sweep_did_not_search_is_taken_from_the_spaces_own_start(
     tmp_path: Path,
 ) -> None:
     folder = warm(tmp_path, [0.02])
-    (first, *_) = with_best_of(NONE, folder).first_points
+    (first, *_) = with_best_of(NONE, folder, "paper").first_points
     assert first.values["learning_rate"] == 0.02
     assert first.values["windows_per_segment"] == NONE.points()[0]["windows_per_segment"]
     assert first.values.keys() == NONE.parameters.keys()
     with pytest.raises(ConfigError, match="within the search space"):
-        with_best_of(replace(NONE, first_points=()), folder)
+        with_best_of(replace(NONE, first_points=()), folder, "paper")
 
 
 def test_no_point_within_the_space_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="within the search space, but 'first' has none"):
-        with_best_of(NONE, warm(tmp_path, [5.0]))
+        with_best_of(NONE, warm(tmp_path, [5.0]), "paper")
     with pytest.raises(ConfigError, match="of method ord, but 'first' is of method none"):
-        with_best_of(built_in_search_space("ord", "paper"), warm(tmp_path, [0.01]))
+        with_best_of(built_in_search_space("ord", "paper"), warm(tmp_path, [0.01]), "paper")
+    with pytest.raises(
+        ConfigError, match=r"of form direct, but 'first' is of form paper; .*--form"
+    ):
+        with_best_of(built_in_search_space("none"), warm(tmp_path, [0.01]), "direct")
 
 
 def test_a_sweep_begins_with_the_best_of_another(

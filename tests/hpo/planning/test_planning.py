@@ -139,6 +139,21 @@ def test_a_plan_fixes_what_its_trials_rely_on(places: Places, prepared: Prepared
     assert plan.baselines["repeat_last"]["val_mae_15"] > 0
 
 
+def test_a_teacher_of_another_form_is_not_pruned(
+    places: Places, prepared: PreparedData, small_data: Path
+) -> None:
+    quick = TrainingConfig(epochs=1, windows_per_segment=5)
+    paper = train_teacher(
+        prepared, TeacherConfig(STUDENT_CHANNELS, quick), places.storage, lambda _: None
+    )
+    wrong = {"method": "prune", "base": "teacher", "teacher": paper.fingerprint}
+    message = f"a teacher of form direct, but {paper.fingerprint} is paper; give --form paper"
+    with pytest.raises(UserError, match=message):
+        plan_sweep(SweepConfig(**{**GOOD, **wrong}), places)
+    found, _ = plan_sweep(SweepConfig(**{**GOOD, **wrong, "form": "paper"}), places)
+    assert found.base_fingerprint == paper.fingerprint
+
+
 def test_the_best_teacher_of_this_data_is_taken(
     places: Places, prepared: PreparedData, small_data: Path, tmp_path: Path
 ) -> None:
