@@ -151,9 +151,7 @@ def load_teacher_targets(
         StorageError: the disk has no space for the targets.
     """
     frozen = teacher.requires_grad_(False)
-    kinds = _kinds_within(memory_budget, needs, frozen, data)
-    if "prediction" in kinds:
-        kinds["prediction"] = _forecasts_for(steps_per_pass, frozen, data)
+    kinds = _kinds_within(memory_budget, needs, frozen, data, steps_per_pass)
     key = fingerprint([TARGETS_VERSION, _weights_sha256(frozen), data.fingerprint])
     with exclusive_lock(folder.with_suffix(".lock")):
         stored = {kind.name: _stored(folder / kind.name, key) for kind in kinds.values()}
@@ -178,13 +176,17 @@ def load_teacher_targets(
 
 
 def _kinds_within(
-    memory_budget: int, needs: Collection[str], teacher: STGCN, data: PreparedData
+    memory_budget: int,
+    needs: Collection[str],
+    teacher: STGCN,
+    data: PreparedData,
+    steps_per_pass: int | None,
 ) -> dict[str, Kind]:
     """Choose each need's form: the fastest that fits into the budget left by the needs before."""
     chosen: dict[str, Kind] = {}
     rows = training_rows(data)
     if "prediction" in needs:
-        chosen["prediction"] = Forecasts(data.horizon_steps, data.readings.shape[1], WHOLE)
+        chosen["prediction"] = _forecasts_for(steps_per_pass, teacher, data)
     with torch.no_grad():
         _, sample = teacher(data.readings[None, None, : data.history_steps])
     for need, forms in forms_for(sample).items():

@@ -44,9 +44,10 @@ def teacher_from_sweep(folder: SweepFolder, dataset: str, trial: int | None = No
     data = open_planned_data(plan)
     home, record = _chosen(folder, plan, trial)
     if not has_student(home, record.trial):
+        option = "" if home is folder else " --confirmation"
         raise ExportError(
             f"trial {record.trial} of {folder.name!r} must have a student, but it was not kept; "
-            f"train it again by `hpo trial {folder.name} {record.trial} --rerun`"
+            f"train it again by `hpo trial {folder.name} {record.trial}{option} --rerun`"
         )
     download_student(home, record.trial)
     file = home.student(record.trial)

@@ -83,6 +83,9 @@ def test_the_best_run_of_the_best_confirmed_configuration_teaches(
     found = teacher_from_sweep(sweep, "small")
     assert found.metrics["val_mae"] == 1.4
     assert same_weights(sweep.confirmation.student(2), found.folder / TEACHER_FILE, data)
+    sweep.confirmation.student(2).unlink()
+    with pytest.raises(ExportError, match=r"`hpo trial first 2 --confirmation --rerun`"):
+        teacher_from_sweep(sweep, "small")
 
 
 def test_what_cannot_teach_is_refused(sweep: SweepFolder) -> None:
