@@ -203,6 +203,7 @@ def train_teacher(
             "settings": config.to_json(),
             "metrics": metrics,
             "seconds": trainer.state.seconds,
+            "gaps": data.gaps,
         }
         save_model(folder / TEACHER_FILE, model, metadata)
         checkpoints.clear()

@@ -15,6 +15,7 @@ from core.distillation.teacher_targets import MEMORY_BUDGET
 from core.errors import ConfigError, UnknownNameError
 from core.files import check_name
 from core.forms import DEFAULT_FORM, FORMS, find_form
+from core.preprocessing.gaps import CAUSAL, GAP_RULES, INTERPOLATE, check_gap_rule
 from hpo.space.objectives import read_objectives
 from hpo.space.parameters import PRUNE
 
@@ -69,6 +70,15 @@ class SweepConfig:
     scheduler: str = field(
         default="none", metadata={"help": "none, or {schedulers} to stop bad trials early."}
     )
+    gaps: str = field(
+        default=CAUSAL,
+        metadata={
+            "help": "How missing readings are filled: causal, from earlier ones, or interpolate, "
+            "as the paper does; such errors look ahead.",
+            "metavar": "|".join(GAP_RULES),
+        },
+    )
+    """See ``core.preprocessing.gaps``. No trial of one rule is compared with one of the other."""
     objective: str = field(
         default="val_mae",
         metadata={
@@ -175,6 +185,7 @@ class SweepConfig:
             )
         read_objectives(self.objective)
         find_form(self.form)
+        check_gap_rule(self.gaps)
         if self.network not in NETWORKS:
             raise UnknownNameError("network", self.network, NETWORKS)
         self._check_pruning()
@@ -226,9 +237,9 @@ class SweepConfig:
     def from_json(cls, values: dict[str, Any]) -> SweepConfig:
         """Read what ``to_json`` returned, or JSON of it; unknown keys are errors.
 
-        Sweeps that began when there was one form do not name it.
+        Sweeps that began when there was one form, and one rule for gaps, do not name them.
         """
-        values = {"form": "paper", **values}
+        values = {"form": "paper", "gaps": INTERPOLATE, **values}
         for name in values:
             if name not in {field.name for field in fields(cls)}:
                 raise UnknownNameError("sweep setting", name, [field.name for field in fields(cls)])

@@ -133,7 +133,8 @@ class Loss(ABC):
         Args:
             prediction: the student's, [B, N] or [B, H, N], z-scored.
             features: the student's, of the same pass over S segments.
-            target: the true readings, shaped as the prediction, z-scored.
+            target: the true readings, shaped as the prediction, z-scored; NaN where nothing was
+                measured, which enters no loss.
             teacher: at least what the loss ``needs``.
 
         Raises:

@@ -25,6 +25,7 @@ from core.distillation.hyperparameters import (
 )
 from core.distillation.interface import Loss, LossValue, TeacherOutput
 from core.distillation.response import (
+    masked_error,
     ord_loss,
     overseen_target,
     rd_kl_loss,
@@ -277,8 +278,9 @@ def _overseen(
 ) -> tuple[Scalar, dict[str, Tensor]]:
     """Return ORD and its parts."""
     mixture, from_teacher = overseen_target(teacher.require_prediction(), target, alpha1)
-    response = response_error(prediction, mixture, error)
-    share = from_teacher.to(response.dtype).mean()
+    known = ~target.isnan()
+    response = masked_error(prediction, mixture, known, error)
+    share = (from_teacher & known).sum().to(response.dtype) / known.sum().clamp_min(1)
     return response, _detached(teacher_share=share, response=response)
 
 

@@ -1,8 +1,10 @@
 """Compute the response losses: a student's predictions against the teacher's and the target.
 
 All are z-scored [B, N], or [B, H, N]: then every equation holds for each step ahead as it does for
-each window. The teacher is a constant: no gradient flows to it. Compares no hidden features; that
-is done in ``correlation`` and ``structure``.
+each window. The teacher is a constant: no gradient flows to it. A target is NaN where nothing was
+measured: such an entry counts in no mean over targets, nor in ORD's ranking; the teacher's
+prediction is defined there, so terms against the teacher count it. Compares no hidden features;
+that is done in ``correlation`` and ``structure``.
 
 Axes: B windows, H time steps ahead, N sensors.
 """
@@ -21,25 +23,57 @@ from core.distillation.hyperparameters import check_share
 from core.errors import ConfigError, ShapeError
 from core.shapes import Scalar, WindowValues
 
-ERRORS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
+ERRORS: Final[dict[str, Callable[..., Tensor]]] = {
     "mse": F.mse_loss,
     "mae": F.l1_loss,
     "huber": F.huber_loss,
 }
-"""How far a prediction is from what it should be, by name; each a mean over all entries. ``huber``:
-half the square up to a difference of one standard deviation of the readings, linear beyond."""
+"""How far a prediction is from what it should be, by name; each takes torch's ``reduction``, and
+is a mean over all entries by default. ``huber``: half the square up to a difference of one standard
+deviation of the readings, linear beyond."""
 
 
 def response_error(prediction: WindowValues, target: WindowValues, error: str = "mse") -> Scalar:
-    """Return the mean error of one of two predictions from the other, or raise ``ShapeError``.
+    """Return the mean error of a prediction over the entries that were measured.
+
+    Zero where none was.
 
     Args:
         prediction: [B, N] or [B, H, N].
-        target: of the same shape.
+        target: of the same shape, NaN where nothing was measured.
         error: a key of ``ERRORS``.
+
+    Raises:
+        ShapeError: the shapes differ.
     """
     check_window_values(prediction, target)
-    return ERRORS[error](prediction, target)
+    return masked_error(prediction, target, ~target.isnan(), error)
+
+
+def teacher_error(prediction: WindowValues, teacher: WindowValues, error: str = "mse") -> Scalar:
+    """Return the mean error of a student's prediction from the teacher's, over all entries.
+
+    Args:
+        prediction: the student's, [B, N] or [B, H, N].
+        teacher: of the same shape; NaN is a fault here, and reaches the result.
+        error: a key of ``ERRORS``.
+
+    Raises:
+        ShapeError: the shapes differ.
+    """
+    check_window_values(prediction, teacher)
+    return ERRORS[error](prediction, teacher.detach())
+
+
+def masked_error(
+    prediction: WindowValues,
+    wanted: WindowValues,
+    known: Bool[Tensor, "B *H N"],
+    error: str = "mse",
+) -> Scalar:
+    """Return the mean error over the entries that are ``known``; zero where none is."""
+    compared = torch.where(known, wanted, prediction.detach())
+    return ERRORS[error](prediction, compared, reduction="sum") / known.sum().clamp_min(1)
 
 
 def rd_l2_loss(
@@ -66,7 +100,7 @@ def rd_l2_loss(
     """
     check_window_values(student, teacher, target)
     check_share("beta", beta)
-    response = response_error(student, teacher.detach(), error)
+    response = teacher_error(student, teacher, error)
     return beta * response + (1.0 - beta) * response_error(student, target, error)
 
 
@@ -119,6 +153,8 @@ def ord_loss(
 ) -> Scalar:
     """Return the overseen response distillation, Eq. 4-6: see ``overseen_target``.
 
+    A mean over the entries that were measured: without a reading, nothing is overseen.
+
     Args:
         student: predictions [B, N] or [B, H, N].
         teacher: predictions of the same shape.
@@ -132,7 +168,7 @@ def ord_loss(
     """
     check_window_values(student, teacher, target)
     wanted, _ = overseen_target(teacher, target, alpha1)
-    return response_error(student, wanted, error)
+    return masked_error(student, wanted, ~target.isnan(), error)
 
 
 def overseen_target(
@@ -140,15 +176,19 @@ def overseen_target(
 ) -> tuple[WindowValues, Bool[Tensor, "B *H N"]]:
     """Mix target and teacher by how far they differ, Eq. 4-6.
 
-    D = |y^t - T|, min-max normalised over the nodes of each window (and step ahead), all zero where
-    max = min. The target stands where D <= alpha1, the teacher's prediction elsewhere.
+    D = |y^t - T|, min-max normalised over the nodes of each window (and step ahead) that were
+    measured, all zero where max = min. The target stands where D <= alpha1, the teacher's
+    prediction elsewhere.
 
     Returns:
-        The mixture, and a mask of the entries that are the teacher's prediction.
+        The mixture, and a mask of the entries that are the teacher's prediction: among them all
+        that were not measured, where the mixture is the teacher's too.
     """
     check_share("alpha1", alpha1)
     difference = (teacher.detach() - target).abs()
-    least, most = difference.aminmax(dim=-1, keepdim=True)
+    missing = target.isnan()
+    least = difference.masked_fill(missing, torch.inf).amin(dim=-1, keepdim=True)
+    most = difference.masked_fill(missing, -torch.inf).amax(dim=-1, keepdim=True)
     span = most - least
     normalised = (difference - least) / torch.where(span == 0, 1.0, span)
     # Not ">": a prediction that is NaN must reach the loss instead of being replaced.

@@ -110,8 +110,9 @@ class TeacherTargets:
         return TeacherOutput(**found)
 
     def _run_teacher(self, first_rows: Rows, windows_per_segment: int) -> TeacherOutput:
+        readings = self.data.readings
         history, _, _ = cut_batch(
-            self.data.readings, first_rows, self.data.history_steps, windows_per_segment
+            readings, readings, first_rows, self.data.history_steps, windows_per_segment
         )
         with torch.no_grad():
             _, features = self.teacher(history)

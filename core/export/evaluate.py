@@ -1,7 +1,8 @@
 """Compute the errors of an exported student at 15, 30 and 45 minutes on new readings.
 
 Needs neither the dataset nor the sweep that the student came from. Gaps are filled as input to the
-network and never scored. Does not read files.
+network from earlier readings alone (``core.preprocessing.gaps``) and never scored. Does not read
+files.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from core.evaluation.metrics import METRICS, ForecastErrors
 from core.export.export_folder import Export
 from core.export.manifest import plain_numbers
 from core.export.sensors import check_sensors
-from core.preprocessing.gaps import interpolate_gaps
+from core.preprocessing.gaps import CAUSAL
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData
 from core.preprocessing.windows import Stretch
 
@@ -50,9 +51,10 @@ def evaluate_export(
         ExportError: the readings do not fit the export.
     """
     check_sensors(export.card, readings, sensor_ids)
-    data = _prepare(export, readings)
+    stretches = _stretches(export, len(readings), days)
+    data = _prepare(export, readings, stretches)
     errors = new_errors(data)
-    for stretch in _stretches(export, len(readings), days):
+    for stretch in stretches:
         add_stretch(errors, export.model, data, stretch)
     if not errors.windows:
         raise ExportError(
@@ -70,7 +72,9 @@ def _by_metric(errors: ForecastErrors) -> dict[str, Any]:
     return {**by_metric, "windows": errors.windows}
 
 
-def _prepare(export: Export, readings: NDArray[np.float32]) -> PreparedData:
+def _prepare(
+    export: Export, readings: NDArray[np.float32], stretches: Sequence[Stretch]
+) -> PreparedData:
     unread = np.flatnonzero(np.isnan(readings).all(axis=0))
     if len(unread):
         raise ExportError(
@@ -80,15 +84,23 @@ def _prepare(export: Export, readings: NDArray[np.float32]) -> PreparedData:
     if np.isinf(readings).any():
         raise ExportError("readings must be finite, got an infinite value; leave it empty (NaN)")
     values = np.array(readings, dtype=np.float32)
+    filled = np.array(values)
+    for stretch in stretches:
+        rows = slice(stretch.start, stretch.stop)
+        filled[rows] = export.fill(values[rows], stretch.start % export.card.steps_per_day)
+    scaled = torch.from_numpy(export.scaler.scale(filled))
     return PreparedData(
         # The card of the training data: unit, interval and sensors are the same.
         card=export.card,
         fingerprint=export.manifest["dataset"]["fingerprint"],
-        readings=torch.from_numpy(export.scaler.scale(interpolate_gaps(values))),
+        readings=scaled,
+        targets=scaled,
         truth=torch.from_numpy(values),
         scaler=export.scaler,
         graph_kernel=export.model.graph_kernel,
         history_steps=export.model.config.history_steps,
+        gaps=CAUSAL,
+        usual=export.fill.usual,
     )
 
 

@@ -6,6 +6,7 @@
     model.safetensors     the weights, to train on
     config.json           the shape of the network they belong to, and its scaler
     graph.safetensors     the adjacency between its sensors [N, N]
+    usual_day.safetensors what each sensor usually reads at each time step of a day [D, N]
     manifest.json         settings, errors, lineage, and checksums of the other files
 
 This is the only module of ``core`` that evaluates on test days. Does not choose which students to
@@ -37,9 +38,11 @@ from core.export.manifest import (
     MANIFEST_FILE,
     MANIFEST_VERSION,
     MODEL_FILE,
+    USUAL_DAY_FILE,
     Manifest,
     card_of,
     check_files,
+    fill_of,
     plain_numbers,
     read_manifest,
 )
@@ -51,6 +54,7 @@ from core.forecasters.onnx_runtime import measure_speed
 from core.forecasters.parity import Parity, measure_parity, validation_stretches
 from core.forecasters.torch_program import to_program
 from core.graph import chebyshev_stack
+from core.preprocessing.gaps import CausalFill
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData
 from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN
@@ -84,6 +88,8 @@ class Export:
     """Of the dataset it was trained on."""
     scaler: Scaler
     model: STGCN
+    fill: CausalFill
+    """Fills gaps in new readings."""
 
     @property
     def horizon_steps(self) -> int:
@@ -124,6 +130,7 @@ def export_student(
         write_json(aside / "config.json", config)
         graph = {"adjacency": torch.from_numpy(np.array(adjacency))}
         save_file(aside / "graph.safetensors", graph, {"graph": data.card.graph})
+        save_file(aside / USUAL_DAY_FILE, {"usual": torch.from_numpy(data.usual)}, {})
         manifest["files"] = {name: sha256_of_file(aside / name) for name in FILES}
         write_json(aside / MANIFEST_FILE, manifest)
         return read_manifest(aside)
@@ -150,7 +157,18 @@ def open_export(folder: Path) -> Export:
         model, _ = load_model(folder / MODEL_FILE, kernel)
     except (KeyError, UserError) as error:
         raise ExportError(f"{folder} must be a whole export: {error}; {AGAIN}") from error
-    return Export(folder, manifest, card, Scaler(**manifest["scaler"]), model)
+    _check_sensors(folder, card, model)
+    fill = fill_of(manifest, card, folder)
+    return Export(folder, manifest, card, Scaler(**manifest["scaler"]), model, fill)
+
+
+def _check_sensors(folder: Path, card: DatasetCard, model: STGCN) -> None:
+    named, trained = card.num_sensors, model.config.num_sensors
+    if named != trained:
+        raise ExportError(
+            f"{folder} must name every sensor that its weights are for, but its manifest has "
+            f"{named} sensor_ids and {MODEL_FILE} is for {trained}; {AGAIN}"
+        )
 
 
 def _checked_parity(
@@ -178,6 +196,7 @@ def _manifest(
         "horizon_steps": data.horizon_steps,
         "horizon_minutes": list(HORIZON_MINUTES),
         "max_gap_minutes": MAX_GAP_MINUTES,
+        "gaps": {"rule": data.gaps, "errors_look_ahead": data.looks_ahead},
         "units": _units(data.card.unit),
         "settings": dict(facts.settings),
         "network": model.config.to_json(),
@@ -234,7 +253,7 @@ def _forecaster_facts(
         "state": [asdict(rows) for rows in state_rows(model)],
         "parity": measured["live.onnx"],
     }
-    note = f"float32, both in {unit}; fill gaps before"
+    note = f"float32, both in {unit}; before, fill gaps with the sensor's last reading"
     return {
         "onnx": {"opset": OPSET, **windows, "note": note, "parity": measured["model.onnx"]},
         "live": {"opset": OPSET, **live},

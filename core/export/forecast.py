@@ -1,8 +1,8 @@
 """Forecast after one row of a file of readings, with an export's ``model.onnx``.
 
-Needs neither torch nor the dataset. Gaps in the rows that a forecast needs are interpolated up to a
-limit, using that row and earlier ones only, since later readings are not known at that time. Does
-not read the file (``core.datasets.readings_files`` does).
+Needs neither torch nor the dataset. Gaps in the rows that a forecast needs are filled up to a
+limit, from earlier rows alone, as in training (``core.preprocessing.gaps``). Does not read the file
+(``core.datasets.readings_files`` does).
 """
 
 from __future__ import annotations
@@ -17,10 +17,17 @@ from numpy.typing import NDArray
 from core.datasets.dataset import DatasetCard
 from core.datasets.readings_files import ReadingsTable
 from core.errors import ConfigError, ExportError
-from core.export.manifest import Manifest, card_of, check_files, read_manifest
-from core.export.sensors import check_sensors
+from core.export.manifest import (
+    USUAL_DAY_FILE,
+    Manifest,
+    card_of,
+    check_files,
+    fill_of,
+    read_manifest,
+)
+from core.export.sensors import check_sensors, step_of_day
 from core.forecasters.onnx_runtime import forecast_windows
-from core.preprocessing.gaps import interpolate_gaps, longest_gap
+from core.preprocessing.gaps import longest_gap
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class _History:
     labels: list[str]
     """The name of each row, for messages."""
     at: pd.Timestamp | int
+    first_step: int
+    """Time step of the day of the first row."""
 
 
 def forecast_readings(
@@ -60,19 +69,21 @@ def forecast_readings(
         table: readings of its sensors; if it has times, rows may be missing.
         at: the time of the last row to use, or its position from 0 if the table has no times;
             None: the last.
-        max_gap: longest gap to interpolate, in minutes; None: the manifest's.
+        max_gap: longest gap to fill, in minutes; None: the manifest's.
 
     Raises:
         ExportError: the export is damaged, or the readings do not fit it or have larger gaps.
         ConfigError: ``at`` is not in the table, or ``max_gap`` below zero.
     """
     manifest = read_manifest(folder)
-    check_files(folder, manifest, ("model.onnx",))
+    check_files(folder, manifest, ("model.onnx", USUAL_DAY_FILE))
     card = card_of(manifest, folder)
     check_sensors(card, table.values, table.sensor_ids)
     limit = _limit(card, manifest["max_gap_minutes"] if max_gap is None else max_gap)
     history = _history(card, manifest, table, at, limit)
-    window = _filled(history, card, manifest["history_steps"], limit)
+    _check_gaps(history, card, manifest["history_steps"], limit)
+    fill = fill_of(manifest, card, folder)
+    window = fill(history.values, history.first_step)[-manifest["history_steps"] :]
     values = forecast_windows((folder / "model.onnx").read_bytes(), window[None])[0]
     minutes = [card.interval_minutes * step for step in range(1, len(values) + 1)]
     times = None
@@ -97,7 +108,8 @@ def _history(
         _check_midnight(card, len(table.values), row, needed)
         first = max(0, row + 1 - needed - limit)
         rows = range(first, row + 1)
-        history = _History(table.values[first : row + 1], [f"row {one}" for one in rows], row)
+        labels, step = [f"row {one}" for one in rows], first % card.steps_per_day
+        history = _History(table.values[first : row + 1], labels, row, step)
     else:
         history = _by_time(card, table.values, table.times, at, needed + limit)
     if len(history.values) < needed:
@@ -144,7 +156,8 @@ def _by_time(
     grid = grid[grid >= index[0]]
     found = index.get_indexer(grid)
     readings = np.where(found[:, None] < 0, np.float32(np.nan), values[found])
-    return _History(readings, [str(time) for time in grid], last)
+    step = step_of_day(grid[0], card.interval_minutes)
+    return _History(readings, [str(time) for time in grid], last, step)
 
 
 def _check_times(index: pd.DatetimeIndex, interval: pd.Timedelta) -> None:
@@ -185,20 +198,16 @@ def _time(index: pd.DatetimeIndex, at: str) -> pd.Timestamp:
     return wanted
 
 
-def _filled(history: _History, card: DatasetCard, needed: int, limit: int) -> NDArray[np.float32]:
-    """Return the last ``needed`` rows without gaps."""
+def _check_gaps(history: _History, card: DatasetCard, needed: int, limit: int) -> None:
+    """Refuse gaps above the limit that reach into the last ``needed`` rows."""
     missing = np.isnan(history.values)
     for sensor in np.flatnonzero(missing[-needed:].any(axis=0)):
         # The whole length of a gap counts, also the part before the needed rows.
         first, length = longest_gap(missing[:, sensor])
         if length > limit:
             raise ExportError(
-                f"gaps of up to {limit * card.interval_minutes} minutes are interpolated, but "
+                f"gaps of up to {limit * card.interval_minutes} minutes are filled, but "
                 f"sensor {card.sensor_ids[sensor]!r} has no reading from {history.labels[first]} "
                 f"to {history.labels[first + length - 1]}; give readings without, or raise "
                 "--max-gap"
             )
-    known = ~missing.all(axis=0)
-    filled = np.array(history.values)
-    filled[:, known] = interpolate_gaps(history.values[:, known])
-    return filled[-needed:]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from core.errors import ExportError
 from core.export.export_folder import Export
-from core.export.sensors import MAX_GAP_MINUTES
+from core.export.sensors import MAX_GAP_MINUTES, step_of_day
 from core.forecasters.modules import LiveStep, NextStep, continue_forecast, new_state
 
 Row = NDArray[np.float32]
@@ -24,14 +24,22 @@ Row = NDArray[np.float32]
 class LiveForecaster:
     """Forecasts after every new row of a stream of readings.
 
-    A missing reading (NaN) is replaced by the sensor's last one for up to ``max_gap_minutes``; it
-    cannot be interpolated, since the next reading is not known yet. Longer gaps are refused. Times,
-    if given, must be one interval apart; a longer gap between them resets the stream.
+    A missing reading (NaN) is filled as in training (``core.preprocessing.gaps.CausalFill``): by
+    the sensor's last one, before its first by what is usual at this time of day, for up to
+    ``max_gap_minutes``. Longer gaps are refused. Times, if given, must be one interval apart; a
+    longer gap between them resets the stream. Without times, usual is a mean over the day.
     """
 
-    def __init__(self, export: Export, max_gap_minutes: int = MAX_GAP_MINUTES) -> None:
-        """Start an empty stream of the student's sensors."""
-        self._export, self._max_gap = export, max_gap_minutes // export.card.interval_minutes
+    def __init__(self, export: Export, max_gap_minutes: int | None = MAX_GAP_MINUTES) -> None:
+        """Start an empty stream of the student's sensors.
+
+        Args:
+            export: an opened export.
+            max_gap_minutes: longest run of missing readings to fill; None: however long.
+        """
+        self._export, self._max_gap = export, None
+        if max_gap_minutes is not None:
+            self._max_gap = max_gap_minutes // export.card.interval_minutes
         self._step = LiveStep(export.model, export.scaler)
         self._following = NextStep(export.model)
         self._interval = timedelta(minutes=export.card.interval_minutes)
@@ -40,7 +48,7 @@ class LiveForecaster:
     def reset(self) -> None:
         """Forget every row."""
         self._state = new_state(self._export.model)
-        self._last: Row | None = None
+        self._last: Row = np.full(self._export.card.num_sensors, np.nan, dtype=np.float32)
         self._carried = np.zeros(self._export.card.num_sensors, dtype=np.int64)
         self._time: datetime | None = None
         self._seen = 0
@@ -70,9 +78,10 @@ class LiveForecaster:
         self._check_shape(reading)
         if self._follows_gap(time):
             self.reset()
+        self._check_gaps(reading, time)
         filled = self._filled(reading, time)
         newest, tails, self._state, _ = self._step(torch.from_numpy(filled), self._state)
-        self._last, self._time, self._seen = filled, time, self._seen + 1
+        self._time, self._seen = time, self._seen + 1
         self._carried = np.where(np.isnan(reading), self._carried + 1, 0)
         if self.rows_missing:
             return None
@@ -100,17 +109,26 @@ class LiveForecaster:
             )
         return time > self._time + self._interval
 
-    def _filled(self, reading: Row, time: datetime | None) -> Row:
-        missing = np.isnan(reading)
-        too_long = missing & ((self._carried >= self._max_gap) | (self._last is None))
+    def _check_gaps(self, reading: Row, time: datetime | None) -> None:
+        if self._max_gap is None:
+            return
+        too_long = np.isnan(reading) & (self._carried >= self._max_gap)
         if too_long.any():
             self.reset()
             sensor = self._export.card.sensor_ids[int(too_long.argmax())]
             minutes = self._max_gap * self._export.card.interval_minutes
             when = "" if time is None else f" at {time}"
             raise ExportError(
-                f"a missing reading is replaced by the one before for up to {minutes} minutes, but "
-                f"sensor {sensor!r} has had none for longer{when}; begin anew once it has one"
+                f"a missing reading is filled for up to {minutes} minutes, but sensor {sensor!r} "
+                f"has had none for longer{when}; begin anew once it has one"
             )
-        before = reading if self._last is None else self._last
-        return np.where(missing, before, reading).astype(np.float32)
+
+    def _filled(self, reading: Row, time: datetime | None) -> Row:
+        fill, step = self._export.fill, None
+        if time is not None:
+            step = step_of_day(time, self._export.card.interval_minutes)
+        if fill.begins(step):
+            self._last = np.full_like(self._last, np.nan)
+        filled = fill.next_row(reading, self._last, step)
+        self._last = np.where(np.isnan(reading), self._last, reading)
+        return filled

@@ -13,19 +13,25 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from core.datasets.dataset import DatasetCard
 from core.errors import DatasetError, ExportError
 from core.files import sha256_of_file
+from core.preprocessing.gaps import CausalFill
 
 MANIFEST_VERSION = 2
 """Increased whenever readers of older manifests could fail."""
 SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")
 FORECASTERS = ("model.onnx", "live.onnx", "model.pt2")
 MANIFEST_FILE, MODEL_FILE = "manifest.json", "model.safetensors"
-FILES = (*FORECASTERS, MODEL_FILE, "config.json", "graph.safetensors")
+USUAL_DAY_FILE = "usual_day.safetensors"
+"""Exports from before it was written have none."""
+FILES = (*FORECASTERS, MODEL_FILE, "config.json", "graph.safetensors", USUAL_DAY_FILE)
 AGAIN = "export the student again"
 Manifest = dict[str, Any]
 
@@ -67,6 +73,8 @@ def check_schema(manifest: Manifest, name: str) -> None:
 def check_files(folder: Path, manifest: Manifest, names: tuple[str, ...] = FILES) -> None:
     """Raise ``ExportError`` unless the files ``names`` exist and match their checksums."""
     for name in names:
+        if name == USUAL_DAY_FILE and name not in manifest["files"]:
+            continue
         path = folder / name
         if not path.is_file():
             raise ExportError(f"an export must hold {name}, but {folder} has none; {AGAIN}")
@@ -90,6 +98,40 @@ def card_of(manifest: Manifest, folder: Path) -> DatasetCard:
         return DatasetCard(**card)
     except (TypeError, DatasetError) as error:
         raise ExportError(f"{folder} must be a whole export: {error}; {AGAIN}") from error
+
+
+def fill_of(manifest: Manifest, card: DatasetCard, folder: Path) -> CausalFill:
+    """Return what fills gaps in readings for the student: earlier readings, else a usual day.
+
+    Of an export without a usual day, the mean of its training readings stands for every value.
+
+    Raises:
+        ExportError: the file cannot be read or is of another shape.
+    """
+    shape = (card.steps_per_day, card.num_sensors)
+    usual = np.full(shape, manifest["scaler"]["mean"], dtype=np.float32)
+    if USUAL_DAY_FILE in manifest["files"]:
+        try:
+            usual = load_file(folder / USUAL_DAY_FILE)["usual"]
+        except (OSError, KeyError, SafetensorError) as error:
+            raise ExportError(f"{folder} must be a whole export: {error}; {AGAIN}") from error
+    if usual.shape != shape:
+        raise ExportError(
+            f"{folder / USUAL_DAY_FILE} must have shape {list(shape)}, got {list(usual.shape)}; "
+            f"{AGAIN}"
+        )
+    return CausalFill(usual, restarts_daily=card.day_kind == "weekdays")
+
+
+def errors_look_ahead(manifest: Manifest) -> bool:
+    """Return whether the errors of the manifest were measured on windows that knew later readings.
+
+    Exports from before there were two rules for gaps were made by the one that looks ahead.
+    """
+    told = manifest.get("gaps")
+    if told is None:
+        return bool(manifest["dataset"]["missing_share"])
+    return bool(told["errors_look_ahead"])
 
 
 def plain_numbers(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""Check that new readings have the sensors an exported student was trained on.
+"""Check that new readings have an exported student's sensors, and place them in the day.
 
 Used by everything that runs an export on new readings. Does not read files.
 """
@@ -6,6 +6,7 @@ Used by everything that runs an export on new readings. Does not read files.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from core.datasets.tables import is_counting
 from core.errors import ExportError
 
 MAX_GAP_MINUTES = 15
-"""Runs of missing readings up to this long are interpolated before a forecast."""
+"""Runs of missing readings up to this long are filled before a forecast."""
 
 
 def check_sensors(
@@ -45,3 +46,8 @@ def check_sensors(
         f"readings must have the sensors the student was trained on, in their order, but column "
         f"{column} is {came!r} instead of {wanted!r}; {advice}"
     )
+
+
+def step_of_day(time: datetime, interval_minutes: int) -> int:
+    """Return which time step of its day ``time`` lies in, from 0."""
+    return (time.hour * 60 + time.minute) // interval_minutes

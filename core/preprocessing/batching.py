@@ -14,6 +14,7 @@ from torch import Tensor
 
 def cut_batch(
     readings: Float[Tensor, "_ N"],
+    targets: Float[Tensor, "_ N"],
     first_rows: Int[Tensor, " S"],
     history_steps: int,
     windows_per_segment: int,
@@ -22,7 +23,9 @@ def cut_batch(
     """Gather segments from the readings [T, N].
 
     Args:
-        readings: [T, N].
+        readings: what a network reads [T, N].
+        targets: what it is to forecast [T, N], NaN where that is not known; ``readings`` itself
+            where nothing is missing.
         first_rows: of the segments [S].
         history_steps: M.
         windows_per_segment: of each segment.
@@ -34,9 +37,11 @@ def cut_batch(
     """
     seen = history_steps + windows_per_segment - 1
     steps = torch.arange(seen + (steps_ahead or 1), device=first_rows.device)
-    block = readings[first_rows[:, None] + steps]
+    rows_of_block = first_rows[:, None] + steps
+    block = readings[rows_of_block]
     rows = (first_rows[:, None] + steps[:windows_per_segment]).flatten()
-    target = block[:, history_steps:]
+    ahead = block if targets is readings else targets[rows_of_block]
+    target = ahead[:, history_steps:]
     if steps_ahead is not None:
         target = target.unfold(1, steps_ahead, 1).transpose(2, 3)
     return block[:, None, :seen], target.flatten(0, 1), rows

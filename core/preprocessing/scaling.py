@@ -28,7 +28,10 @@ class Scaler:
 
     @classmethod
     def fit(cls, training_readings: NDArray[np.float32]) -> Scaler:
-        """Fit on readings without gaps, in their own unit."""
+        """Fit on readings in their own unit; those that are NaN, not measured, do not count."""
+        missing = np.isnan(training_readings)
+        if missing.any():
+            training_readings = training_readings[~missing]
         std = float(training_readings.std(dtype=np.float64))
         if not std > 0:
             raise DatasetError(

@@ -45,7 +45,7 @@ class Objective(Protocol):
         Args:
             prediction: scaled [B, N], or [B, H, N] of a network that predicts H time steps.
             features: hidden layers of the segments that consist of these windows, in this order.
-            target: scaled readings of the same shape.
+            target: scaled readings of the same shape, NaN where nothing was measured.
             rows: first row of each window [B].
         """
 

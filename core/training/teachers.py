@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from core.checkpoint import load_file, load_model
-from core.errors import CheckpointError, UnknownNameError
+from core.errors import CheckpointError, ConfigError, UnknownNameError
 from core.files import fingerprint
 from core.forms import find_form, form_of
+from core.preprocessing.gaps import INTERPOLATE
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, TEACHER_CHANNELS, BlockChannels
 from core.stgcn_config import NetworkForm, STGCNConfig
@@ -84,6 +85,8 @@ class Teacher:
     """Metrics of its best epoch, such as ``val_mae``."""
     seconds: float
     """Training time."""
+    gaps: str = INTERPOLATE
+    """How gaps in its data were filled; teachers from before there were two rules do not say it."""
 
     @property
     def fingerprint(self) -> str:
@@ -180,15 +183,23 @@ def find_teacher(
     """Return the teacher with fingerprint ``wanted``, or else the best one of ``form``, or None.
 
     Raises:
-        UnknownNameError: ``wanted`` is not a teacher of this data.
+        UnknownNameError: there is no teacher ``wanted``.
+        ConfigError: it was trained on other data, or with gaps filled otherwise.
         CheckpointError: the file of ``wanted`` is damaged.
     """
     if wanted is None:
         return best_teacher(storage, data.fingerprint, form)
-    teacher = named_teacher(storage, wanted, data.fingerprint)
-    if teacher is None:
+    folder = _teacher_folders(storage).get(wanted)
+    if folder is None:
         known = [one.fingerprint for one in find_teachers(storage, data.fingerprint)]
         raise UnknownNameError(f"teacher of {data.card.name}", wanted, known)
+    teacher = open_teacher(folder)
+    if teacher.dataset_fingerprint != data.fingerprint:
+        raise ConfigError(
+            f"a teacher must have been trained on {data.card.name} as it is now, with gaps filled "
+            f"by the rule {data.gaps}, but {wanted} was trained on other data or with the rule "
+            f"{teacher.gaps}; train one by `hpo teacher {data.card.name}`"
+        )
     return teacher
 
 

@@ -161,6 +161,7 @@ class Trainer:
     def _step(self, first_rows: Rows) -> dict[str, Tensor]:
         history, target, rows = cut_batch(
             self.data.readings,
+            self.data.targets,
             first_rows,
             self.data.history_steps,
             self.config.windows_per_segment,

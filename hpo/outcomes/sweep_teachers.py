@@ -61,6 +61,7 @@ def teacher_from_sweep(folder: SweepFolder, dataset: str, trial: int | None = No
             "settings": settings,
             "metrics": record.metrics,
             "seconds": record.seconds,
+            "gaps": data.gaps,
         }
         save_model(target / TEACHER_FILE, model, metadata)
     teacher = open_teacher(target)

@@ -82,7 +82,7 @@ def check_sweep(
         raise UnknownNameError("loss", config.loss_name, LOSSES)
     check_sampling(config.method, config.pairs)
     dataset = load_dataset(places.data, config.dataset)
-    data = prepare(dataset)
+    data = prepare(dataset, gaps=config.gaps)
     _check_batches(space, data)
     check_is_new(SweepFolder(places.storage / config.name))
     networks = find_networks(config, places.storage, data)
@@ -171,7 +171,8 @@ def open_planned_data(plan: SweepPlan) -> PreparedData:
     Raises:
         UserError: it is not what the sweep began with.
     """
-    data = prepare(load_dataset(Path(plan.data_folder), plan.config.dataset))
+    dataset = load_dataset(Path(plan.data_folder), plan.config.dataset)
+    data = prepare(dataset, gaps=plan.config.gaps)
     if data.fingerprint != plan.dataset_fingerprint:
         raise UserError(
             f"sweep {plan.config.name!r} must go on with the data it began with, but dataset "

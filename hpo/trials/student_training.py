@@ -53,7 +53,7 @@ def open_plan(folder: SweepFolder) -> tuple[SweepPlan, PreparedData]:
     """Read a sweep's plan and data, once per worker process however many trials it runs."""
     plan = folder.read_plan()
     dataset = load_dataset(Path(plan.data_folder), plan.config.dataset)
-    return plan, prepare(dataset).to(choose_device())
+    return plan, prepare(dataset, gaps=plan.config.gaps).to(choose_device())
 
 
 def use_threads(most: int) -> None:

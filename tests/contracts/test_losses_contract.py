@@ -117,6 +117,25 @@ def test_trains_a_student_with_what_it_needs_alone(method, share, batch):
 
 
 @each_loss
+@pytest.mark.parametrize("kept", [4, 0])
+def test_a_reading_that_is_missing_teaches_nothing(method, kept, batch):
+    """Whatever stood there: neither the loss nor a gradient knows it, and both stay numbers."""
+    student, history, target, teacher = batch
+    loss, found = make_loss(method, settings_of(method)), []
+    target[:, kept:] = torch.nan
+    for guess in (0.0, 100.0):
+        student.zero_grad()
+        prediction, features = student(history)
+        held = torch.where(target.isnan(), guess, target)
+        wanted = held.masked_fill(target.isnan(), torch.nan)
+        value = loss(prediction[:, 0], features, wanted, teacher)
+        value.backward(list(student.parameters()))
+        found.append([value.total, *(one.grad for one in student.parameters())])
+    assert all(map(torch.equal, *found))
+    assert all(one.isfinite().all() for one in found[0])
+
+
+@each_loss
 def test_says_so_when_a_need_is_missing(method, batch):
     student, history, target, teacher = batch
     loss = make_loss(method, settings_of(method))

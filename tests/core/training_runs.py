@@ -9,6 +9,7 @@ from torch import Tensor
 
 from core.checkpoint import CheckpointFolder
 from core.distillation.interface import LossValue
+from core.distillation.response import response_error
 from core.experiments import new_network
 from core.preprocessing.prepare import PreparedData
 from core.shapes import Rows, WindowValues
@@ -32,7 +33,7 @@ class PlainObjective:
     ) -> LossValue:
         self.rows.append(rows)
         self.targets.append(target)
-        return LossValue((prediction - target).square().mean(), {"row": rows.float().mean()})
+        return LossValue(response_error(prediction, target), {"row": rows.float().mean()})
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The distillation losses restated naively: float64 NumPy, one loop per index of the equations.
 
-Features are [B, C, T, N], predictions and targets [B, N] or [B, H, N]. Slow on purpose.
+Features are [B, C, T, N], predictions and targets [B, N] or [B, H, N]; a target may be NaN where
+nothing was measured. Slow on purpose.
 """
 
 from __future__ import annotations
@@ -74,9 +75,11 @@ def mimicry(student: Array, teacher: Array) -> float:
 
 
 def response_error(prediction: Array, target: Array, error: str = "mse") -> float:
-    """Mean over windows, steps ahead if there are some, and sensors."""
+    """Mean over windows, steps ahead if there are some, and sensors, where there is a target."""
     terms = []
     for index in np.ndindex(*prediction.shape):
+        if math.isnan(target[index]):
+            continue
         difference = abs(prediction[index] - target[index])
         if error == "mse":
             terms.append(difference**2)
@@ -84,7 +87,7 @@ def response_error(prediction: Array, target: Array, error: str = "mse") -> floa
             terms.append(difference)
         else:
             terms.append(difference**2 / 2 if difference < 1 else difference - 1 / 2)
-    return sum(terms) / len(terms)
+    return sum(terms) / len(terms) if terms else 0.0
 
 
 def response_kl(student: Array, teacher: Array) -> float:
@@ -111,16 +114,20 @@ def rd_kl(student: Array, teacher: Array, target: Array, beta: float, error: str
 
 
 def ord_mixture(teacher: Array, target: Array, alpha1: float) -> tuple[Array, float]:
-    """Eq. 4-5: the mixed target and the share of it that is the teacher's (Table 3)."""
-    mixture, taken = np.empty_like(target), 0
+    """Eq. 4-5: the mixed target and the share of it that is the teacher's (Table 3).
+
+    Without a target there is no mixture: NaN.
+    """
+    mixture, taken = np.full_like(target, np.nan), 0
     for b in np.ndindex(*target.shape[:-1]):  # a window, or a step ahead of one
-        differences = [abs(y - x) for y, x in zip(teacher[b], target[b], strict=True)]
-        least, most = min(differences), max(differences)
-        for n, difference in enumerate(differences):
+        known = [n for n in range(target.shape[-1]) if not math.isnan(target[b][n])]
+        differences = {n: abs(teacher[b][n] - target[b][n]) for n in known}
+        least, most = min(differences.values(), default=0), max(differences.values(), default=0)
+        for n, difference in differences.items():
             normalised = (difference - least) / (most - least) if most > least else 0.0
             taken += normalised > alpha1
             mixture[(*b, n)] = teacher[(*b, n)] if normalised > alpha1 else target[(*b, n)]
-    return mixture, taken / target.size
+    return mixture, taken / max(1, int((~np.isnan(target)).sum()))
 
 
 def ord_(student: Array, teacher: Array, target: Array, alpha1: float, error: str = "mse") -> float:

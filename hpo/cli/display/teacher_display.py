@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from hpo.cli.display.output import console, error_console
+from hpo.cli.display.output import LOOKS_AHEAD, console, error_console
 
 if TYPE_CHECKING:
     from core.training.teachers import Teacher
@@ -85,7 +85,9 @@ class TeacherDisplay:
         )
 
 
-def show_teacher(teacher: Teacher, repeat_last: dict[str, float], trained: bool) -> None:
+def show_teacher(
+    teacher: Teacher, repeat_last: dict[str, float], trained: bool, looks_ahead: bool
+) -> None:
     """Print the validation errors of a teacher and of repeating the last observation."""
     how = f"trained in {teacher.seconds:.0f} s" if trained else "was there already"
     if "sweep" in teacher.settings:
@@ -101,3 +103,5 @@ def show_teacher(teacher: Teacher, repeat_last: dict[str, float], trained: bool)
     for name, metrics in rows.items():
         table.add_row(name, *(f"{metrics[f'mae_{minutes}']:.3f}" for minutes in (15, 30, 45)))
     console.print(table)
+    if looks_ahead:
+        console.print(LOOKS_AHEAD, highlight=False, soft_wrap=True)

@@ -41,12 +41,19 @@ def evaluate(
     from core.datasets.readings_files import read_readings
     from core.export.evaluate import evaluate_export
     from core.export.export_folder import open_export
+    from core.export.manifest import errors_look_ahead
 
     export = open_export(folder)
     wanted = None if days is None else _parse_days(days)
     table = read_readings(source_like(readings, settings, export.card))
     errors = evaluate_export(export, table.values, wanted, table.sensor_ids)
     _warn_of_training_days(readings, export.card, wanted)
+    if errors_look_ahead(export.manifest):
+        error_console.print(
+            "note: the errors in its manifest look ahead, as gaps were interpolated; these do not",
+            highlight=False,
+            soft_wrap=True,
+        )
     if output is Format.json:
         print_json(errors)
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.display.output import Format, console, error_console, print_json
+from hpo.cli.display.output import LOOKS_AHEAD, Format, console, error_console, print_json
 from hpo.cli.options import DATA, STORAGE, Address, AnswerFormat, DataFolder, Storage
 from hpo.cli.students.export_verify import show_verified
 
@@ -101,12 +101,16 @@ def _show(folders: list[Path], output: Format) -> None:
     for row in rows:
         console.print(_table(row))
         console.print(_standing(row), highlight=False, soft_wrap=True)
+        if row["errors_look_ahead"]:
+            console.print(LOOKS_AHEAD, highlight=False, soft_wrap=True)
         console.print(_from_here(row["folder"]), highlight=False, soft_wrap=True, markup=False)
     first = _from_here(rows[0]["folder"])
     console.print(f"next: hpo evaluate {first} --readings FILE", highlight=False, soft_wrap=True)
 
 
 def _summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    from core.export.manifest import errors_look_ahead
+
     lineage = manifest["lineage"]
     return {
         "folder": str(folder),
@@ -116,6 +120,7 @@ def _summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         "method": manifest["settings"]["method"],
         "unit": manifest["dataset"]["unit"],
         "metrics": manifest["metrics"],
+        "errors_look_ahead": errors_look_ahead(manifest),
         "parameters": manifest["parameters"],
         "flops": manifest["flops"],
         "latency_ms": {

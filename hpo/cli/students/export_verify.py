@@ -53,16 +53,17 @@ def _recorded(folder: Path, data: Path) -> list[Tensor] | None:
     from core.datasets.dataset import CARD_FILE, open_dataset
     from core.export.manifest import read_manifest
     from core.forecasters.parity import validation_stretches
-    from core.preprocessing.prepare import prepare
+    from core.preprocessing.prepare import gap_rule_of, prepare
 
     manifest = read_manifest(folder)
     path = data / manifest["dataset"]["name"]
     if not (path / CARD_FILE).is_file():
         return None
     dataset = open_dataset(path)
-    if dataset.fingerprint != manifest["dataset"]["fingerprint"]:
+    rule = gap_rule_of(dataset, manifest["dataset"]["fingerprint"])
+    if rule is None:
         return None
-    return validation_stretches(prepare(dataset, manifest["history_steps"]))
+    return validation_stretches(prepare(dataset, manifest["history_steps"], gaps=rule))
 
 
 def _answer(verified: Verified) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Reads plans and ledgers; changes nothing.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -95,7 +96,7 @@ def _state(folder: SweepFolder, complete: bool) -> str:
 
 
 def _show_one(folder: SweepFolder, output: Format) -> None:
-    from hpo.cli.display.output import console, print_json
+    from hpo.cli.display.output import LOOKS_AHEAD, console, print_json
     from hpo.cli.display.trial_table import trial_table
     from hpo.records.ledger import read_ledger
 
@@ -116,8 +117,21 @@ def _show_one(folder: SweepFolder, output: Format) -> None:
         + (f"; {summary['infeasible']} beyond limits" if summary["infeasible"] else ""),
         highlight=False,
     )
+    if _looks_ahead(plan):
+        console.print(LOOKS_AHEAD, highlight=False, soft_wrap=True)
     if summary["state"] == "stopped":
         console.print(f"next: hpo resume {folder.name}", highlight=False)
+
+
+def _looks_ahead(plan: SweepPlan) -> bool:
+    """Return whether errors of the sweep knew later readings, as far as its dataset is there."""
+    from core.datasets.dataset import CARD_FILE, open_dataset
+    from core.preprocessing.gaps import CAUSAL
+
+    folder = Path(plan.data_folder) / plan.config.dataset
+    if plan.config.gaps == CAUSAL or not (folder / CARD_FILE).is_file():
+        return False
+    return bool(open_dataset(folder).card.missing_share)
 
 
 def _show_front(plan: SweepPlan, weighed: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from core.errors import ConfigError
 from core.forms import DEFAULT_FORM, FORMS
+from core.preprocessing.gaps import CAUSAL, GAP_RULES
 from hpo.cli.display.output import Format
 from hpo.cli.options import DATA, STORAGE, AnswerFormat, DataFolder, Storage
 
@@ -34,6 +35,13 @@ Patience = Annotated[
         show_default="the form's own",
     ),
 ]
+Gaps = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(GAP_RULES),
+        help="How missing readings are filled: causal, from earlier ones, or interpolate.",
+    ),
+]
 FromSweep = Annotated[
     str | None,
     typer.Option(help="Train none: take the best student of a sweep, confirmed if any is."),
@@ -49,6 +57,7 @@ def teacher(
     epochs: Epochs = None,
     patience: Patience = None,
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
+    gaps: Gaps = CAUSAL,
     from_sweep: FromSweep = None,
     trial: FromTrial = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:INDEX.")] = "auto",
@@ -69,7 +78,7 @@ def teacher(
     training = {"epochs": epochs, "patience": patience, "seed": seed}
     config = teacher_config(form, training)
     _check_options(from_sweep, trial)
-    prepared = prepare(load_dataset(data, dataset))
+    prepared = prepare(load_dataset(data, dataset), gaps=gaps)
     with TeacherDisplay() as display:
         if from_sweep is None:
             found = _trained(prepared.to(choose_device(device)), config, storage, display)
@@ -78,7 +87,8 @@ def teacher(
     if output is Format.json:
         _print_json(found, dataset, display.trained)
     else:
-        show_teacher(found, repeat_last(prepared, "validation"), display.trained)
+        repeated = repeat_last(prepared, "validation")
+        show_teacher(found, repeated, display.trained, prepared.looks_ahead)
 
 
 def _print_json(found: Teacher, dataset: str, trained: bool) -> None:

@@ -217,4 +217,7 @@ def _note(facts: ReportFacts) -> str:
             f" ({card.num_sensors} sensors, every {card.interval_minutes} minutes; "
             f"{card.split_text} days for training, validation and test)"
         )
-    return f"Dataset {plan.config.dataset}{days}. {facts.missing}".strip()
+    ahead = ""
+    if facts.data is not None and facts.data.looks_ahead:
+        ahead = " Gaps are interpolated, so all errors look ahead and are too good."
+    return f"Dataset {plan.config.dataset}{days}.{ahead} {facts.missing}".strip()

@@ -36,7 +36,7 @@ targets = load_teacher_targets(
 )
 student = network(STUDENT_CHANNELS)
 rows = torch.arange(windows)
-history, target, _ = cut_batch(data.readings, rows, data.history_steps, 1)
+history, target, _ = cut_batch(data.readings, data.readings, rows, data.history_steps, 1)
 prediction, features = student(history)
 loss(prediction[:, 0], features, target, targets.of(rows, loss.needs)).total.backward()
 print(sorted(targets.layers))

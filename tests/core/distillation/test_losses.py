@@ -27,7 +27,7 @@ from core.distillation.losses import (
     structure_loss,
     tcd_loss,
 )
-from core.distillation.response import ERRORS
+from core.distillation.response import ERRORS, response_error
 from core.errors import ConfigError, ShapeError, UnknownNameError
 from core.stgcn import Features
 from core.training.config import TrainingConfig
@@ -89,6 +89,38 @@ def test_response_terms_follow_the_equations(term, shape):
     assert_value_and_gradient(
         lambda s: loss(s, teacher, target),
         lambda s: naive(s, teacher.numpy(), target.numpy()),
+        student,
+    )
+
+
+def with_gaps(target: torch.Tensor) -> torch.Tensor:
+    """The same target with a third of it missing, and nothing left of the last window."""
+    gappy = target.clone()
+    gappy[torch.rand(target.shape, generator=torch.Generator().manual_seed(4)) < 0.3] = torch.nan
+    gappy[-1] = torch.nan
+    return gappy
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 4), (1, 2)])
+def test_a_reading_that_is_missing_enters_no_response(shape, error):
+    student, teacher = 2 * draw(*shape), draw(*shape, seed=1)
+    target = with_gaps(draw(*shape, seed=2))
+    for loss, naive, weight in (
+        (rd_l2_loss, oracle.rd_l2, 0.3),
+        (rd_kl_loss, oracle.rd_kl, 0.7),
+        (ord_loss, oracle.ord_, 0.2),
+    ):
+        assert_value_and_gradient(
+            lambda s, loss=loss, weight=weight: loss(s, teacher, target, weight, error),
+            lambda s, naive=naive, weight=weight: naive(
+                s, teacher.numpy(), target.numpy(), weight, error
+            ),
+            student,
+        )
+    assert_value_and_gradient(
+        lambda s: response_error(s, target, error),
+        lambda s: oracle.response_error(s, target.numpy(), error),
         student,
     )
 
@@ -181,9 +213,11 @@ def test_every_response_is_compared_by_the_error_asked_for(shape, error):
         )
 
 
+@pytest.mark.parametrize("gaps", [False, True])
 @pytest.mark.parametrize("error", ERRORS)
-def test_the_error_of_the_training_reaches_every_loss(error):
+def test_the_error_of_the_training_reaches_every_loss(error, gaps):
     prediction, taught, target = draw(3, 2, 3, 5)
+    target = with_gaps(target) if gaps else target
     own, wanted = features_of(2, 20), features_of(4, 50)
     batch = prediction, own, target, TeacherOutput.of_pass(taught, wanted)
     arrays = prediction.numpy(), taught.numpy(), target.numpy()
@@ -202,13 +236,18 @@ def test_the_error_of_the_training_reaches_every_loss(error):
     assert value_of("rd_kl", beta=0.4).total.item() == pytest.approx(
         oracle.rd_kl(*arrays, 0.4, error)
     )
-    assert value_of("skd", alpha=0.4).parts["task"].item() == pytest.approx(task)
+    skd = value_of("skd", alpha=0.4)
+    assert skd.parts["task"].item() == pytest.approx(task)
+    assert skd.parts["response"].item() == pytest.approx(oracle.response_kl(*arrays[:2]))
     assert value_of("ord", alpha1=0.4).total.item() == pytest.approx(ord_)
     for method in ("tcd", "scd", "stcd"):
         weights = {"alpha1": 0.4, "alpha3": 0.5}
         if method == "stcd":
             weights["alpha2"] = 0.5
-        assert value_of(method, **weights).parts["response"].item() == pytest.approx(ord_)
+        parts = value_of(method, **weights).parts
+        assert parts["response"].item() == pytest.approx(ord_)
+        _, share = oracle.ord_mixture(*arrays[1:], 0.4)
+        assert parts["teacher_share"].item() == pytest.approx(share)
 
 
 def test_an_error_that_there_is_not_is_refused():
@@ -242,6 +281,7 @@ def test_a_teacher_that_is_not_a_number_shows_in_the_loss():
     prediction, taught, target = draw(3, 2, 4)
     taught[0, 1] = torch.nan
     assert ord_loss(prediction, taught, target, 1.0).isnan()
+    assert rd_l2_loss(prediction, taught, target, 0.5).isnan()
 
 
 def test_without_weight_the_teacher_is_unheard():

@@ -51,7 +51,7 @@ def targets(folder, teacher, data) -> TeacherTargets:
 
 def by_window(teacher: STGCN, data: PreparedData, rows: torch.Tensor) -> TeacherOutput:
     """The teacher on every window by itself; its prediction is a whole forecast [B, H, N]."""
-    history, _, _ = cut_batch(data.readings, rows, data.history_steps, 1)
+    history, _, _ = cut_batch(data.readings, data.readings, rows, data.history_steps, 1)
     passes = [teacher(window[None]) for window in history]
     layers = {
         kind: [torch.cat(runs) for runs in zip(*(getattr(f, kind) for _, f in passes), strict=True)]
@@ -107,7 +107,7 @@ def test_every_loss_and_its_gradient_are_as_with_the_teacher_on_each_window(
     loss = loss_of(method)
     student, rows = make_student(data, form=form), some_rows(data)
     ahead = student.config.steps_ahead
-    history, target, _ = cut_batch(data.readings, rows, data.history_steps, 1, ahead)
+    history, target, _ = cut_batch(data.readings, data.readings, rows, data.history_steps, 1, ahead)
 
     def judged(taught: TeacherOutput) -> tuple[torch.Tensor, list[torch.Tensor]]:
         prediction, features = student(history)
@@ -123,7 +123,7 @@ def test_every_loss_and_its_gradient_are_as_with_the_teacher_on_each_window(
     expected, expected_gradients = judged(said)
     torch.testing.assert_close(value, expected, rtol=1e-4, atol=0)
     for found, wanted in zip(gradients, expected_gradients, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=3e-3 * float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize("budget", [teacher_targets.MEMORY_BUDGET, 150_000, 0])
@@ -137,7 +137,9 @@ def test_segments_are_taught_as_their_windows_whatever_is_stored(
     first = first[[0, 7, -1]]
     losses = {}
     for W, start in ((size, first), (1, (first[:, None] + torch.arange(size)).flatten())):
-        history, target, rows = cut_batch(data.readings, start, data.history_steps, W)
+        history, target, rows = cut_batch(
+            data.readings, data.readings, start, data.history_steps, W
+        )
         prediction, features = student(history)
         features = replace(features, windows_per_segment=W)
         for method in ("ord", "skd", "stcd"):
@@ -193,7 +195,7 @@ def fresh(tmp_path, teacher, data, needs=("prediction", "spatial")):
 
 def scd_of(targets: TeacherTargets, data: PreparedData) -> float:
     rows = some_rows(data)
-    history, target, _ = cut_batch(data.readings, rows, data.history_steps, 1)
+    history, target, _ = cut_batch(data.readings, data.readings, rows, data.history_steps, 1)
     prediction, features = make_student(data)(history)
     loss = make_loss("scd", {"alpha1": 0.4, "alpha3": 1.0})
     return loss(prediction[:, 0], features, target, targets.of(rows, loss.needs)).total.item()

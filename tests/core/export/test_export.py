@@ -20,9 +20,9 @@ from core.export.evaluate import evaluate_export
 from core.export.export_folder import Export, export_student, open_export
 from core.export.manifest import FILES, FORECASTERS, read_manifest
 from core.forecasters.parity import TOLERANCE, Parity, measure_parity, validation_stretches
-from core.preprocessing.gaps import interpolate_gaps
 from core.stgcn import STGCN
 from tests.oracles import forecasting_oracle as oracle
+from tests.oracles import gaps_oracle
 from tests.small_exports import FACTS, Exported
 from tests.small_students import (
     ROWS_PER_DAY,
@@ -128,7 +128,8 @@ def test_manifest_tells_everything(exported: Exported) -> None:
     assert manifest["horizon_minutes"] == [15, 30, 45]
     assert manifest["parameters"] == sum(one.numel() for one in exported.model.parameters())
     assert manifest["flops"] > 0
-    assert manifest["dataset"]["fingerprint"] == exported.dataset.fingerprint
+    assert manifest["dataset"]["fingerprint"] == exported.data.fingerprint
+    assert manifest["gaps"] == {"rule": "causal", "errors_look_ahead": False}
     assert manifest["dataset"]["sources"] == card.sources
     assert manifest["dataset"]["sensor_ids"] == list(SENSORS)
     assert manifest["dataset"]["unit"] == "mph"
@@ -310,7 +311,8 @@ def test_gaps_are_never_scored(exported: Exported, opened: Export) -> None:
 
 def test_new_readings_are_scaled_as_the_training_days(exported: Exported, opened: Export) -> None:
     readings = np.array(exported.dataset.readings[:ROWS_PER_DAY]) + 5
-    scaled = exported.data.scaler.scale(interpolate_gaps(readings))
+    filled = gaps_oracle.carried(readings, exported.data.usual)
+    scaled = exported.data.scaler.scale(filled.astype(np.float32))
     windows = torch.stack(
         [torch.from_numpy(scaled[row : row + 12]) for row in range(WINDOWS_PER_DAY)]
     )

@@ -85,12 +85,12 @@ def test_times_may_have_a_zone(exported: Exported, readings: np.ndarray) -> None
         forecast_readings(exported.folder, table, "2012-05-01 11:00-07:00")
 
 
-def test_a_short_gap_is_interpolated_from_what_came_before(
+def test_a_short_gap_is_the_last_reading_before_it(
     exported: Exported, readings: np.ndarray
 ) -> None:
     gappy, filled = readings.copy(), readings.copy()
     gappy[30, 2] = gappy[39, 4] = np.nan
-    filled[30, 2] = (readings[29, 2] + readings[31, 2]) / 2
+    filled[30, 2] = readings[29, 2]
     filled[39, 4] = readings[38, 4]
     assert_follows(forecast_readings(exported.folder, timed(gappy)), exported, filled[-12:])
     # What comes after the row is not looked at.
@@ -103,7 +103,7 @@ def test_a_row_that_is_missing_is_a_gap(exported: Exported, readings: np.ndarray
     left = np.delete(np.arange(40), 35)
     short = ReadingsTable(readings[left], SENSORS, table.times[left].reset_index(drop=True))
     filled = readings.copy()
-    filled[35] = (readings[34] + readings[36]) / 2
+    filled[35] = readings[34]
     assert_follows(forecast_readings(exported.folder, short), exported, filled[-12:])
 
 
@@ -223,8 +223,8 @@ def test_no_history_crosses_a_midnight_between_weekdays(exported: Exported) -> N
 def test_the_forecaster_is_checked_before_it_is_used(
     exported: Exported, readings: np.ndarray, tmp_path: Path
 ) -> None:
-    """The manifest and model.onnx are enough."""
-    for name in ("manifest.json", "model.onnx"):
+    """The manifest, model.onnx and what fills gaps are enough."""
+    for name in ("manifest.json", "model.onnx", "usual_day.safetensors"):
         (tmp_path / name).write_bytes((exported.folder / name).read_bytes())
     assert_follows(forecast_readings(tmp_path, untimed(readings)), exported, readings[-12:])
     (tmp_path / "model.onnx").write_bytes(b"?")

@@ -16,7 +16,7 @@ from core.forecasters.modules import Forecaster, LiveStep, new_state, state_rows
 from core.forecasters.onnx_export import to_onnx
 from core.forecasters.onnx_runtime import forecast_live
 from core.forecasters.parity import TOLERANCE, measure_parity, validation_stretches
-from core.preprocessing.prepare import PreparedData, prepare
+from core.preprocessing.prepare import PreparedData, causal_fill, prepare
 from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN, STGCNConfig
 from tests.core.small_networks import edgeless
@@ -134,9 +134,27 @@ def test_too_long_a_gap_names_sensor_and_time_and_begins_anew(
     assert live.rows_missing == 12
 
 
-def test_a_stream_cannot_begin_with_a_gap(live: LiveForecaster, day: np.ndarray) -> None:
+@pytest.mark.parametrize("time", [EIGHT, None])
+def test_a_stream_that_begins_with_a_gap_begins_with_the_usual_reading(
+    opened: Export, day: np.ndarray, time: datetime | None
+) -> None:
+    gappy, usual = day[:12].copy(), day[:12].copy()
+    gappy[0, 1] = np.nan
+    at = opened.fill.usual
+    usual[0, 1] = at[8 * 4, 1] if time else at[:, 1].mean()
+    ends = []
+    for rows in (gappy, usual):
+        live = LiveForecaster(opened)
+        times = [None if time is None else time + one * QUARTER for one in range(12)]
+        ends.append([live.push(row, when) for row, when in zip(rows, times, strict=True)][-1])
+    np.testing.assert_allclose(*ends, atol=1e-4)
+    assert abs(day[0, 1] - usual[0, 1]) > 0.1
+
+
+def test_a_stream_cannot_begin_with_a_long_gap(live: LiveForecaster, day: np.ndarray) -> None:
     row = day[0].copy()
     row[1] = np.nan
+    live.push(row)
     with pytest.raises(ExportError, match=r"sensor 'east' has had none for longer; begin anew"):
         live.push(row)
 
@@ -196,7 +214,9 @@ def test_a_real_day_in_every_form(real: PreparedData) -> None:
         assert one.mean_difference < 1e-4
         assert one.windows == 288 - 20
     readings = real.scaler.unscale(stretches[0]).numpy()
-    live = LiveForecaster(Export(Path(), {"horizon_steps": 9}, real.card, real.scaler, model))
+    fill = causal_fill(real.card, real.usual)
+    export = Export(Path(), {"horizon_steps": 9}, real.card, real.scaler, model, fill)
+    live = LiveForecaster(export)
     found = pushed(live, readings)[11:]
     expected = by_window(model, real.scaler, 9, readings)
     np.testing.assert_allclose(np.stack(found), expected, atol=TOLERANCE)

@@ -41,7 +41,9 @@ def segments(draw: st.DrawFn) -> tuple[int, list[int], int]:
 def test_every_window_is_cut_as_by_itself(case):
     rows, first_rows, size = case
     values = readings(rows)
-    history, target, window_rows = cut_batch(values, torch.tensor(first_rows), HISTORY, size)
+    history, target, window_rows = cut_batch(
+        values, values, torch.tensor(first_rows), HISTORY, size
+    )
     assert history.shape == (len(first_rows), 1, HISTORY + size - 1, SENSORS)
     wanted = [first + window for first in first_rows for window in range(size)]
     assert window_rows.tolist() == wanted
@@ -57,8 +59,8 @@ def test_every_window_has_the_readings_of_all_its_steps_ahead(case, steps_ahead)
     rows, first_rows, size = case
     values = readings(rows + steps_ahead - 1)
     first = torch.tensor(first_rows)
-    history, target, window_rows = cut_batch(values, first, HISTORY, size, steps_ahead)
-    plain = cut_batch(values, first, HISTORY, size)
+    history, target, window_rows = cut_batch(values, values, first, HISTORY, size, steps_ahead)
+    plain = cut_batch(values, values, first, HISTORY, size)
     assert torch.equal(history, plain[0])
     assert torch.equal(window_rows, plain[2])
     assert target.shape == (len(first_rows) * size, steps_ahead, SENSORS)
@@ -77,7 +79,7 @@ def test_a_segment_batch_is_its_windows_one_by_one(case, method):
     loss = make_loss(method, dict.fromkeys(weights, 0.4))
 
     def judge(first: torch.Tensor, size: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        history, target, window_rows = cut_batch(values, first, HISTORY, size)
+        history, target, window_rows = cut_batch(values, values, first, HISTORY, size)
         outputs = []
         for model in (student, teacher):
             prediction, features = model(history)

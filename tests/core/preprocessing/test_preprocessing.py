@@ -5,14 +5,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from core.datasets.dataset import DatasetCard
 from core.errors import DatasetError
-from core.preprocessing.gaps import interpolate_gaps
 from core.preprocessing.scaling import Scaler
 from core.preprocessing.windows import PARTS, segment_rows, stretches, window_rows
-from tests.oracles import gaps_oracle
 
 WINDOW = 12 + 9
 
@@ -35,22 +32,6 @@ def _card(day_kind: str = "weekdays", split: tuple[int, int, int] = (3, 2, 1)) -
         sources={},
         files={},
     )
-
-
-_VALUE = st.one_of(st.just(np.nan), st.floats(-100, 100, width=32))
-
-
-@given(arrays(np.float32, st.tuples(st.integers(1, 20), st.integers(1, 3)), elements=_VALUE))
-def test_gaps_are_filled_like_the_oracle(readings):
-    if np.isnan(readings).all(axis=0).any():
-        with pytest.raises(DatasetError, match="at least one reading, but column"):
-            interpolate_gaps(readings)
-        return
-    before = readings.copy()
-    filled = interpolate_gaps(readings)
-    expected = np.array([gaps_oracle.interpolate(list(column)) for column in readings.T]).T
-    np.testing.assert_allclose(filled, expected, rtol=1e-5, atol=1e-4)
-    np.testing.assert_array_equal(readings, before)
 
 
 def test_scaler_gives_mean_0_and_std_1_and_back():

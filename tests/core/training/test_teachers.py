@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core.checkpoint import save_file, save_model
-from core.errors import CheckpointError, UnknownNameError
+from core.errors import CheckpointError, ConfigError, UnknownNameError
 from core.experiments import network_shape, new_network
 from core.forms import FORMS, form_of
 from core.preprocessing.prepare import PreparedData, prepare
@@ -238,7 +238,10 @@ def test_an_unknown_teacher_comes_with_the_nearest(tmp_path, data):
         find_teacher(tmp_path, data, "7f3a9")
 
 
-def test_a_teacher_of_other_data_is_unknown(tmp_path, data):
+def test_a_teacher_of_other_data_is_refused(tmp_path, data):
     put_teacher(tmp_path, replace(data, fingerprint="other"), "7f3a90", 2.5)
-    with pytest.raises(UnknownNameError, match="there is none yet"):
+    assert find_teacher(tmp_path, data, None) is None
+    with pytest.raises(ConfigError, match="but 7f3a90 was trained on other data or with the rule"):
         find_teacher(tmp_path, data, "7f3a90")
+    with pytest.raises(UnknownNameError, match="there is none yet"):
+        find_teacher(tmp_path, data, "7f3a91")

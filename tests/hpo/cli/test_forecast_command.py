@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from core.datasets.dataset import open_dataset
+from core.preprocessing.prepare import data_fingerprint
 from hpo.cli.main import run
 from tests.small_exports import Exported
 from tests.small_students import SENSORS, WINDOWS_PER_DAY, make_dataset
@@ -113,7 +114,8 @@ def test_verify_takes_the_recorded_windows_where_they_are(
     exported: Exported, tmp_path: Path, capsys: Output
 ) -> None:
     make_dataset(tmp_path / "data" / "small")
-    assert open_dataset(tmp_path / "data" / "small").fingerprint == exported.data.fingerprint
+    dataset = open_dataset(tmp_path / "data" / "small")
+    assert data_fingerprint(dataset, "causal") == exported.data.fingerprint
     given = ["export", "--verify", str(exported.folder), "--format", "json", "--data"]
     assert run([*given, str(tmp_path / "data")]) == 0
     answer = json.loads(capsys.readouterr().out)
