@@ -5,12 +5,18 @@ The study is never read back: a sweep resumes from its ledger.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+from datetime import datetime
+
 import optuna
+from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import StorageError
 from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.trial_records import TrialRecord, read_records
 from hpo.search.optuna_study import ended_trials
 
 
@@ -30,6 +36,7 @@ def export_study(folder: SweepFolder, url: str) -> int:
     plan = folder.read_plan()
     config = plan.config
     ended = ended_trials(read_ledger(folder.ledger_file), config, plan.space.distributions())
+    _tell_times(ended, read_records(folder.results))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(
@@ -38,6 +45,9 @@ def export_study(folder: SweepFolder, url: str) -> int:
             directions=["minimize"] * len(config.objectives),
         )
         study.set_user_attr("objectives", list(config.objectives))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(config.objectives))
         study.add_trials(ended)
     except optuna.exceptions.DuplicatedStudyError as error:
         raise StorageError(
@@ -52,3 +62,20 @@ def export_study(folder: SweepFolder, url: str) -> int:
             f"{reason}"
         ) from error
     return len(ended)
+
+
+def _tell_times(trials: Sequence[FrozenTrial], records: Sequence[TrialRecord]) -> None:
+    """Give trials the times they really began and ended at, in this machine's clock.
+
+    Optuna's own times have no zone, and dashboards show them as they are.
+    """
+    known = {record.trial: record for record in records}
+    for trial in trials:
+        record = known.get(trial.user_attrs["trial"])
+        if record is not None:
+            trial.datetime_start = _local(record.started)
+            trial.datetime_complete = _local(record.ended)
+
+
+def _local(time: str) -> datetime:
+    return datetime.fromisoformat(time).astimezone().replace(tzinfo=None)

@@ -81,6 +81,15 @@ def new_figure(x: str, y: str, height: int = HEIGHT, **layout: Any) -> go.Figure
     return figure
 
 
+def count_along(figure: go.Figure, last: int, first: int = 0) -> None:
+    """Put whole numbers alone on the horizontal axis, for trials or epochs up to ``last``."""
+    room = 0.02 * last + 0.3
+    step = next(
+        one * 10**power for power in range(9) for one in (1, 2, 5) if one * 10**power * 10 >= last
+    )
+    figure.update_xaxes(tickformat="d", dtick=step, tick0=0, range=[first - room, last + room])
+
+
 def metric_name(metric: str, unit: str) -> str:
     """Return ``validation MAE at 15 min, mph`` for ``val_mae_15``."""
     part, _, rest = metric.partition("_")

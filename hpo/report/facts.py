@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from torch import Tensor
@@ -39,6 +40,8 @@ class ShownStudent:
     file: Path
     """The file of its weights."""
     parameters: int
+    run: int | None
+    """Which run of its confirmation; None: the trial itself."""
     export: Path | None
     """Its export folder; None: it was not exported, and no test day may be looked at."""
     test: Mapping[str, Mapping[str, float]] | None
@@ -73,6 +76,11 @@ class ReportedSweep:
     def best(self) -> TrialRecord | None:
         """The finished trial with the lowest error."""
         return self.ranked[0] if self.ranked else None
+
+    @property
+    def best_confirmed(self) -> Confirmed | None:
+        """The configuration with the lowest mean over fresh seeds."""
+        return next((one for one in self.confirmed if one.finished), None)
 
     @property
     def standing(self) -> str:
@@ -176,6 +184,17 @@ class ReportFacts:
         if self.teacher is not None and self.metric in self.teacher.metrics:
             found["teacher"] = self.teacher.metrics[self.metric]
         return found
+
+    @property
+    def luck(self) -> float | None:
+        """How much worse confirmed configurations came out than the trials that found them.
+
+        A mean, in the unit of ``metric``; None without any.
+        """
+        found = [one for sweep in self.sweeps for one in sweep.confirmed if one.finished]
+        if not found:
+            return None
+        return fmean(one.mean - one.trial.metrics[self.metric] for one in found)
 
     def error_of(self, metrics: Mapping[str, Any]) -> float | None:
         """Return the report's ``metric`` among recorded metrics, if it is there."""

@@ -113,6 +113,7 @@ def _exported(folder: SweepFolder) -> ShownStudent | None:
     *_, path, manifest = min(found, key=lambda one: one[:3])
     return ShownStudent(
         trial=manifest["lineage"]["trial"],
+        run=(manifest["lineage"].get("confirmed") or {}).get("run"),
         file=path / MODEL_FILE,
         parameters=manifest["parameters"],
         export=path,
@@ -124,15 +125,18 @@ def _best_student(
     folder: SweepFolder, ranked: Sequence[TrialRecord], known: Sequence[Confirmed]
 ) -> ShownStudent | None:
     """Return the best run of the best confirmed configuration, or the best trial kept."""
-    candidates = [(one.trial.trial, run) for one in known for run in one.finished[:1]]
-    candidates += [(record.trial, record) for record in ranked]
-    for trial, record in candidates:
+    runs = [(one.trial.trial, one.finished[0]) for one in known if one.finished]
+    candidates: list[tuple[int, int | None, TrialRecord]] = [
+        (trial, run.trial, run) for trial, run in runs
+    ]
+    candidates += [(record.trial, None, record) for record in ranked]
+    for trial, number, record in candidates:
         if record.student is None:
             continue
         file = folder.storage / record.student
         folder.store.download([file])
         if file.is_file():
-            return ShownStudent(trial, file, record.parameters, export=None, test=None)
+            return ShownStudent(trial, file, record.parameters, number, export=None, test=None)
     return None
 
 

@@ -7,7 +7,7 @@ from itertools import accumulate
 import plotly.graph_objects as go
 
 from hpo.report import palette
-from hpo.report.charts import baseline, metric_name, new_figure, settings_lines
+from hpo.report.charts import baseline, count_along, metric_name, new_figure, settings_lines
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
 from hpo.space.objectives import hypervolume_history
@@ -19,7 +19,7 @@ def history(facts: ReportFacts) -> Section | None:
         return None
     figure = new_figure("trial", metric_name(facts.metric, facts.unit))
     last = max(record.trial for sweep in facts.sweeps for record in sweep.records)
-    figure.update_xaxes(tickformat="d", range=[-0.02 * last - 0.3, 1.02 * last + 0.3])
+    count_along(figure, last)
     for at, sweep in enumerate(facts.sweeps):
         _add_sweep(figure, facts, sweep, at)
     for name in ("repeat_last", "teacher"):
@@ -96,8 +96,8 @@ def _hypervolume(facts: ReportFacts) -> list[Panel]:
         if len(sweep.plan.config.objectives) > 1 and sweep.plan.reference
     ]
     figure = new_figure("trial", "dominated share of the objectives", height=320)
-    figure.update_xaxes(tickformat="d", rangemode="tozero")
     for at, sweep in weighed:
+        count_along(figure, max(sweep.state.trials, default=1))
         finished = sweep.state.with_status("finished")
         points = [trial.values(sweep.plan.config.objectives) for trial in finished]
         figure.add_scatter(

@@ -11,8 +11,8 @@ from hpo.report.charts import new_figure
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
 
-FEWEST_TRIALS = 8
-"""The fewest trials a forest can learn from."""
+FEWEST_TRIALS = 2
+"""The fewest different errors that Optuna takes."""
 
 
 def importances(facts: ReportFacts) -> Section | None:
@@ -47,7 +47,7 @@ def importances(facts: ReportFacts) -> Section | None:
     )
     note = (
         "Estimated by fANOVA: a forest fitted to the finished trials. It says what mattered within "
-        "the ranges searched, and from a few dozen trials only roughly."
+        "the ranges searched; from a few dozen trials only roughly, and from a few hardly at all."
     )
     return Section("Parameter importances", _seen(facts, found), (panel,), note=note)
 

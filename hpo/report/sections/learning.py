@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from hpo.records.ledger import Trial
 from hpo.report import palette
-from hpo.report.charts import baseline, metric_name, new_figure, thinned
+from hpo.report.charts import baseline, count_along, metric_name, new_figure, thinned
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
 
@@ -43,7 +43,7 @@ def _panel(facts: ReportFacts, sweep: ReportedSweep, at: int) -> Panel:
     trials, color = _curves(facts, sweep), palette.sweep_color(at)
     errors = [error for trial in trials for _, error in _points(facts, trial)]
     last = max(max(trial.history) for trial in trials)
-    figure.update_xaxes(tickformat="d", range=[1 - 0.02 * last, 1.02 * last])
+    count_along(figure, last, first=1)
     lowest, highest = min([*errors, *facts.baselines.values()]), max(errors)
     # Every digit has a line, unless that would be too many.
     figure.update_yaxes(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
 from hpo.records.trial_records import TrialRecord
 from hpo.report import palette
-from hpo.report.charts import metric_name, new_figure
+from hpo.report.charts import baseline, metric_name, new_figure
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
 from hpo.space.objectives import LATENCY, pareto_front
@@ -49,7 +50,8 @@ def _panel(facts: ReportFacts, records: Sequence[TrialRecord], size: str) -> Pan
     figure.update_xaxes(showgrid=True)
     for at, sweep in enumerate(facts.sweeps):
         _add_sweep(figure, facts, sweep, at, size)
-    _add_front(figure, facts, records, size)
+    baseline(figure, facts, "repeat_last")
+    _add_front(figure, facts, _worth_it(facts, records), size)
     _add_fixed_student(figure, facts, size)
     _add_teacher(figure, facts, size)
     if size == "parameters":
@@ -103,9 +105,17 @@ def _that_know(records: Sequence[TrialRecord], size: str) -> list[TrialRecord]:
     return [record for record in records if getattr(record, size) is not None]
 
 
+def _worth_it(facts: ReportFacts, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Leave out what repeating the last reading, which costs nothing, does as well."""
+    limit = facts.baselines.get("repeat_last", math.inf)
+    return [record for record in records if record.metrics[facts.metric] < limit]
+
+
 def _add_front(
     figure: go.Figure, facts: ReportFacts, records: Sequence[TrialRecord], size: str
 ) -> None:
+    if not records:
+        return
     points = [(float(getattr(one, size)), one.metrics[facts.metric]) for one in records]
     front = [points[index] for index in pareto_front(points)]
     sizes, errors = zip(*front, strict=True)
@@ -175,7 +185,10 @@ def _add_paper(figure: go.Figure, facts: ReportFacts) -> None:
 
 
 def _sentence(facts: ReportFacts, records: Sequence[TrialRecord]) -> str:
-    points = [(float(one.parameters), one.metrics[facts.metric]) for one in records]
+    worth = _worth_it(facts, records)
+    if not worth:
+        return "No student is better than repeating the last reading, so none is on the front."
+    points = [(float(one.parameters), one.metrics[facts.metric]) for one in worth]
     front = {points[index] for index in pareto_front(points)}
     if len(front) == 1:
         size, error = next(iter(front))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from core.preprocessing.prepare import HORIZON_MINUTES
 from hpo.records.confirmation import Confirmed
+from hpo.records.trial_records import TrialRecord
 from hpo.report.charts import metric_name, setting_text, with_unit
 from hpo.report.facts import ROLE_NAMES, ReportedSweep, ReportFacts
 from hpo.report.section import Block, Numbers, Section, Table
@@ -22,69 +25,109 @@ def result(facts: ReportFacts) -> Section:
     return Section("Result", _sentence(facts, leader), tuple(blocks), note=_note(facts))
 
 
-def _leader(facts: ReportFacts) -> ReportedSweep | None:
-    found = [sweep for sweep in facts.sweeps if sweep.best is not None]
-    return min(found, key=lambda sweep: sweep.ranked[0].metrics[facts.metric], default=None)
+@dataclass(frozen=True)
+class _Leader:
+    """The student that the report leads with: confirmed, wherever any sweep has such."""
+
+    sweep: ReportedSweep
+    error: float
+    trial: TrialRecord
+    confirmed: Confirmed | None
 
 
-def _sentence(facts: ReportFacts, leader: ReportedSweep | None) -> str:
-    if leader is None or leader.best is None:
+def _leader(facts: ReportFacts) -> _Leader | None:
+    """Return the lowest mean over fresh seeds, or without any the best single trial."""
+    found = [
+        _Leader(sweep, one.mean, one.trial, one)
+        for sweep in facts.sweeps
+        if (one := sweep.best_confirmed) is not None
+    ]
+    found = found or [
+        _Leader(sweep, sweep.best.metrics[facts.metric], sweep.best, None)
+        for sweep in facts.sweeps
+        if sweep.best is not None
+    ]
+    return min(found, key=lambda one: one.error, default=None)
+
+
+def _sentence(facts: ReportFacts, leader: _Leader | None) -> str:
+    if leader is None:
         return "No trial has finished, so there is no student yet; the failures below say why."
-    error, name = leader.best.metrics[facts.metric], metric_name(facts.metric, "")
+    name = f"{metric_name(facts.metric, '')} of"
     unit = "%" if "mape" in facts.metric else facts.unit
-    sentence = (
-        f"The best student, trial {leader.best.trial} of {leader.name}, has a {name} of "
-        f"{error:.3f} {unit}".rstrip()
-    )
-    teacher = facts.baselines.get("teacher")
+    trial = f"trial {leader.trial.trial} of {leader.sweep.name}"
+    if leader.confirmed is None:
+        sentence = (
+            f"The best single trial, {trial}, has a {name} {leader.error:.3f} {unit}".rstrip()
+        )
+    else:
+        seeds = len(leader.confirmed.finished)
+        mean = f"{_mean(leader.confirmed)} {unit}".rstrip()
+        over = f"over {seeds} fresh seeds" if seeds > 1 else "on a fresh seed"
+        sentence = f"The best confirmed student, {trial}, has a {name} {mean} {over}"
+    return f"{sentence}{_compared(facts, leader.error)}{_luck(leader)}."
+
+
+def _compared(facts: ReportFacts, error: float) -> str:
+    """Say how the error stands beside the baselines'."""
+    said = ""
+    teacher, repeated = (facts.baselines.get(name) for name in ("teacher", "repeat_last"))
     if teacher is not None:
-        sentence += f", {_percent(error / teacher - 1)} than its teacher's {teacher:.3f}"
-    repeated = facts.baselines.get("repeat_last")
-    if repeated is not None:
-        sentence += f" and {_percent(error / repeated - 1)} than repeating the last reading"
-    return f"{sentence}; {_standing(leader, unit)}."
+        said += f", {_percent(error / teacher - 1)} than its teacher's {teacher:.3f}"
+    if repeated is None:
+        return said
+    if error >= repeated:
+        cure = "more epochs or --form direct may help"
+        return f"{said}; repeating the last reading, {repeated:.3f}, is as good or better: {cure}"
+    return f"{said} and {_percent(error / repeated - 1)} than repeating the last reading"
 
 
 def _percent(change: float) -> str:
     return f"{abs(change):.1%} {'lower' if change < 0 else 'higher'}".replace("%", "\u00a0%")
 
 
-def _standing(sweep: ReportedSweep, unit: str) -> str:
-    best = _best_confirmed(sweep)
-    if best is None:
-        return "it is one seed, not confirmed"
-    return (
-        f"on {len(best.finished)} fresh seeds the best configuration (trial {best.trial.trial}) "
-        f"came to {_mean(best)} {unit}".rstrip()
-    )
+def _luck(leader: _Leader) -> str:
+    finished = len(leader.sweep.with_status("finished"))
+    if leader.confirmed is None:
+        return f"; it is one seed, not confirmed, and the best of {finished} is a lucky one"
+    own = leader.trial.metrics[leader.confirmed.metric]
+    return f"; the trial that found it had {own:.3f}"
 
 
-def _numbers(facts: ReportFacts, leader: ReportedSweep) -> Numbers:
-    best = leader.ranked[0]
-    items = [(f"{best.metrics[facts.metric]:.3f}", f"best {metric_name(facts.metric, facts.unit)}")]
+def _numbers(facts: ReportFacts, leader: _Leader) -> Numbers:
+    best, name = leader.trial, metric_name(facts.metric, facts.unit)
+    kind = "best single trial's" if leader.confirmed is None else "best confirmed"
+    items = [(f"{leader.error:.3f}", f"{kind} {name}")]
     items.append((f"{best.parameters:,}", "parameters of that student"))
     if facts.teacher_sizes:
         whole = facts.teacher_sizes["parameters"]
         items.append((f"{100 * best.parameters / whole:.1f}\u00a0%", f"of its teacher's {whole:,}"))
     ended = sum(len(sweep.records) for sweep in facts.sweeps)
-    hours = sum(record.seconds for sweep in facts.sweeps for record in sweep.records) / 3600
-    items.append((f"{ended}", f"trials ended, {hours:.1f} hours of training"))
+    seconds = sum(record.seconds for sweep in facts.sweeps for record in sweep.records)
+    items.append((f"{ended}", f"trials ended, {_duration(seconds)} of training"))
     return Numbers(tuple(items))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def _sweeps(facts: ReportFacts) -> Table:
     errors = [f"{minutes} min" for minutes in HORIZON_MINUTES]
-    rows = [_sweep_row(facts, sweep) for sweep in facts.sweeps]
+    ranked = sorted(facts.sweeps, key=lambda sweep: _order(facts, sweep))
+    rows = [_sweep_row(facts, sweep) for sweep in ranked]
     rows += [
-        (name, "", "", f"{level:.3f}", *_horizons(facts, key), "", "")
+        (name, "", "", "", f"{level:.3f}", *_horizons(facts, key), "")
         for key, name in ROLE_NAMES.items()
         if (level := facts.baselines.get(key)) is not None
     ]
     return Table(
-        ("sweep", "finished", "best trial", "error", *errors, "parameters", "fresh seeds"),
+        ("sweep", "finished", "fresh seeds", "best trial", "its error", *errors, "parameters"),
         tuple(rows),
         title=f"Searches, by {metric_name(facts.metric, facts.unit)}",
-        numeric=(2, 3, 4, 5, 6, 7),
+        numeric=(3, 4, 5, 6, 7, 8),
     )
 
 
@@ -96,29 +139,35 @@ def _sweep_row(facts: ReportFacts, sweep: ReportedSweep) -> tuple[str, ...]:
     if sweep.standing != "complete":
         trials += f", {sweep.standing}"
     if best is None:
-        return (name, trials, *[""] * 6, "")
+        return (name, trials, *[""] * 7)
     horizons = [_error(best.metrics, _at(facts.metric, minutes)) for minutes in HORIZON_MINUTES]
     error = f"{best.metrics[facts.metric]:.3f}"
     return (
         name,
         trials,
+        _confirmed(facts, sweep),
         str(best.trial),
         error,
         *horizons,
         f"{best.parameters:,}",
-        _confirmed(sweep),
     )
 
 
-def _confirmed(sweep: ReportedSweep) -> str:
-    best = _best_confirmed(sweep)
+def _order(facts: ReportFacts, sweep: ReportedSweep) -> tuple[bool, float]:
+    """Confirmed ones first, by their mean over fresh seeds; the others by their best trial."""
+    best = sweep.best_confirmed
+    if best is not None:
+        return False, best.mean
+    return True, sweep.best.metrics[facts.metric] if sweep.best is not None else math.inf
+
+
+def _confirmed(facts: ReportFacts, sweep: ReportedSweep) -> str:
+    best = sweep.best_confirmed
     if best is None:
-        return "not confirmed"
+        finished = len(sweep.with_status("finished"))
+        luck = "" if facts.luck is None else f" by about {max(0.0, facts.luck):.3f}"
+        return f"not confirmed; the best of {finished} is lucky{luck}"
     return f"{_mean(best)} ({len(best.finished)} seeds, trial {best.trial.trial})"
-
-
-def _best_confirmed(sweep: ReportedSweep) -> Confirmed | None:
-    return next((one for one in sweep.confirmed if one.finished), None)
 
 
 def _mean(confirmed: Confirmed) -> str:
@@ -151,7 +200,9 @@ def _test(facts: ReportFacts) -> list[Table]:
     for sweep in facts.sweeps:
         shown = sweep.shown
         if shown is not None and shown.test is not None:
-            rows.append((f"{sweep.name}, trial {shown.trial}", *_test_cells(shown.test["student"])))
+            run = "" if shown.run is None else f", run {shown.run} of its confirmation"
+            name = f"{sweep.name}, trial {shown.trial}{run}"
+            rows.append((name, *_test_cells(shown.test["student"])))
             others = {**shown.test, **others}
     rows += [(name, *_test_cells(others[key])) for key, name in ROLE_NAMES.items() if key in others]
     if not rows:
@@ -179,23 +230,21 @@ def _test_cells(errors: Mapping[str, float]) -> tuple[str, ...]:
 
 def _searched(facts: ReportFacts) -> Table:
     """Return a row per setting: its range, and its value in the best trial of every sweep."""
-    ranges = dict.fromkeys(
-        (name, _range(parameter))
-        for sweep in facts.sweeps
-        for name, parameter in sweep.plan.space.parameters.items()
-    )
+    ranges: dict[str, dict[str, None]] = {}
+    for sweep in facts.sweeps:
+        for name, parameter in sweep.plan.space.parameters.items():
+            ranges.setdefault(name, {})[_range(parameter)] = None
     rows = [
-        (name, searched, *(_best_value(sweep, name, searched) for sweep in facts.sweeps))
-        for name, searched in ranges
+        (name, " or ".join(searched), *(_best_value(sweep, name) for sweep in facts.sweeps))
+        for name, searched in ranges.items()
     ]
     best = [f"best of {sweep.name}" for sweep in facts.sweeps]
     headings = ("setting", "searched", *(best if facts.several else ["in the best trial"]))
     return Table(headings, tuple(rows), title="What was searched")
 
 
-def _best_value(sweep: ReportedSweep, name: str, searched: str) -> str:
-    parameter = sweep.plan.space.parameters.get(name)
-    if sweep.best is None or parameter is None or _range(parameter) != searched:
+def _best_value(sweep: ReportedSweep, name: str) -> str:
+    if sweep.best is None or name not in sweep.plan.space.parameters:
         return ""
     return setting_text(sweep.best.settings.get(name, ""))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,7 @@ from hpo.outcomes.tensorboard_logs import TensorBoardLogs
 from hpo.records.ledger import Ledger, SweepState, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
+from hpo.records.trial_records import write_record
 from hpo.storage.storage import LocalStorage
 from tests.small_sweeps import SETTINGS, make_sweep, make_sweep_under_way, note, record
 
@@ -33,6 +35,7 @@ def sweep(tmp_path: Path) -> SweepFolder:
 
 def test_a_study_says_what_the_ledger_says(sweep: SweepFolder, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
+    write_record(sweep.results, record(0, 2.0, ended="2026-01-01T00:02:00+00:00"))
     assert export_study(sweep, url) == 3
     study = optuna.load_study(study_name="first", storage=url)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "FAIL"]
@@ -41,6 +44,11 @@ def test_a_study_says_what_the_ledger_says(sweep: SweepFolder, tmp_path: Path) -
     assert study.trials[0].intermediate_values == {1: 3.0, 2: 2.0, 3: 2.5}
     assert study.trials[1].user_attrs == {"trial": 1, "seed": 71, "status": "pruned"}
     assert study.user_attrs == {"objectives": ["val_mae"]}
+    assert study.metric_names == ["val_mae"]
+    zone = datetime.now().astimezone().tzinfo
+    ends = (study.trials[0].datetime_start, study.trials[0].datetime_complete)
+    told = [one.replace(tzinfo=zone).astimezone(UTC).isoformat() for one in ends]
+    assert told == ["2026-01-01T00:00:00+00:00", "2026-01-01T00:02:00+00:00"]
     assert study.directions == [optuna.study.StudyDirection.MINIMIZE]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,15 @@ import pytest
 from core.files import write_json
 from hpo.report import palette
 from hpo.report.building import draw
+from hpo.report.charts import count_along, new_figure
 from hpo.report.facts import ReportFacts
 from hpo.report.gathering import gather
 from hpo.report.networks import evaluate_networks
 from hpo.report.paper import paper_results
-from hpo.report.section import Commands, Section, Table
+from hpo.report.section import Commands, Numbers, Section, Table
 from hpo.report.sections import SECTIONS
+from hpo.report.sections.pareto import pareto
+from hpo.report.sections.result import result
 from tests.report_sweeps import REASON, confirm, make_every_sweep, make_storage
 
 CASES = {
@@ -92,20 +96,80 @@ def test_sections_appear_where_there_is_something_to_show(drawn: Drawn) -> None:
     assert set(drawn["one"]) == {*WITH_A_STUDENT, "importances", "parallel"}
     assert set(drawn["only failures"]) == {*ALWAYS, "learning"}
     assert set(drawn["still running"]) == WITH_A_STUDENT
-    assert set(drawn["pruned"]) == {*WITH_A_STUDENT, "parallel", "pruning"}
-    assert set(drawn["widths searched"]) == {*WITH_A_STUDENT, "parallel"}
+    assert set(drawn["pruned"]) == {*WITH_A_STUDENT, "importances", "parallel", "pruning"}
+    assert set(drawn["widths searched"]) == {*WITH_A_STUDENT, "importances", "parallel"}
     assert set(drawn["side by side"]) == set(SECTIONS)
 
 
 def test_the_result_names_best_teacher_and_standing(drawn: Drawn) -> None:
     assert drawn["one"]["result"].seen == (
-        "The best student, trial 7 of good, has a validation MAE of 3.000 mph, 50.0\u00a0% higher "
-        "than its teacher's 2.000 and 50.0\u00a0% lower than repeating the last reading; it is one "
-        "seed, not confirmed."
+        "The best single trial, trial 7 of good, has a validation MAE of 3.000 mph, 50.0\u00a0% "
+        "higher than its teacher's 2.000 and 50.0\u00a0% lower than repeating the last reading; it "
+        "is one seed, not confirmed, and the best of 9 is a lucky one."
     )
-    confirmed = drawn["no teacher"]["result"].seen
-    assert "on 2 fresh seeds the best configuration (trial 0) came to 3.800 ± 0.141" in confirmed
+    assert drawn["no teacher"]["result"].seen.startswith(
+        "The best confirmed student, trial 0 of plain, has a validation MAE of 3.800 ± 0.141 mph "
+        "over 2 fresh seeds, "
+    )
+    assert drawn["no teacher"]["result"].seen.endswith("; the trial that found it had 4.000.")
     assert "No trial has finished" in drawn["only failures"]["result"].seen
+
+
+def test_a_confirmed_student_leads_however_lucky_a_single_trial_was(
+    facts: dict[str, ReportFacts],
+) -> None:
+    """Side by side, ``good`` has a trial of 3.0, and only ``plain`` was confirmed, at 3.8."""
+    section = result(facts["side by side"])
+    assert section.seen.startswith("The best confirmed student, trial 0 of plain, ")
+    numbers, table = section.blocks[0], section.blocks[1]
+    assert isinstance(numbers, Numbers)
+    assert numbers.items[0] == ("3.800", "best confirmed validation MAE, mph")
+    assert isinstance(table, Table)
+    assert table.rows[0][0] == "plain (none)"
+    assert table.rows[0][2] == "3.800 ± 0.141 (2 seeds, trial 0)"
+    # Trial 0 had 4.0, so its confirmation came out better: no luck to take off.
+    lucky = next(row for row in table.rows if row[0].startswith("good"))
+    assert lucky[2] == "not confirmed; the best of 9 is lucky by about 0.000"
+
+
+def test_a_student_no_better_than_the_last_reading_is_named_and_on_no_front(
+    facts: dict[str, ReportFacts],
+) -> None:
+    one = facts["one"]
+    plan = one.sweeps[0].plan
+    baselines = {**plan.baselines, "repeat_last": {"val_mae": 3.0}}
+    useless = replace(one, sweeps=[replace(one.sweeps[0], plan=replace(plan, baselines=baselines))])
+    said = result(useless).seen
+    assert "; repeating the last reading, 3.000, is as good or better: more epochs or" in said
+    section = pareto(useless)
+    assert section.seen == (
+        "No student is better than repeating the last reading, so none is on the front."
+    )
+    names = [trace.name for trace in section.panels[0].figure.data]
+    assert "front" not in names
+    assert "repeating the last reading, 3.00" in names
+
+
+def test_a_setting_has_one_row_however_its_ranges_differ(facts: dict[str, ReportFacts]) -> None:
+    searched = next(
+        block
+        for block in result(facts["side by side"]).blocks
+        if isinstance(block, Table) and block.title == "What was searched"
+    )
+    names = [row[0] for row in searched.rows]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("last", "step"), [(1, 1), (3, 1), (10, 1), (11, 2), (40, 5), (100, 10), (2000, 200)]
+)
+def test_trials_and_epochs_are_counted_in_whole_numbers(last: int, step: int) -> None:
+    figure = new_figure("trial", "error")
+    count_along(figure, last)
+    axis = figure.layout.xaxis
+    assert (axis.dtick, axis.tick0, axis.tickformat) == (step, 0, "d")
+    assert axis.range[0] < 0
+    assert axis.range[1] > last
 
 
 def test_failures_are_told_with_their_reasons(drawn: Drawn) -> None:
