@@ -11,7 +11,7 @@ import typer
 
 from hpo.cli.display import durations
 from hpo.cli.display.output import Format, console, error_console, print_json
-from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage
+from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage, integer
 
 if TYPE_CHECKING:
     from hpo.outcomes.confirmation_runs import ConfirmationPlan
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 def confirm(
     name: Annotated[str, typer.Argument(help="A sweep's name; `hpo status` shows them.")],
-    top: Annotated[int, typer.Option(help="How many of its best configurations.")] = 5,
-    seeds: Annotated[int, typer.Option(help="On how many fresh seeds each.")] = 5,
+    top: Annotated[
+        int, typer.Option(parser=integer, help="How many of its best configurations.")
+    ] = 5,
+    seeds: Annotated[int, typer.Option(parser=integer, help="On how many fresh seeds each.")] = 5,
     address: Address = "local",
     storage: Storage = STORAGE,
     output: AnswerFormat = Format.table,

@@ -11,7 +11,7 @@ import typer
 from core.errors import ConfigError
 from core.forms import DEFAULT_FORM, FORMS
 from hpo.cli.display.output import Format
-from hpo.cli.options import DATA, STORAGE, AnswerFormat, DataFolder, Storage
+from hpo.cli.options import DATA, STORAGE, AnswerFormat, DataFolder, Storage, integer
 
 if TYPE_CHECKING:
     from core.preprocessing.prepare import PreparedData
@@ -25,11 +25,13 @@ TeacherForm = Annotated[
     ),
 ]
 Epochs = Annotated[
-    int | None, typer.Option(help="The most epochs to train.", show_default="the form's own")
+    int | None,
+    typer.Option(parser=integer, help="The most epochs to train.", show_default="the form's own"),
 ]
 Patience = Annotated[
     int | None,
     typer.Option(
+        parser=integer,
         help="Stop after so many epochs without a better validation error.",
         show_default="the form's own",
     ),
@@ -39,7 +41,8 @@ FromSweep = Annotated[
     typer.Option(help="Train none: take the best student of a sweep, confirmed if any is."),
 ]
 FromTrial = Annotated[
-    int | None, typer.Option(help="Which trial of --from-sweep, instead of the best.")
+    int | None,
+    typer.Option(parser=integer, help="Which trial of --from-sweep, instead of the best."),
 ]
 
 
@@ -48,7 +51,7 @@ def teacher(
     form: TeacherForm = DEFAULT_FORM,
     epochs: Epochs = None,
     patience: Patience = None,
-    seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
+    seed: Annotated[int, typer.Option(parser=integer, help="Of weights and batches.")] = 0,
     from_sweep: FromSweep = None,
     trial: FromTrial = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:INDEX.")] = "auto",

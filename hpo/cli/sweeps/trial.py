@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.output import Format, console, error_console, print_json
-from hpo.cli.options import STORAGE, AnswerFormat, Storage
+from hpo.cli.options import STORAGE, AnswerFormat, Storage, integer
 
 if TYPE_CHECKING:
     from core.training.trainer import EpochReport
@@ -26,7 +26,9 @@ FAILED = 1
 
 def trial(
     name: Annotated[str, typer.Argument(help="A sweep's name; `hpo status` shows them.")],
-    number: Annotated[int, typer.Argument(metavar="TRIAL", help="Which of its trials.")],
+    number: Annotated[
+        int, typer.Argument(parser=integer, metavar="TRIAL", help="Which of its trials.")
+    ],
     rerun: Annotated[
         bool,
         typer.Option("--rerun", help="Run it again alone, here, and compare the numbers."),
