@@ -34,6 +34,7 @@ def confirm(
 
     hpo confirm ord-first --top 3 --seeds 5
     """
+    from hpo.cli.display.sweep_display import fail_without_student
     from hpo.outcomes.confirmation_runs import plan_confirmation, ranked_confirmations
     from hpo.records.sweep_folder import find_sweep
 
@@ -43,8 +44,11 @@ def confirm(
     ranked = ranked_confirmations(folder)
     if output is Format.json:
         print_json([_row(rank, one) for rank, one in enumerate(ranked, start=1)])
-        return
-    _show(name, ranked)
+    elif ranked:
+        _show(name, ranked)
+    runs = [run for one in ranked for run in one.runs]
+    see = f"hpo trial {name} 0 --confirmation"
+    fail_without_student(runs, f"the confirmation of {name!r}", see)
 
 
 def run_shown(plan: ConfirmationPlan, address: str, again: str) -> None:
@@ -118,7 +122,8 @@ def _show(name: str, ranked: list[Confirmed]) -> None:
     for rank, one in enumerate(ranked, start=1):
         line = f"{rank}: {settings_text(one.trial.settings)}"
         console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"next: hpo export {name} --top 1", highlight=False)
+    if ranked[0].finished:
+        console.print(f"next: hpo export {name} --top 1", highlight=False)
 
 
 _ENDS = ("lowest", "highest")

@@ -150,12 +150,18 @@ def show(
         mlflow: address of an MLflow to log to.
         output: how to print the answer.
     """
-    from hpo.cli.display.sweep_display import SweepDisplay, answer, observer_of
+    from hpo.cli.display.sweep_display import (
+        SweepDisplay,
+        answer,
+        fail_without_student,
+        observer_of,
+    )
 
     with SweepDisplay() as display:
         records = run(observer_of(display, folder, tensorboard, mlflow))
     answer(config, records, display.plan, output)
     display.report_remaining_trials()
+    fail_without_student(records, f"sweep {config.name!r}", f"hpo status {config.name}")
 
 
 def print_plan(config: SweepConfig, places: Places, space: SearchSpace) -> None:

@@ -57,7 +57,7 @@ def trial(
         _show(facts)
         if again is not None:
             _show_rerun(again, facts)
-    if again is not None and not again.same:
+    if again is not None and (again.failure is not None or not again.same):
         raise typer.Exit(FAILED)
 
 
@@ -152,6 +152,15 @@ def _history(history: dict[int, dict[str, float]]) -> Any:
 
 
 def _show_rerun(again: Rerun, facts: dict[str, Any]) -> None:
+    if again.failure is not None:
+        before = "as before" if again.same else "otherwise than before"
+        error_console.print(
+            f"hpo: run again: it failed {before}: {again.failure}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        return
     if again.same:
         console.print(
             f"run again: the same numbers, in all {again.epochs} epochs and at the end",
