@@ -150,7 +150,7 @@ MISTAKES = {
     ),
     "batch larger than data": Mistake(
         sweep("--space", "{space}"),
-        r"batch_size must not exceed the \d+ training windows of small, .*up to 100000",
+        r"with batch_size=100000 batch_size must not exceed the \d+ training windows of small, ",
         held("optimizer: {type: categorical, choices: [adam]}", batch="[16, 100000]"),
     ),
 }
