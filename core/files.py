@@ -1,4 +1,4 @@
-"""Write files atomically, lock them, check names and compute content fingerprints.
+"""Write files atomically, lock them, check names, and compute fingerprints of their contents.
 
 A file or folder is written under a temporary name, flushed and renamed, so readers see it complete
 or not at all. Does not interpret what the files contain.
@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -19,8 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.errors import ConfigError, StorageError
+from core.errors import ConfigError, StorageError, UserError
 
+left_out = logging.getLogger("core.left_out")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -53,7 +55,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with _file_named(path), os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -62,6 +64,17 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(aside, path)
     except BaseException:
         Path(aside).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _file_named(path: Path) -> Iterator[None]:
+    """Name the file in errors of a full disk, which do not say what was being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
         raise
 
 
@@ -104,6 +117,14 @@ def _rename_folder(aside: Path, path: Path) -> None:
         if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:
             raise FileExistsError(errno.EEXIST, "holds something already", str(path)) from error
         raise
+
+
+def log_left_out(what: str, error: UserError) -> None:
+    """Say that ``what`` is left out because it is damaged, while the work goes on with the rest.
+
+    The command line prints it and ends with exit code 1.
+    """
+    left_out.warning("leaving out %s: %s", what, error)
 
 
 def sha256_of_file(path: Path) -> str:

@@ -18,6 +18,7 @@ from core.forms import DEFAULT_FORM, FORMS, find_form
 from core.preprocessing.gaps import CAUSAL, GAP_RULES, INTERPOLATE, check_gap_rule
 from hpo.space.objectives import read_objectives
 from hpo.space.parameters import PRUNE
+from hpo.space.plain_numbers import read_decimal
 
 AUTO: Final = "auto"
 BASES = ("table1", "teacher")
@@ -45,7 +46,7 @@ def read_gpus(text: str) -> float | Literal["auto"]:
         ConfigError: neither a number nor ``auto``.
     """
     try:
-        return "auto" if text == AUTO else float(text)
+        return "auto" if text == AUTO else read_decimal(text)
     except ValueError as error:
         raise ConfigError(f"--gpus-per-trial takes a number or auto, got {text!r}") from error
 

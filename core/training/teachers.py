@@ -10,14 +10,13 @@ being trained again. Does not train (``core.experiments`` does).
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from core.checkpoint import load_file, load_model
 from core.errors import CheckpointError, ConfigError, UnknownNameError
-from core.files import fingerprint
+from core.files import fingerprint, log_left_out
 from core.forms import find_form, form_of
 from core.preprocessing.gaps import INTERPOLATE
 from core.preprocessing.prepare import PreparedData
@@ -46,8 +45,6 @@ DIRECT_TRAINING = replace(
 """How it was chosen: docs/RESULTS.md."""
 TRAININGS = {"paper": DEFAULT_TRAINING}
 """Of teachers by their form; ``DIRECT_TRAINING`` of all others, with their own error."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,9 +120,12 @@ def open_teacher(folder: Path) -> Teacher:
     _, metadata = load_file(folder / TEACHER_FILE)
     try:
         shape = STGCNConfig.from_json(metadata.pop("config"))
-        return Teacher(folder, shape, **metadata)
-    except (KeyError, TypeError) as error:
+        teacher = Teacher(folder, shape, **metadata)
+        float(teacher.metrics["val_mae"])  # by which teachers are ranked
+    # ValueError, AttributeError: settings that no network can have, and values of other types.
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder} must hold a teacher: {error}; train it again") from error
+    return teacher
 
 
 def default_teacher(form: str) -> TeacherConfig:
@@ -212,5 +212,5 @@ def _opened(folder: Path) -> Teacher | None:
     try:
         return open_teacher(folder)
     except CheckpointError as error:
-        logger.warning("leaving out a damaged teacher: %s", error)
+        log_left_out("a damaged teacher", error)
         return None

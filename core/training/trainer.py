@@ -38,6 +38,7 @@ __all__ = [
     "Surgeon",
     "Trainer",
     "TrainingConfig",
+    "check_batches",
     "count_steps",
     "fewest_steps",
     "last_epochs",
@@ -88,7 +89,7 @@ class Trainer:
         self.data, self.objective, self.config = data, objective, config
         self.checkpoints, self.surgeon, self.recorder = checkpoints, surgeon, recorder
         self.state = _Run()
-        self._check_batch()
+        check_batches(data, config)
         self._check_horizon(model)
         self._attach_model(model)
         self._resume()
@@ -224,15 +225,6 @@ class Trainer:
                 f"lower the learning rate of {self.config.learning_rate:g}"
             )
 
-    def _check_batch(self) -> None:
-        segments = _fewest_segments(self.data, self.config.windows_per_segment)
-        windows = segments * self.config.windows_per_segment
-        if self.config.batch_size > windows:
-            raise ConfigError(
-                f"batch_size must not exceed the {windows} training windows of "
-                f"{self.data.card.name}, got {self.config.batch_size}; choose a smaller one"
-            )
-
     def _check_horizon(self, model: STGCN) -> None:
         ahead, wanted = model.config.steps_ahead, self.data.horizon_steps
         if ahead not in {None, wanted}:
@@ -275,6 +267,17 @@ def last_epochs(checkpoints: CheckpointFolder) -> list[tuple[int, dict[str, floa
     """
     states = [_Run(**metadata) for _, metadata in checkpoints.newest_first()]
     return [(state.epoch, state.metrics) for state in reversed(states)]
+
+
+def check_batches(data: PreparedData, config: TrainingConfig) -> None:
+    """Raise ``ConfigError`` unless ``data`` fills a batch, in segments at any offset."""
+    segments = _fewest_segments(data, config.windows_per_segment)
+    windows = segments * config.windows_per_segment
+    if config.batch_size > windows:
+        raise ConfigError(
+            f"batch_size must not exceed the {windows} training windows of {data.card.name}, got "
+            f"{config.batch_size}; choose a smaller one"
+        )
 
 
 def count_steps(data: PreparedData, config: TrainingConfig) -> int:

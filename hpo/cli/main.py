@@ -1,17 +1,21 @@
 """Run the command ``hpo``: parse the arguments, run one subcommand, turn errors into exit codes.
 
 0 done, 1 failed, 2 wrong usage or bad input, 130 interrupted (resumable). A mistake of the user's
-is printed as one line on standard error, never as a traceback.
+is printed as one line on standard error, never as a traceback; so is an error that nobody foresaw,
+with the file that holds its traceback. ``--debug``, with any command, prints that traceback too.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
 
 import typer
 
 from core.errors import UserError
 from hpo.cli.datasets.data import app as data_app
+from hpo.cli.display.left_out import left_out_printed
+from hpo.cli.escaped_errors import flushed_output, line_about
 from hpo.cli.settings_options import add_command
 from hpo.cli.students.best import best
 from hpo.cli.students.confirm import confirm
@@ -31,6 +35,7 @@ from hpo.cli.sweeps.trial import trial
 
 app = typer.Typer(
     help="Search for distilled students of STGCN traffic forecasters, on Ray Tune and Optuna.",
+    epilog="With --debug, any command shows the traceback of an error that it did not foresee.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -53,7 +58,9 @@ app.command()(profile)
 app.command()(report)
 
 
+FAILED = 1
 INTERRUPTED = 130
+DEBUG = "--debug"
 
 
 def main() -> None:
@@ -63,6 +70,16 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
+    given = [argument for argument in arguments if argument != DEBUG]
+    with left_out_printed() as left_out:
+        code = _run(given, debug=DEBUG in arguments)
+    unwritten = flushed_output()
+    if unwritten is not None and not code:
+        return _complain(unwritten, FAILED)
+    return code or (FAILED if left_out.lines else 0)
+
+
+def _run(arguments: list[str], *, debug: bool) -> int:
     try:
         code = int(app(arguments, prog_name="hpo", standalone_mode=False) or 0)
     except typer.TyperException as error:
@@ -71,8 +88,16 @@ def run(arguments: list[str]) -> int:
         return _complain(str(error), 2)
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - nobody is to see a raw traceback
+        return _escaped(error, debug=debug)
     # Typer turns an interrupt into this code and prints nothing.
     return _complain("interrupted", code) if code == INTERRUPTED else code
+
+
+def _escaped(error: Exception, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    return _complain(line_about(error), FAILED)
 
 
 def _wrong_usage(error: typer.TyperException) -> int:

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from hpo.cli.display.output import Format
+from hpo.space.plain_numbers import advice_on, read_decimal, read_whole
 
+
+def integer(given: str | int) -> int:
+    """Return the whole number that an option gives; a ``parser`` that Typer also hands defaults."""
+    return _number(given, read_whole, "integer")
+
+
+def number(given: str | float) -> float:
+    """Return the number that an option gives; a ``parser`` that Typer also hands defaults."""
+    return _number(given, read_decimal, "number")
+
+
+def _number(given: str | Number, read: Callable[[str], Number], kind: str) -> Number:
+    try:
+        return read(given) if isinstance(given, str) else given
+    except ValueError as error:
+        text = f"{given!r} is not a valid {kind}{advice_on(str(given))}"
+        raise typer.BadParameter(text) from error
+
+
+Number = TypeVar("Number", int, float)
 DataFolder = Annotated[
     Path, typer.Option("--data", envvar="HPO_DATA", help="Folder of the datasets.")
 ]

@@ -13,10 +13,12 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from functools import cached_property
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
+
+from hpo.cli.options import integer, number
 
 Settings = dict[str, Any]
 """Field names and what the command line gave for them, texts where the field has a ``read``."""
@@ -136,6 +138,7 @@ def _option(field: Field[Any], hint: Any, unset: bool) -> inspect.Parameter:
         help=texts.get("help"),
         metavar=texts.get("metavar"),
         show_default=texts.get("show_default", True) if not unset else False,
+        parser=_parser_of(hint),
     )
     return inspect.Parameter(
         field.name,
@@ -143,6 +146,12 @@ def _option(field: Field[Any], hint: Any, unset: bool) -> inspect.Parameter:
         default=inspect.Parameter.empty if default is MISSING else default,
         annotation=Annotated[hint, option],
     )
+
+
+def _parser_of(hint: Any) -> Callable[[str], Any] | None:
+    """Return how numbers of a type are read; None: as Typer reads that type."""
+    kinds = {hint, *get_args(hint)} - {type(None)}
+    return {int: integer, float: number}.get(kinds.pop()) if len(kinds) == 1 else None
 
 
 def _with_options(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 import ray
 
 from core.errors import ConfigError
+from hpo.internals.ray_sockets import FOLDER_VARIABLES, too_long_socket
 from hpo.sweep_config import AUTO, SweepConfig
 
 
@@ -23,7 +25,7 @@ def cluster(address: str) -> Iterator[dict[str, float]]:
         address: of a running cluster, or ``local``.
 
     Raises:
-        ConfigError: nothing answers at ``address``.
+        ConfigError: nothing answers at ``address``, or Ray cannot start here.
     """
     ours = not ray.is_initialized()
     if ours:
@@ -34,17 +36,32 @@ def cluster(address: str) -> Iterator[dict[str, float]]:
             )
         # ValueError: what Ray cannot read as an address.
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(
-                f"--address must be that of a running Ray cluster, got {address!r}: {reason}; "
-                "`local` starts one on this machine"
-            ) from error
+            raise _not_connected(address, error) from error
     try:
         with termination_as_interrupt():
             yield ray.cluster_resources()
     finally:
         if ours:
             ray.shutdown()
+
+
+def _not_connected(address: str, error: Exception) -> ConfigError:
+    reason, long_path = " ".join(str(error).split()), too_long_socket(error)
+    if long_path is not None:
+        path, most = long_path
+        variables = [name for name in FOLDER_VARIABLES if name in os.environ]
+        return ConfigError(
+            f"Ray keeps its sockets in the folder for temporary files, and the path of a socket "
+            f"has at most {most} bytes, but {path} has {len(path.encode())}; set "
+            f"{variables[0] if variables else FOLDER_VARIABLES[0]} to a shorter folder, such as "
+            "/tmp"
+        )
+    if address == "local":
+        return ConfigError(f"Ray must be able to start on this machine, but {reason}; mend that")
+    return ConfigError(
+        f"--address must be that of a running Ray cluster, got {address!r}: {reason}; "
+        "`local` starts one on this machine"
+    )
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.errors import ConfigError, StorageError
-from core.files import writable_folder
+from core.files import log_left_out, writable_folder
 from core.seeding import derived_seed
 from hpo.driver.drive import drive
 from hpo.driver.observers import SweepObserver
@@ -22,7 +22,7 @@ from hpo.planning.places import Places
 from hpo.planning.sweep_planning import open_planned_data
 from hpo.records.confirmation import Confirmed, confirmed
 from hpo.records.ledger import SweepState, read_ledger
-from hpo.records.ranking import configurations, ranked_records
+from hpo.records.ranking import configurations, no_student, ranked_records
 from hpo.records.sweep_folder import SweepFolder, find_sweep
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_records import TrialRecord, read_records
@@ -70,14 +70,13 @@ def plan_confirmation(
             f"{top} and {seeds}"
         )
     plan = folder.read_plan()
-    ranked = ranked_records(read_records(folder.results), plan.config.metric)
+    records = read_records(folder.results)
+    ranked = ranked_records(records, plan.config.metric)
     wanted = ranked if trials is None else [one for one in ranked if one.trial in trials]
     candidates = configurations(wanted)[: top if trials is None else None]
     if not candidates:
-        raise ConfigError(
-            f"a confirmation needs a finished trial, but {folder.name!r} has none; see "
-            f"`hpo status {folder.name}`"
-        )
+        see = f"hpo status {folder.name}"
+        raise ConfigError(no_student(f"sweep {folder.name!r}", records, see))
     return _missing(folder, plan, candidates, seeds)
 
 
@@ -220,12 +219,15 @@ def missing_in_dataset(dataset: str, storage: Path, top: int, seeds: int) -> lis
     candidates: dict[str, list[int]] = {}
     for row in best(dataset, storage, top=max(top, CANDIDATES)):
         candidates.setdefault(row["sweep"], []).append(row["trial"])
-    found = {name: (find_sweep(storage, name), trials) for name, trials in candidates.items()}
-    return [
-        plan_confirmation(folder, seeds, trials=trials)
-        for folder, trials in found.values()
-        if not is_confirmed(folder, trials)
-    ]
+    missing = []
+    for name, trials in candidates.items():
+        folder = find_sweep(storage, name)
+        try:
+            if not is_confirmed(folder, trials):
+                missing.append(plan_confirmation(folder, seeds, trials=trials))
+        except StorageError as error:
+            log_left_out(f"sweep {name!r}", error)
+    return missing
 
 
 def is_confirmed(folder: SweepFolder, trials: Sequence[int]) -> bool:

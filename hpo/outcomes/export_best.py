@@ -20,17 +20,17 @@ from typing import Any
 
 from core.checkpoint import load_model
 from core.datasets.loading import load_dataset
-from core.errors import ConfigError, ExportError
+from core.errors import ConfigError, ExportError, StorageError
 from core.evaluation.forecasting import evaluate
 from core.export.export_folder import StudentFacts, export_student, open_export
 from core.export.manifest import read_manifest
-from core.files import folder_written_aside, writable_folder
+from core.files import folder_written_aside, log_left_out, writable_folder
 from core.preprocessing.prepare import PreparedData
 from core.training.teachers import TEACHER_FILE, open_teacher, teacher_folder
 from hpo.planning.sweep_planning import open_planned_data
 from hpo.records import layout
 from hpo.records.confirmation import Confirmed, confirmed
-from hpo.records.ranking import ranked_records
+from hpo.records.ranking import no_student, ranked_records
 from hpo.records.sweep_folder import SweepFolder, find_sweep
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.sweep_sync import download_exports, publish_export
@@ -62,7 +62,7 @@ def export_best(
     if top < 1:
         raise ConfigError(f"--top must be at least 1, got {top}")
     if not winners:
-        raise _nothing_to_export(f"sweep {folder.name!r}", confirmed, folder.name)
+        raise _nothing_to_export(f"sweep {folder.name!r}", [sweep], confirmed, folder.name)
     sweep.check_students(winners)
     exports = [sweep.export(winner) for winner in winners]
     return exports if out is None else [_copied(path, out / path.name) for path in exports]
@@ -76,7 +76,7 @@ def export_dataset_best(
     Copies in ``out`` are called ``<rank>-<sweep>-trial-0007``. Otherwise like ``export_best``.
     """
     names = list(dict.fromkeys(record.sweep for record in records_of(dataset, storage)))
-    sweeps = [_ExportedSweep(find_sweep(storage, name), "val_mae") for name in names]
+    sweeps = _readable([_ExportedSweep(find_sweep(storage, name), "val_mae") for name in names])
     found = [
         (sweep, winner)
         for sweep in sweeps
@@ -84,7 +84,7 @@ def export_dataset_best(
     ]
     found.sort(key=lambda pair: pair[1].order)
     if not found:
-        raise _nothing_to_export(f"dataset {dataset!r}", confirmed, "NAME")
+        raise _nothing_to_export(f"dataset {dataset!r}", sweeps, confirmed, "NAME")
     for sweep in sweeps:
         sweep.check_students([winner for owner, winner in found[:top] if owner is sweep])
     exports = [sweep.export(winner) for sweep, winner in found[:top]]
@@ -97,13 +97,33 @@ def export_dataset_best(
     return [_copied(path, out / name) for path, name in zip(exports, copies, strict=True)]
 
 
-def _nothing_to_export(what: str, confirmed: bool, name: str) -> ExportError:
-    if confirmed:
-        return ExportError(
-            f"{what} needs a confirmed configuration to export, but has none; run `hpo confirm "
-            f"{name}`, or export with --unconfirmed"
-        )
-    return ExportError(f"{what} needs a finished trial to export, but has none; see `hpo status`")
+def _readable(sweeps: Sequence[_ExportedSweep]) -> list[_ExportedSweep]:
+    """Return the sweeps whose plan is whole; the others are left out, and said to be."""
+    whole = []
+    for sweep in sweeps:
+        try:
+            sweep.folder.read_plan()
+        except StorageError as error:
+            log_left_out(f"sweep {sweep.folder.name!r}", error)
+        else:
+            whole.append(sweep)
+    return whole
+
+
+def _nothing_to_export(
+    what: str, sweeps: Sequence[_ExportedSweep], confirmed: bool, name: str
+) -> ExportError:
+    if not confirmed or not any(sweep.ranked for sweep in sweeps):
+        records = [record for sweep in sweeps for record in sweep.records]
+        return ExportError(no_student(what, records, "hpo status"))
+    runs = [run for sweep in sweeps for run in read_records(sweep.folder.confirmation.results)]
+    if runs:
+        see = "hpo export --unconfirmed"
+        return ExportError(no_student(f"the confirmation of {what}", runs, see))
+    return ExportError(
+        f"{what} needs a confirmed configuration to export, but has none; run `hpo confirm "
+        f"{name}`, or export with --unconfirmed"
+    )
 
 
 @dataclass(frozen=True)
@@ -144,8 +164,12 @@ class _ExportedSweep:
         return self.judged_by or self.plan.config.metric
 
     @cached_property
+    def records(self) -> list[TrialRecord]:
+        return read_records(self.folder.results)
+
+    @cached_property
     def ranked(self) -> list[TrialRecord]:
-        return ranked_records(read_records(self.folder.results), self.metric)
+        return ranked_records(self.records, self.metric)
 
     @cached_property
     def searched(self) -> list[_Winner]:
@@ -282,5 +306,6 @@ def _copied(source: Path, target: Path) -> Path:
         raise ExportError(f"{target} must not exist yet, but holds something; choose another --out")
     writable_folder(target.parent)
     with folder_written_aside(target) as aside:
-        shutil.copytree(source, aside, dirs_exist_ok=True)
+        for file in source.iterdir():  # one by one: errors of copytree do not name their cause
+            shutil.copy(file, aside / file.name)
     return target

@@ -14,7 +14,7 @@ from core.files import fingerprint
 from core.training.teachers import TEACHER_FILE, Teacher, open_teacher, teacher_folder
 from hpo.planning.sweep_planning import open_planned_data
 from hpo.records.confirmation import confirmed
-from hpo.records.ranking import ranked_records
+from hpo.records.ranking import no_student, ranked_records
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.teacher_sync import publish_teacher
@@ -74,7 +74,8 @@ def _chosen(
 ) -> tuple[SweepFolder, TrialRecord]:
     """Return a record and the folder that its student lies in."""
     metric = plan.config.metric
-    ranked = ranked_records(read_records(folder.results), metric)
+    records = read_records(folder.results)
+    ranked = ranked_records(records, metric)
     if trial is not None:
         named = [record for record in ranked if record.trial == trial]
         if not named:
@@ -87,8 +88,6 @@ def _chosen(
     if runs:
         return folder.confirmation, runs[0]
     if not ranked:
-        raise UserError(
-            f"a teacher needs a finished trial, but {folder.name!r} has none; see `hpo status "
-            f"{folder.name}`"
-        )
+        see = f"hpo status {folder.name}"
+        raise UserError(no_student(f"sweep {folder.name!r}", records, see))
     return folder, ranked[0]

@@ -8,16 +8,17 @@ is.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 
-from core.distillation.hyperparameters import Bounds, hyperparameter_bounds
-from core.distillation.losses import LOSSES, make_loss
+from core.distillation.hyperparameters import hyperparameter_bounds
+from core.distillation.losses import LOSSES
 from core.errors import ConfigError
 from core.forms import find_form
 from core.stgcn import STGCNConfig
 from core.training.config import TrainingConfig
 from core.training.trainer import fewest_steps
+from hpo.planning.space_checking import check_space, segment_lengths
 from hpo.search.samplers import check_sampler
 from hpo.space.objectives import COSTS, LATENCY
 from hpo.space.parameters import PRUNE, STUDENT_WIDTHS, Range, loss_parameters
@@ -40,6 +41,8 @@ def fit_space(space: SearchSpace, sizes: StudentSizes, latency_of: LatencyOf) ->
     """
     config = sizes.config
     space = _fit_pruning(space, sizes) if config.method == PRUNE else _fit_network(space, config)
+    check_space(space, sizes)
+    _check_intervals(space, sizes)
     _check_sizes(space, sizes)
     if config.max_latency_ms is not None:
         fastest = latency_of(_smallest_shape(space, sizes))
@@ -105,7 +108,6 @@ def _fit_pruning(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
     if _is_target(space, config):
         unused.add("pruning_ratio")
     space = _without(space, unused)
-    _check_all_held(space, config.loss_name, own)
     space = _lowered(space, "pruning_interval", _fewest_steps(space, sizes))
     if base is not None:
         smallest = base.with_widths([1] * len(base.layers)).parameters
@@ -113,20 +115,17 @@ def _fit_pruning(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
         space = _capped(space, "pruning_ratio", reachable)
         if "pruning_ratio" not in space.parameters:
             _check_target(config.max_parameters, smallest, base.parameters)
-    for settings in [*corners(space), *space.points()]:
-        sizes.shape(settings)  # raises where it is out of reach
-        # Losses may share a name but not its range, so the space's own check is not enough.
-        make_loss(config.loss_name, {name: settings[name] for name in own})
     return space
 
 
-def _check_all_held(space: SearchSpace, loss: str, bounds: Mapping[str, Bounds]) -> None:
-    missing = sorted(bounds.keys() - space.parameters.keys())
-    if missing:
-        middle = (bounds[missing[0]].low + bounds[missing[0]].high) / 2
+def _check_intervals(space: SearchSpace, sizes: StudentSizes) -> None:
+    """Refuse an interval that some trial's seed leaves too few steps for: it shifts segments."""
+    longest, fewest = space.largest("pruning_interval"), _fewest_steps(space, sizes)
+    if longest > fewest:
         raise ConfigError(
-            f"loss {loss} needs {missing[0]}, which the space does not hold; hold it at one value "
-            f"by --set {missing[0]}={middle:g}, or vary it in a --space of your own"
+            f"pruning_interval must not exceed the {fewest} steps that {sizes.config.epochs} "
+            f"epochs have at least, but the space goes up to {longest:g}; narrow it by --set "
+            f"pruning_interval={fewest}, or train for more --epochs"
         )
 
 
@@ -142,11 +141,11 @@ def _fewest_steps(space: SearchSpace, sizes: StudentSizes) -> int:
     """Return the training steps of the trial with the largest batches, whatever its seed."""
     largest = int(space.largest("batch_size")) or TrainingConfig().batch_size
     training = TrainingConfig(epochs=sizes.config.epochs, batch_size=largest)
-    ends = {int(end("windows_per_segment")) for end in (space.smallest, space.largest)}
-    segments = (ends - {0}) or {min(WINDOWS_PER_SEGMENT, largest)}
+    usual = min(WINDOWS_PER_SEGMENT, largest)
+    segments = segment_lengths(space) or [usual]
     return min(
         fewest_steps(sizes.data, replace(training, windows_per_segment=windows))
-        for windows in segments
+        for windows in [one for one in segments if one <= largest] or [usual]
     )
 
 

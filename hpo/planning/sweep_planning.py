@@ -17,7 +17,6 @@ from core.evaluation.forecasting import repeat_last
 from core.experiments import check_sampling
 from core.forms import form_of
 from core.preprocessing.prepare import PreparedData, prepare
-from core.preprocessing.windows import window_rows
 from hpo.planning.networks import Networks, find_networks, student_sizes
 from hpo.planning.places import Places
 from hpo.planning.space_fitting import check_objectives, fit_space, largest_costs
@@ -83,7 +82,6 @@ def check_sweep(
     check_sampling(config.method, config.pairs)
     dataset = load_dataset(places.data, config.dataset)
     data = prepare(dataset, gaps=config.gaps)
-    _check_batches(space, data)
     check_is_new(SweepFolder(places.storage / config.name))
     networks = find_networks(config, places.storage, data)
     _check_base(config, networks)
@@ -147,22 +145,6 @@ def _reference(checked: CheckedSweep, repeating: dict[str, float]) -> dict[str, 
 
 def _as_validation(metrics: dict[str, float]) -> dict[str, float]:
     return {f"val_{name}": value for name, value in metrics.items()}
-
-
-def _check_batches(space: SearchSpace, data: PreparedData) -> None:
-    windows = len(window_rows(data.stretches("train"), data.window_steps))
-    largest = space.largest("batch_size")
-    if largest > windows:
-        raise ConfigError(
-            f"batch_size must not exceed the {windows} training windows of {data.card.name}, but "
-            f"the space goes up to {largest:g}; narrow it by --space or --set batch_size={windows}"
-        )
-    smallest, segment = space.smallest("batch_size"), space.largest("windows_per_segment")
-    if smallest and segment > smallest:
-        raise ConfigError(
-            f"batch_size must be at least the {segment:g} windows of a segment, but the space goes "
-            f"down to {smallest:g}; narrow it by --space or --set windows_per_segment=1"
-        )
 
 
 def open_planned_data(plan: SweepPlan) -> PreparedData:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import StorageError
-from core.files import write_bytes
+from core.files import log_left_out, write_bytes
 from hpo.records import layout
 
 _SETTING = "setting_"
@@ -110,11 +110,16 @@ def write_record(folder: Path, record: TrialRecord) -> Path:
 def read_records(folder: Path) -> list[TrialRecord]:
     """Return the records in ``folder``, by trial number.
 
-    Raises:
-        StorageError: a file is damaged.
+    Damaged ones are left out, and said to be (``core.files.log_left_out``): one broken file must
+    not hide all others.
     """
+    records = []
+    for path in sorted(folder.glob(layout.RECORDS)):
+        try:
+            records.append(_read(path))
+        except StorageError as error:
+            log_left_out("a damaged record", error)
     # Not by name: 10000 comes before 9999.
-    records = map(_read, sorted(folder.glob(layout.RECORDS)))
     return sorted(records, key=lambda record: record.trial)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from core.errors import ConfigError
 from core.forms import FORMS
+from hpo.space.plain_numbers import advice_on, read_decimal, read_whole
 from hpo.space.strict_yaml import Problems
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ class Setting:
     def read(self, value: object) -> Value:
         """Return ``value`` in this setting's type.
 
-        Numbers may be given as text: PyYAML reads ``1e-4`` as a string, and the command line passes
-        only strings.
+        Numbers may be given as text (``hpo.space.plain_numbers``), as the command line passes them.
 
         Raises:
             ConfigError: the value breaks the rule.
@@ -66,7 +66,7 @@ class Setting:
             return number
         if self.kind == "name" and value in self.names:
             return str(value)
-        raise ConfigError(f"must be {self.rule}, got {value!r}{_advice(value)}")
+        raise ConfigError(f"must be {self.rule}, got {value!r}{_advice(value, self.kind)}")
 
     def _allows(self, number: float) -> bool:
         above = number > self.low if self.above_low else number >= self.low
@@ -317,14 +317,22 @@ def _as_number(value: object, kind: str) -> int | float | None:
         return None
     try:
         if kind == "int":
-            return None if isinstance(value, float) else int(value)
-        number = float(value)
+            return _whole(value)
+        number = read_decimal(value) if isinstance(value, str) else float(value)
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
 
-def _advice(value: object) -> str:
+def _whole(value: float | str) -> int | None:
+    if isinstance(value, float):
+        return None
+    return read_whole(value) if isinstance(value, str) else value
+
+
+def _advice(value: object, kind: str) -> str:
+    if isinstance(value, str) and kind != "name":
+        return advice_on(value)
     if isinstance(value, bool):
         return "; YAML takes yes, no, on and off for true and false: put the word in quotes"
     return ""

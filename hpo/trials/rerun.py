@@ -16,7 +16,7 @@ from core.training.trainer import EpochReport
 from hpo.records.ledger import Trial, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_files import TrialFiles, has_student
-from hpo.records.trial_records import TrialRecord, read_records
+from hpo.records.trial_records import TrialRecord, read_record
 from hpo.trials.student_training import open_plan, save_student, train_trial, use_threads
 
 
@@ -40,6 +40,8 @@ class Rerun:
     differences: list[Difference]
     restored: bool = False
     """Whether the student's file was missing and was written again."""
+    failure: str | None = None
+    """Why it failed now; None where it did not."""
 
     @property
     def same(self) -> bool:
@@ -56,13 +58,13 @@ def find_trial(folder: SweepFolder, number: int) -> tuple[Trial, TrialRecord | N
 
     Raises:
         UnknownNameError: there is no such trial.
+        StorageError: its record is damaged.
     """
     trials = read_ledger(folder.ledger_file).trials
     if number not in trials:
         known = map(str, trials)
         raise UnknownNameError(f"trial of {folder.name!r}", str(number), known)
-    records = {record.trial: record for record in read_records(folder.results)}
-    return trials[number], records.get(number)
+    return trials[number], read_record(folder.results, number)
 
 
 def rerun_trial(folder: SweepFolder, number: int, on_epoch: OnEpoch) -> Rerun:
@@ -106,7 +108,8 @@ def rerun_trial(folder: SweepFolder, number: int, on_epoch: OnEpoch) -> Rerun:
     if student is not None and gone and not differences:
         save_student(folder, number, student)
         TrialFiles(folder, number).upload_student()
-    return Rerun(len(trial.history), differences, restored=gone and not differences)
+    failure = ended.get("reason") if ended["status"] == "failed" else None
+    return Rerun(len(trial.history), differences, gone and not differences, failure)
 
 
 def _ended(

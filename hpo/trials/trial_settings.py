@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from core.distillation.hyperparameters import hyperparameter_bounds
-from core.distillation.losses import LOSSES
+from core.distillation.losses import LOSSES, make_loss
 from core.evaluation.profiling import count_flops
 from core.experiments import StudentConfig, network_shape
 from core.forms import Form, find_form
@@ -24,6 +24,7 @@ from core.pruning.plan import plan_pruning
 from core.stgcn import STGCN, BlockChannels, STGCNConfig
 from core.stgcn_config import NetworkForm
 from core.training.config import TrainingConfig
+from core.training.trainer import check_batches
 from hpo.space.parameters import STUDENT_WIDTHS, training_parameters
 from hpo.sweep_config import SweepConfig
 
@@ -64,6 +65,22 @@ def pruning_config(config: SweepConfig, settings: Settings, seed: int) -> Prunin
         pruning_ratio=settings.get("pruning_ratio"),
         target_parameters=None if "pruning_ratio" in settings else config.max_parameters,
     )
+
+
+def check_trial(sizes: StudentSizes, settings: Settings) -> None:
+    """Check what ``core`` would refuse when it trains the student of these settings.
+
+    Raises:
+        ConfigError: it would.
+    """
+    config: StudentConfig | PruningConfig
+    if sizes.base is None:
+        config = student_config(sizes.config, settings, seed=0)
+    else:
+        config = pruning_config(sizes.config, settings, seed=0)
+    make_loss(config.method, config.weights, config.training.error)
+    check_batches(sizes.data, config.training)
+    sizes.shape(settings)
 
 
 def network_form(config: SweepConfig, settings: Settings) -> NetworkForm:

@@ -27,6 +27,8 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 from packaging.requirements import Requirement
 from ray import tune
+from ray._common.utils import get_default_ray_temp_dir
+from ray._private.utils import validate_socket_filepath
 from ray.exceptions import RayTaskError
 from ray.tune.execution.tune_controller import TuneController, _get_max_pending_trials
 from ray.tune.experiment import Trial
@@ -41,6 +43,7 @@ from hpo.internals.optuna_attributes import CMAES_GENERATION, NSGA2_GENERATION
 from hpo.internals.optuna_hypervolume import unit_hypervolume
 from hpo.internals.optuna_trials import STATES, discard, ended_trial, report_end
 from hpo.internals.ray_environment import VARIABLES, set_ray_environment
+from hpo.internals.ray_sockets import FOLDER_VARIABLES, too_long_socket
 from hpo.internals.ray_trials import (
     DetachedScheduler,
     drop_metric_history,
@@ -424,6 +427,19 @@ def test_constraints_of_both_ways_are_the_same() -> None:
     own.set_constraint("parameters", 12.0)
     report_end(asked, own, "infeasible", [math.inf])
     assert added.trials[0].constraints == asked.trials[0].constraints == constraints
+
+
+def test_a_socket_whose_path_is_too_long_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "/tmp/" + 200 * "x"
+    with pytest.raises(OSError, match="bytes") as caught:
+        validate_socket_filepath(long)
+    found = too_long_socket(caught.value)
+    assert found is not None
+    assert (found.path, found.most_bytes) == (long, 107)
+    assert too_long_socket(OSError("no such host")) is None
+    for name in reversed(FOLDER_VARIABLES):
+        monkeypatch.setenv(name, f"/{name}")
+        assert get_default_ray_temp_dir() == f"/{name}/ray"
 
 
 def test_an_enqueued_configuration_is_suggested_next_as_it_is() -> None:

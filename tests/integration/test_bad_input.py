@@ -93,7 +93,9 @@ MISTAKES = {
     ),
     "parts of GPUs": Mistake(sweep("--gpus-per-trial", "1.5"), r"at most 1 or a whole number"),
     "negative GPUs": Mistake(sweep("--gpus-per-trial", "-1"), r"must be auto, or not neg"),
-    "no number of GPUs": Mistake(sweep("--gpus-per-trial", "nan"), r"must be auto, or not neg"),
+    "no number of GPUs": Mistake(
+        sweep("--gpus-per-trial", "nan"), r"takes a number or auto, got 'nan'"
+    ),
     "words for GPUs": Mistake(sweep("--gpus-per-trial", "all"), r"takes a number or auto, got 'a"),
     "too many CPUs": Mistake(
         sweep("--cpus-per-trial", "999"), r"needs 999 CPUs and 0 GPUs, .*lower --cpus-per-trial"
@@ -110,6 +112,14 @@ MISTAKES = {
     ),
     "set unknown": Mistake(
         sweep("--set", "learning_rat=0.01"), r"'learning_rat'; did you mean 'learning_rate'\?"
+    ),
+    "set twice": Mistake(
+        sweep("--set", "batch_size=16", "--set", "batch_size=32"),
+        r"--set holds a setting at one value, got batch_size=16 and batch_size=32; keep one",
+    ),
+    "underscores": Mistake(
+        sweep("--set", "batch_size=1_6"),
+        r"batch_size: must be a whole number of at least 1, got '1_6'; write numbers as 16,",
     ),
     "set without a value": Mistake(sweep("--set", "batch_size"), r"--set takes KEY=VALUE, got"),
     "no such space": Mistake(sweep("--space", "nowhere.yaml"), r"nowhere\.yaml must be a text"),
@@ -140,7 +150,7 @@ MISTAKES = {
     ),
     "batch larger than data": Mistake(
         sweep("--space", "{space}"),
-        r"batch_size must not exceed the \d+ training windows of small, .*up to 100000",
+        r"with batch_size=100000 batch_size must not exceed the \d+ training windows of small, ",
         held("optimizer: {type: categorical, choices: [adam]}", batch="[16, 100000]"),
     ),
 }

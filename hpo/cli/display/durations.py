@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_PART = r"(?:(\d+(?:\.\d+)?){}\s*)?"
+_PART = r"(?:([0-9]+(?:\.[0-9]+)?){}\s*)?"
 _DURATION = re.compile("".join(_PART.format(unit) for unit in "hms"))
 _SECONDS = (3600.0, 60.0, 1.0)
 

@@ -10,6 +10,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import typer
 from rich import box
 from rich.console import Group
 from rich.live import Live
@@ -23,8 +24,10 @@ from hpo.cli.display.teacher_display import TeacherDisplay
 from hpo.cli.display.trial_table import describe, failures_text, settings_text, trial_table
 from hpo.driver.observers import Observers, SweepInterruptedError, SweepObserver
 from hpo.records.ledger import ENDED_STATUSES
+from hpo.records.ranking import commonest_reason, no_student
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from core.training.trainer import EpochReport
@@ -224,14 +227,32 @@ def answer(
         )
         return
     console.print(_result_table(config, ranked[:5], plan))
-    failed = [record for record in records if record.status == "failed"]
-    if failed:
-        console.print(f"{len(failed)} failed, the first because {failed[0].reason}", markup=False)
+    reason = commonest_reason(records)
+    if reason is not None and ranked:
+        failed = sum(record.status == "failed" for record in records)
+        console.print(f"{failed} failed, {reason}", highlight=False, markup=False, soft_wrap=True)
     if len(config.objectives) > 1:
         console.print(f"Pareto front: hpo status {config.name}", highlight=False)
     if ranked:
         console.print(f"next: hpo best --dataset {config.dataset}", highlight=False)
         console.print(f"      hpo export {config.name} --top 1", highlight=False)
+
+
+def fail_without_student(records: Sequence[TrialRecord], what: str, see: str) -> None:
+    """End the command with exit code 1 and the commonest reason if no trial that ran finished.
+
+    Args:
+        records: of all trials.
+        what: they are of, in words.
+        see: the command that shows them.
+    """
+    ran = [record for record in records if record.status != "infeasible"]
+    if not ran or any(record.status == "finished" for record in ran):
+        return
+    error_console.print(
+        f"hpo: {no_student(what, ran, see)}", highlight=False, markup=False, soft_wrap=True
+    )
+    raise typer.Exit(1)
 
 
 def _result_table(config: SweepConfig, ranked: list[TrialRecord], plan: SweepPlan | None) -> Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.output import Format, console, error_console, print_json
-from hpo.cli.options import STORAGE, AnswerFormat, Storage
+from hpo.cli.options import STORAGE, AnswerFormat, Storage, integer
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,9 +20,10 @@ def best(
     dataset: Annotated[str, typer.Option(help="Which dataset.")],
     method: Annotated[str | None, typer.Option(help="Only this method.")] = None,
     max_parameters: Annotated[
-        int | None, typer.Option(help="Only students of at most so many parameters.")
+        int | None,
+        typer.Option(parser=integer, help="Only students of at most so many parameters."),
     ] = None,
-    top: Annotated[int, typer.Option(help="How many at most.")] = 10,
+    top: Annotated[int, typer.Option(parser=integer, help="How many at most.")] = 10,
     metric: Annotated[
         str, typer.Option(help="What to judge by, such as val_mae or val_rmse_45; lower is better.")
     ] = "val_mae",

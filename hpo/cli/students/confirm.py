@@ -11,7 +11,7 @@ import typer
 
 from hpo.cli.display import durations
 from hpo.cli.display.output import Format, console, error_console, print_json
-from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage
+from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage, integer
 
 if TYPE_CHECKING:
     from hpo.outcomes.confirmation_runs import ConfirmationPlan
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 def confirm(
     name: Annotated[str, typer.Argument(help="A sweep's name; `hpo status` shows them.")],
-    top: Annotated[int, typer.Option(help="How many of its best configurations.")] = 5,
-    seeds: Annotated[int, typer.Option(help="On how many fresh seeds each.")] = 5,
+    top: Annotated[
+        int, typer.Option(parser=integer, help="How many of its best configurations.")
+    ] = 5,
+    seeds: Annotated[int, typer.Option(parser=integer, help="On how many fresh seeds each.")] = 5,
     address: Address = "local",
     storage: Storage = STORAGE,
     output: AnswerFormat = Format.table,
@@ -32,6 +34,7 @@ def confirm(
 
     hpo confirm ord-first --top 3 --seeds 5
     """
+    from hpo.cli.display.sweep_display import fail_without_student
     from hpo.outcomes.confirmation_runs import plan_confirmation, ranked_confirmations
     from hpo.records.sweep_folder import find_sweep
 
@@ -41,8 +44,11 @@ def confirm(
     ranked = ranked_confirmations(folder)
     if output is Format.json:
         print_json([_row(rank, one) for rank, one in enumerate(ranked, start=1)])
-        return
-    _show(name, ranked)
+    elif ranked:
+        _show(name, ranked)
+    runs = [run for one in ranked for run in one.runs]
+    see = f"hpo trial {name} 0 --confirmation"
+    fail_without_student(runs, f"the confirmation of {name!r}", see)
 
 
 def run_shown(plan: ConfirmationPlan, address: str, again: str) -> None:
@@ -116,7 +122,8 @@ def _show(name: str, ranked: list[Confirmed]) -> None:
     for rank, one in enumerate(ranked, start=1):
         line = f"{rank}: {settings_text(one.trial.settings)}"
         console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"next: hpo export {name} --top 1", highlight=False)
+    if ranked[0].finished:
+        console.print(f"next: hpo export {name} --top 1", highlight=False)
 
 
 _ENDS = ("lowest", "highest")

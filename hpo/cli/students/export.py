@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.output import LOOKS_AHEAD, Format, console, error_console, print_json
-from hpo.cli.options import DATA, STORAGE, Address, AnswerFormat, DataFolder, Storage
+from hpo.cli.options import DATA, STORAGE, Address, AnswerFormat, DataFolder, Storage, integer
 from hpo.cli.students.export_verify import show_verified
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def export(
     dataset: Annotated[
         str | None, typer.Option(help="Instead of a sweep: the best over all of this dataset's.")
     ] = None,
-    top: Annotated[int, typer.Option(help="How many.")] = 1,
+    top: Annotated[int, typer.Option(parser=integer, help="How many.")] = 1,
     out: Annotated[
         Path | None,
         typer.Option(help="Where copies go.", show_default="only STORAGE/SWEEP/exports"),
@@ -33,7 +33,10 @@ def export(
         typer.Option("--unconfirmed", help="Take single trials as they are, train nothing again."),
     ] = False,
     seeds: Annotated[
-        int, typer.Option(help="Fresh seeds per configuration, where it is not confirmed yet.")
+        int,
+        typer.Option(
+            parser=integer, help="Fresh seeds per configuration, where it is not confirmed yet."
+        ),
     ] = 3,
     verify: Annotated[
         Path | None,

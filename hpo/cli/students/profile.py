@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.output import Format, console, error_console, print_json
-from hpo.cli.options import STORAGE, AnswerFormat, Storage
+from hpo.cli.options import STORAGE, AnswerFormat, Storage, integer
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,11 +31,14 @@ def profile(
     folder: Annotated[Path, typer.Argument(metavar="EXPORT", help="Folder of an export.")],
     windows: Annotated[
         list[int] | None,
-        typer.Option(help="Windows per pass; may be given again.", show_default="1 and 1140"),
+        typer.Option(
+            parser=integer, help="Windows per pass; may be given again.", show_default="1 and 1140"
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:INDEX.")] = "cpu",
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads.", show_default="what torch takes")
+        int | None,
+        typer.Option(parser=integer, help="CPU threads.", show_default="what torch takes"),
     ] = None,
     storage: Storage = STORAGE,
     output: AnswerFormat = Format.table,

@@ -18,6 +18,7 @@ from hpo.cli.options import (
     Storage,
     TensorBoard,
     TimeBudget,
+    integer,
 )
 from hpo.cli.sweeps.sweep import print_plan, search
 
@@ -28,9 +29,13 @@ def clone(
     ],
     name: Annotated[str, typer.Option(help="Of the new sweep.")],
     dataset: Annotated[str | None, typer.Option(help="Another dataset.")] = None,
-    trials: Annotated[int | None, typer.Option(help="Another number of trials.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Another number of epochs.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Another seed.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(parser=integer, help="Another number of trials.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(parser=integer, help="Another number of epochs.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(parser=integer, help="Another seed.")] = None,
     time_budget: TimeBudget = None,
     tensorboard: TensorBoard = False,
     mlflow: Mlflow = None,

@@ -9,7 +9,16 @@ import typer
 
 from hpo.cli.display.durations import read_duration
 from hpo.cli.display.output import Format
-from hpo.cli.options import STORAGE, Address, AnswerFormat, Mlflow, Storage, TensorBoard, TimeBudget
+from hpo.cli.options import (
+    STORAGE,
+    Address,
+    AnswerFormat,
+    Mlflow,
+    Storage,
+    TensorBoard,
+    TimeBudget,
+    integer,
+)
 from hpo.cli.sweeps.sweep import find_space, show
 
 if TYPE_CHECKING:
@@ -20,10 +29,16 @@ if TYPE_CHECKING:
 def resume(
     name: Annotated[str, typer.Argument(help="A sweep's name; `hpo status` shows them.")],
     trials: Annotated[
-        int | None, typer.Option(help="How many in all, more than before; also once it has ended.")
+        int | None,
+        typer.Option(
+            parser=integer, help="How many in all, more than before; also once it has ended."
+        ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Must be what it began with, as --objective and --space.")
+        int | None,
+        typer.Option(
+            parser=integer, help="Must be what it began with, as --objective and --space."
+        ),
     ] = None,
     objective: Annotated[str | None, typer.Option(help="Must be what it began with.")] = None,
     space: Annotated[str | None, typer.Option(help="Must be what it began with.")] = None,

@@ -64,6 +64,18 @@ def _summary(folder: SweepFolder) -> dict[str, Any]:
     }
 
 
+def _readable_summary(folder: SweepFolder) -> dict[str, Any] | None:
+    """Return the summary of a sweep among others; None, and a line about it, if it is damaged."""
+    from core.errors import UserError
+    from core.files import log_left_out
+
+    try:
+        return _summary(folder)
+    except UserError as error:
+        log_left_out(f"sweep {folder.name!r}", error)
+        return None
+
+
 def _weighed(plan: SweepPlan, state: SweepState) -> dict[str, Any]:
     """Return the Pareto front and the hypervolume over time; empty with one objective."""
     from hpo.space.objectives import hypervolume_history, pareto_front
@@ -163,7 +175,7 @@ def _show_all(folders: list[SweepFolder], output: Format) -> None:
 
     from hpo.cli.display.output import console, print_json
 
-    summaries = [_summary(folder) for folder in folders]
+    summaries = [summary for folder in folders if (summary := _readable_summary(folder))]
     if output is Format.json:
         print_json(summaries)
         return

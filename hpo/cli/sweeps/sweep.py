@@ -150,12 +150,18 @@ def show(
         mlflow: address of an MLflow to log to.
         output: how to print the answer.
     """
-    from hpo.cli.display.sweep_display import SweepDisplay, answer, observer_of
+    from hpo.cli.display.sweep_display import (
+        SweepDisplay,
+        answer,
+        fail_without_student,
+        observer_of,
+    )
 
     with SweepDisplay() as display:
         records = run(observer_of(display, folder, tensorboard, mlflow))
     answer(config, records, display.plan, output)
     display.report_remaining_trials()
+    fail_without_student(records, f"sweep {config.name!r}", f"hpo status {config.name}")
 
 
 def print_plan(config: SweepConfig, places: Places, space: SearchSpace) -> None:
@@ -178,7 +184,7 @@ def find_space(method: str, name: str | None, settings: list[str], form: str) ->
         form: whose built-in spaces are meant.
 
     Raises:
-        ConfigError: a text of another form, or a value that its setting cannot hold.
+        ConfigError: a text of another form, a setting given twice, or a value that it cannot hold.
         UnknownNameError: no such built-in space.
     """
     from core.errors import ConfigError
@@ -189,10 +195,15 @@ def find_space(method: str, name: str | None, settings: list[str], form: str) ->
         space = built_in_search_space(name or method, form)
     else:
         space = load_search_space(Path(name))
-    fixed = {}
+    fixed: dict[str, str] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key or not value:
             raise ConfigError(f"--set takes KEY=VALUE, got {setting!r}")
+        if key in fixed:
+            raise ConfigError(
+                f"--set holds a setting at one value, got {key}={fixed[key]} and {setting}; "
+                "keep one"
+            )
         fixed[key] = value
     return space.with_fixed(fixed)

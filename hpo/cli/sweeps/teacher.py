@@ -12,7 +12,7 @@ from core.errors import ConfigError
 from core.forms import DEFAULT_FORM, FORMS
 from core.preprocessing.gaps import CAUSAL, GAP_RULES
 from hpo.cli.display.output import Format
-from hpo.cli.options import DATA, STORAGE, AnswerFormat, DataFolder, Storage
+from hpo.cli.options import DATA, STORAGE, AnswerFormat, DataFolder, Storage, integer
 
 if TYPE_CHECKING:
     from core.preprocessing.prepare import PreparedData
@@ -26,11 +26,13 @@ TeacherForm = Annotated[
     ),
 ]
 Epochs = Annotated[
-    int | None, typer.Option(help="The most epochs to train.", show_default="the form's own")
+    int | None,
+    typer.Option(parser=integer, help="The most epochs to train.", show_default="the form's own"),
 ]
 Patience = Annotated[
     int | None,
     typer.Option(
+        parser=integer,
         help="Stop after so many epochs without a better validation error.",
         show_default="the form's own",
     ),
@@ -47,7 +49,8 @@ FromSweep = Annotated[
     typer.Option(help="Train none: take the best student of a sweep, confirmed if any is."),
 ]
 FromTrial = Annotated[
-    int | None, typer.Option(help="Which trial of --from-sweep, instead of the best.")
+    int | None,
+    typer.Option(parser=integer, help="Which trial of --from-sweep, instead of the best."),
 ]
 
 
@@ -56,7 +59,7 @@ def teacher(
     form: TeacherForm = DEFAULT_FORM,
     epochs: Epochs = None,
     patience: Patience = None,
-    seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
+    seed: Annotated[int, typer.Option(parser=integer, help="Of weights and batches.")] = 0,
     gaps: Gaps = CAUSAL,
     from_sweep: FromSweep = None,
     trial: FromTrial = None,

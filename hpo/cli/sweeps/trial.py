@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.output import Format, console, error_console, print_json
-from hpo.cli.options import STORAGE, AnswerFormat, Storage
+from hpo.cli.options import STORAGE, AnswerFormat, Storage, integer
 
 if TYPE_CHECKING:
     from core.training.trainer import EpochReport
@@ -26,7 +26,9 @@ FAILED = 1
 
 def trial(
     name: Annotated[str, typer.Argument(help="A sweep's name; `hpo status` shows them.")],
-    number: Annotated[int, typer.Argument(metavar="TRIAL", help="Which of its trials.")],
+    number: Annotated[
+        int, typer.Argument(parser=integer, metavar="TRIAL", help="Which of its trials.")
+    ],
     rerun: Annotated[
         bool,
         typer.Option("--rerun", help="Run it again alone, here, and compare the numbers."),
@@ -55,7 +57,7 @@ def trial(
         _show(facts)
         if again is not None:
             _show_rerun(again, facts)
-    if again is not None and not again.same:
+    if again is not None and (again.failure is not None or not again.same):
         raise typer.Exit(FAILED)
 
 
@@ -150,6 +152,15 @@ def _history(history: dict[int, dict[str, float]]) -> Any:
 
 
 def _show_rerun(again: Rerun, facts: dict[str, Any]) -> None:
+    if again.failure is not None:
+        before = "as before" if again.same else "otherwise than before"
+        error_console.print(
+            f"hpo: run again: it failed {before}: {again.failure}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        return
     if again.same:
         console.print(
             f"run again: the same numbers, in all {again.epochs} epochs and at the end",

@@ -105,15 +105,6 @@ def test_errors_become_exit_codes(
     assert tuple(capsys.readouterr()) == ("", line)
 
 
-def test_a_mistake_of_the_project_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr("hpo.records.sweep_folder.all_sweeps", fail)
-    with pytest.raises(ZeroDivisionError):
-        run(["status"])
-
-
 def test_main_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["hpo", "statu"])
     with pytest.raises(SystemExit) as caught:

@@ -26,6 +26,7 @@ from hpo.cli.students.export import export as export_command
 from hpo.cli.students.readings_source import reading_options
 from hpo.outcomes.export_best import export_best, export_dataset_best
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.trial_records import write_record
 from tests.small_students import (
     SENSORS,
     WINDOWS_PER_DAY,
@@ -250,12 +251,27 @@ def test_a_copy_replaces_nothing_else(sweep: SweepFolder, tmp_path: Path) -> Non
 def test_without_a_finished_trial_there_is_nothing_to_export(
     storage: Path, data_folder: Path
 ) -> None:
-    sweep = make_sweep(storage, [record(0, 1.0, status="failed")], data_folder)
-    with pytest.raises(ExportError, match=r"'first' needs a finished trial .* `hpo status`"):
-        export_best(sweep, top=1)
-    with pytest.raises(ExportError, match="'small' needs a finished trial"):
-        export_dataset_best("small", storage, top=1)
+    failed = record(0, 1.0, status="failed", reason="too hot")
+    sweep = make_sweep(storage, [failed], data_folder)
+    why = "has no student: the only trial failed, because too hot; see `hpo status`"
+    for confirmed in (True, False):
+        with pytest.raises(ExportError, match=f"sweep 'first' {why}"):
+            export_best(sweep, top=1, confirmed=confirmed)
+        with pytest.raises(ExportError, match=f"dataset 'small' {why}"):
+            export_dataset_best("small", storage, top=1, confirmed=confirmed)
     assert not (sweep.path / "exports").exists()
+
+
+def test_a_confirmation_whose_runs_all_failed_is_no_lack_of_one(
+    storage: Path, data_folder: Path
+) -> None:
+    sweep = make_sweep(storage, [record(0, 1.0)], data_folder)
+    for run in range(2):
+        failed = record(run, 1.0, status="failed", reason=f"too hot in epoch {run}")
+        write_record(sweep.confirmation.results, failed)
+    line = "the confirmation of sweep 'first' has no student: all 2 trials failed, because too hot"
+    with pytest.raises(ExportError, match=line):
+        export_best(sweep, top=1, confirmed=True)
 
 
 def test_a_student_that_is_gone_is_missed(sweep: SweepFolder) -> None:

@@ -88,13 +88,17 @@ def test_a_space_of_another_method_is_refused(places: Places) -> None:
 
 def test_a_batch_larger_than_the_data_is_refused(places: Places, prepared: PreparedData) -> None:
     day = prepared.card.steps_per_day - prepared.window_steps + 1
-    windows = 2 * day  # two training days that need not be neighbours
+    # Of two training days that need not be neighbours, in segments of five at any offset.
+    windows = 2 * ((day - 4) // 5 * 5)
     space = built_in_search_space("none")
     document = space.to_json()
     sizes = {"type": "categorical", "choices": [16, windows + 1]}
     document = {**document, "parameters": {**document["parameters"], "batch_size": sizes}}
     document["first_points"] = []
-    message = rf"batch_size must not exceed the {windows} training windows .*up to {windows + 1};"
+    message = (
+        rf"with batch_size={windows + 1} windows_per_segment=5 batch_size must not exceed the "
+        rf"{windows} training windows .*; narrow the space by --space or --set"
+    )
     refuse(places, message, SearchSpace.from_json(document))
     sizes["choices"] = [16, windows]
     plan_sweep(SweepConfig(**GOOD), places, SearchSpace.from_json(document))
@@ -105,7 +109,10 @@ def test_a_batch_smaller_than_a_segment_is_refused(places: Places) -> None:
     sizes = {"type": "categorical", "choices": [4, 16]}
     parameters = {**document["parameters"], "batch_size": sizes}
     space = SearchSpace.from_json({**document, "parameters": parameters, "first_points": []})
-    message = r"at least the 5 windows of a segment, but the space goes down to 4; .*--set windows"
+    message = (
+        r"with batch_size=4 windows_per_segment=5 windows_per_segment must not exceed batch_size = "
+        r"4, got 5; narrow the space by"
+    )
     refuse(places, message, space)
     fitting = space.holding({"windows_per_segment": 1})
     plan_sweep(SweepConfig(**GOOD), places, fitting)

@@ -164,7 +164,7 @@ def test_a_confirmation_needs_several_seeds(
 
 def test_nothing_finished_means_nothing_to_confirm(tmp_path: Path) -> None:
     folder = make_sweep(tmp_path, [record(0, 1.0, status="failed")])
-    with pytest.raises(ConfigError, match="'first' has none; see `hpo status first`"):
+    with pytest.raises(ConfigError, match=r"'first' has no student: .*`hpo status first`"):
         plan_confirmation(folder, 3)
 
 

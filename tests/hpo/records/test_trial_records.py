@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import StorageError
-from hpo.records.trial_records import TrialRecord, read_records, write_record
+from hpo.records.trial_records import TrialRecord, read_record, read_records, write_record
 
 RECORD = TrialRecord(
     sweep="night",
@@ -165,7 +165,7 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
     for kept in range(0, len(content), 7):
         file.write_bytes(content[:kept])
         with pytest.raises(StorageError, match=r"0000\.parquet must be a trial record: .*copy"):
-            read_records(tmp_path)
+            read_record(tmp_path, 0)
 
 
 def test_a_flipped_bit_never_reads_as_another_value(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_flipped_bit_never_reads_as_another_value(tmp_path: Path) -> None:
     for place in range(4, footer, 3):
         file.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
         try:
-            assert read_records(tmp_path) == [RECORD], place
+            assert read_record(tmp_path, 0) == RECORD, place
         except StorageError:
             refused += 1
     assert refused > 0.5 * (footer / 3)
@@ -194,7 +194,7 @@ def test_a_flipped_bit_never_reads_as_another_value(tmp_path: Path) -> None:
 def test_another_parquet_file_is_refused(tmp_path: Path, table: pa.Table) -> None:
     pq.write_table(table, tmp_path / "0000.parquet")
     with pytest.raises(StorageError, match="must be a trial record"):
-        read_records(tmp_path)
+        read_record(tmp_path, 0)
 
 
 def test_versions_that_are_no_json_are_refused(tmp_path: Path) -> None:
@@ -204,7 +204,19 @@ def test_versions_that_are_no_json_are_refused(tmp_path: Path) -> None:
     index = table.column_names.index("versions")
     pq.write_table(table.set_column(index, "versions", pa.array(["{"])), file)
     with pytest.raises(StorageError, match="must be a trial record"):
-        read_records(tmp_path)
+        read_record(tmp_path, 0)
+
+
+def test_a_damaged_record_is_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_record(tmp_path, RECORD)
+    write_record(tmp_path, replace(RECORD, trial=1))
+    (tmp_path / "0001.parquet").write_bytes(b"PAR1")
+    assert read_records(tmp_path) == [RECORD]
+    (line,) = caplog.messages
+    assert line.startswith("leaving out a damaged record: ")
+    assert str(tmp_path / "0001.parquet") in line
 
 
 def test_a_record_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def test_run_again_every_number_is_the_same(night: SweepFolder, number: int, epo
 def test_another_seed_gives_other_numbers_and_they_are_named(night: SweepFolder) -> None:
     (first,) = [one for one in read_records(night.results) if one.trial == 0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hpo.trials.rerun.read_records", lambda _: [replace(first, seed=6)])
+        patch.setattr("hpo.trials.rerun.read_record", lambda *_: replace(first, seed=6))
         again = rerun_trial(night, 0, lambda _: None)
     assert not again.same
     changed = {(one.where, one.name) for one in again.differences}
@@ -107,7 +107,7 @@ def test_a_student_that_was_not_kept_comes_back_byte_by_byte(
     student.unlink()
     (first,) = [one for one in read_records(night.results) if one.trial == 0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hpo.trials.rerun.read_records", lambda _: [replace(first, seed=6)])
+        patch.setattr("hpo.trials.rerun.read_record", lambda *_: replace(first, seed=6))
         assert not rerun_trial(night, 0, lambda _: None).restored
     assert not student.exists()
     given = ["trial", "night", "0", "--rerun", "--storage", str(night.storage)]
@@ -154,7 +154,7 @@ def test_a_rerun_that_differs_fails(
     assert run(given) == 0
     assert "run again: the same numbers, in all 2 epochs" in capsys.readouterr().out
     (first,) = [one for one in read_records(night.results) if one.trial == 1]
-    monkeypatch.setattr("hpo.trials.rerun.read_records", lambda _: [replace(first, seed=9)])
+    monkeypatch.setattr("hpo.trials.rerun.read_record", lambda *_: replace(first, seed=9))
     assert run(given) == 1
     out, err = capsys.readouterr()
     assert "numbers differ" in out
