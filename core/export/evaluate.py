@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.errors import ExportError
-from core.evaluation.forecasting import add_stretch, new_errors
+from core.evaluation.forecasting import add_stretch, new_errors, repeated_readings, truth_after
 from core.evaluation.metrics import METRICS, ForecastErrors
 from core.export.export_folder import Export
 from core.export.manifest import plain_numbers
@@ -44,8 +44,9 @@ def evaluate_export(
         sensor_ids: of the columns, if known.
 
     Returns:
-        ``{"mae": {"15": …, "30": …, "45": …}, "mape": {…}, "rmse": {…}, "windows": …}``, MAPE in
-        percent; None where no reading was measured.
+        ``{"mae": {"15": …, "30": …, "45": …}, "mape": {…}, "rmse": {…}, "windows": …,
+        "repeat_last": {"mae": {…}, …}}``, MAPE in percent; None where no reading was measured.
+        ``repeat_last``: of repeating the last reading after the same windows.
 
     Raises:
         ExportError: the readings do not fit the export.
@@ -53,23 +54,26 @@ def evaluate_export(
     check_sensors(export.card, readings, sensor_ids)
     stretches = _stretches(export, len(readings), days)
     data = _prepare(export, readings, stretches)
-    errors = new_errors(data)
+    errors, repeated = new_errors(data), new_errors(data)
     for stretch in stretches:
         add_stretch(errors, export.model, data, stretch)
+        forecast = repeated_readings(data, stretch)
+        if len(forecast):
+            repeated.add(forecast, truth_after(data, stretch.start, len(forecast)))
     if not errors.windows:
         raise ExportError(
             f"a window needs {data.window_steps} rows without a break, but the readings have "
             f"{len(readings)}; give more"
         )
-    return _by_metric(errors)
+    windows = {"windows": errors.windows, "repeat_last": _by_metric(repeated)}
+    return {**_by_metric(errors), **windows}
 
 
 def _by_metric(errors: ForecastErrors) -> dict[str, Any]:
     values = plain_numbers(errors.summary())
-    by_metric = {
+    return {
         metric: {str(at): values[f"{metric}_{at}"] for at in HORIZON_MINUTES} for metric in METRICS
     }
-    return {**by_metric, "windows": errors.windows}
 
 
 def _prepare(

@@ -75,5 +75,12 @@ Mlflow = Annotated[
     str | None,
     typer.Option("--mlflow", metavar="URI", help="Log to MLflow as well: sqlite:///mlflow.db"),
 ]
+RequireBetterThanLast = Annotated[
+    bool,
+    typer.Option(
+        "--require-better-than-last",
+        help="Exit with code 1 if repeating the last reading does as well.",
+    ),
+]
 DATA = Path("data")
 STORAGE = Path("runs")

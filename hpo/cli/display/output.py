@@ -23,12 +23,11 @@ class Format(StrEnum):
 console = Console()
 """Standard output, for people."""
 error_console = Console(stderr=True)
-
+"""Standard error."""
 LOOKS_AHEAD = (
     "gaps are interpolated: these errors look ahead and are too good; --gaps causal does not"
 )
 """What is said wherever errors are shown that a forecast could not have reached."""
-"""Standard error."""
 
 
 def print_json(value: Any) -> None:

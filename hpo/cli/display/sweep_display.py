@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.display import durations
+from hpo.cli.display.beside_last import warn_beside_last
 from hpo.cli.display.output import Format, console, error_console, print_json
 from hpo.cli.display.teacher_display import TeacherDisplay
 from hpo.cli.display.trial_table import describe, failures_text, settings_text, trial_table
@@ -233,7 +234,9 @@ def answer(
         console.print(f"{failed} failed, {reason}", highlight=False, markup=False, soft_wrap=True)
     if len(config.objectives) > 1:
         console.print(f"Pareto front: hpo status {config.name}", highlight=False)
-    if ranked:
+    repeated = {} if plan is None else plan.baselines.get("repeat_last", {})
+    what = f"the best student of {config.name}"
+    if ranked and warn_beside_last(what, ranked[0].metrics, repeated, config.metric):
         console.print(f"next: hpo best --dataset {config.dataset}", highlight=False)
         console.print(f"      hpo export {config.name} --top 1", highlight=False)
 

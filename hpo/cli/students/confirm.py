@@ -16,6 +16,7 @@ from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage, integer
 if TYPE_CHECKING:
     from hpo.outcomes.confirmation_runs import ConfirmationPlan
     from hpo.records.confirmation import Confirmed
+    from hpo.records.sweep_folder import SweepFolder
 
 
 def confirm(
@@ -46,6 +47,8 @@ def confirm(
         print_json([_row(rank, one) for rank, one in enumerate(ranked, start=1)])
     elif ranked:
         _show(name, ranked)
+        if ranked[0].finished:
+            _show_next(folder, ranked[0])
     runs = [run for one in ranked for run in one.runs]
     see = f"hpo trial {name} 0 --confirmation"
     fail_without_student(runs, f"the confirmation of {name!r}", see)
@@ -122,8 +125,15 @@ def _show(name: str, ranked: list[Confirmed]) -> None:
     for rank, one in enumerate(ranked, start=1):
         line = f"{rank}: {settings_text(one.trial.settings)}"
         console.print(line, highlight=False, soft_wrap=True)
-    if ranked[0].finished:
-        console.print(f"next: hpo export {name} --top 1", highlight=False)
+
+
+def _show_next(folder: SweepFolder, best: Confirmed) -> None:
+    from hpo.cli.display.beside_last import warn_beside_last
+
+    repeated = folder.read_plan().baselines.get("repeat_last", {})
+    what = f"the best configuration of {folder.name}"
+    if warn_beside_last(what, {best.metric: best.mean}, repeated, best.metric):
+        console.print(f"next: hpo export {folder.name} --top 1", highlight=False)
 
 
 _ENDS = ("lowest", "highest")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.output import Format, console, error_console, print_json
-from hpo.cli.options import AnswerFormat
+from hpo.cli.options import AnswerFormat, RequireBetterThanLast
 from hpo.cli.settings_options import Settings
 from hpo.cli.students.readings_source import source_like
 
@@ -32,6 +32,7 @@ def evaluate(
         str | None, typer.Option(help="Which days, counted from 0, such as 26-29; default all.")
     ] = None,
     settings: Settings,
+    require: RequireBetterThanLast = False,
     output: AnswerFormat = Format.table,
 ) -> None:
     """Show how well an exported student forecasts a file of readings.
@@ -42,6 +43,7 @@ def evaluate(
     from core.export.evaluate import evaluate_export
     from core.export.export_folder import open_export
     from core.export.manifest import errors_look_ahead
+    from hpo.cli.display.beside_last import warn_beside_last
 
     export = open_export(folder)
     wanted = None if days is None else _parse_days(days)
@@ -58,6 +60,16 @@ def evaluate(
         print_json(errors)
     else:
         console.print(_table(errors, export.card.unit))
+    own, repeated = (_mean_of(one["mae"]) for one in (errors, errors["repeat_last"]))
+    better = warn_beside_last("this student", {"mae": own}, {"mae": repeated}, "mae")
+    if require and not better:
+        raise typer.Exit(1)
+
+
+def _mean_of(by_horizon: dict[str, float | None]) -> float | None:
+    """Return the mean over the horizons; None where one was not measured."""
+    values = [value for value in by_horizon.values() if value is not None]
+    return sum(values) / len(values) if len(values) == len(by_horizon) else None
 
 
 def _parse_days(text: str) -> tuple[int, int]:
@@ -98,9 +110,11 @@ def _table(errors: dict[str, Any], unit: str) -> Table:
         f"{errors['windows']:,} windows", *(f"{minutes} min" for minutes in HORIZON_MINUTES)
     )
     for metric, measured in (("mae", unit), ("mape", "%"), ("rmse", unit)):
-        values = (errors[metric][str(minutes)] for minutes in HORIZON_MINUTES)
-        table.add_row(
-            f"{metric.upper()}, {measured}",
-            *("-" if value is None else f"{value:.2f}" for value in values),
-        )
+        table.add_row(f"{metric.upper()}, {measured}", *_cells(errors[metric]))
+    repeated = _cells(errors["repeat_last"]["mae"])
+    table.add_row(f"MAE of repeating the last reading, {unit}", *repeated)
     return table
+
+
+def _cells(by_horizon: dict[str, float | None]) -> list[str]:
+    return ["-" if value is None else f"{value:.2f}" for value in by_horizon.values()]

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.output import LOOKS_AHEAD, Format, console, error_console, print_json
-from hpo.cli.options import DATA, STORAGE, Address, AnswerFormat, DataFolder, Storage, integer
+from hpo.cli.options import (
+    DATA,
+    STORAGE,
+    Address,
+    AnswerFormat,
+    DataFolder,
+    RequireBetterThanLast,
+    Storage,
+    integer,
+)
 from hpo.cli.students.export_verify import show_verified
 
 if TYPE_CHECKING:
@@ -42,6 +51,7 @@ def export(
         Path | None,
         typer.Option(metavar="EXPORT", help="Instead: check everything about an export folder."),
     ] = None,
+    require: RequireBetterThanLast = False,
     data: DataFolder = DATA,
     address: Address = "local",
     storage: Storage = STORAGE,
@@ -76,7 +86,8 @@ def export(
     if len(folders) < top:
         what = "trials have finished" if unconfirmed else "configurations are confirmed"
         error_console.print(f"only {len(folders)} of {top}: no more {what}")
-    _show(folders, output)
+    if not _show(folders, output) and require:
+        raise typer.Exit(1)
 
 
 def _confirm(
@@ -94,27 +105,40 @@ def _confirm(
         run_shown(plan, address, "hpo export " + (name or f"--dataset {dataset}"))
 
 
-def _show(folders: list[Path], output: Format) -> None:
+def _show(folders: list[Path], output: Format) -> bool:
+    """Print the exports; return whether all of them are better than repeating the last reading."""
     from core.export.manifest import read_manifest
 
     rows = [_summary(folder, read_manifest(folder)) for folder in folders]
     if output is Format.json:
         print_json(rows)
-        return
+        return all(row["better_than_last"] for row in rows)
     for row in rows:
         console.print(_table(row))
         console.print(_standing(row), highlight=False, soft_wrap=True)
         if row["errors_look_ahead"]:
             console.print(LOOKS_AHEAD, highlight=False, soft_wrap=True)
         console.print(_from_here(row["folder"]), highlight=False, soft_wrap=True, markup=False)
-    first = _from_here(rows[0]["folder"])
-    console.print(f"next: hpo evaluate {first} --readings FILE", highlight=False, soft_wrap=True)
+    better = [_warn(row) for row in rows]
+    if better[0]:
+        first = _from_here(rows[0]["folder"])
+        line = f"next: hpo evaluate {first} --readings FILE"
+        console.print(line, highlight=False, soft_wrap=True)
+    return all(better)
+
+
+def _warn(row: dict[str, Any]) -> bool:
+    from hpo.cli.display.beside_last import warn_beside_last
+
+    test, what = row["metrics"]["test"], f"trial {row['trial']} of {row['sweep']}"
+    return warn_beside_last(f"{what} on its test days", test["student"], test["repeat_last"], "mae")
 
 
 def _summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     from core.export.manifest import errors_look_ahead
+    from hpo.cli.display.beside_last import beats_last
 
-    lineage = manifest["lineage"]
+    lineage, test = manifest["lineage"], manifest["metrics"]["test"]
     return {
         "folder": str(folder),
         "sweep": lineage["sweep"],
@@ -124,6 +148,7 @@ def _summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         "unit": manifest["dataset"]["unit"],
         "metrics": manifest["metrics"],
         "errors_look_ahead": errors_look_ahead(manifest),
+        "better_than_last": beats_last(test["student"]["mae"], test["repeat_last"]["mae"]),
         "parameters": manifest["parameters"],
         "flops": manifest["flops"],
         "latency_ms": {

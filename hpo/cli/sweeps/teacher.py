@@ -76,6 +76,7 @@ def teacher(
     from core.devices import choose_device
     from core.evaluation.forecasting import repeat_last
     from core.preprocessing.prepare import prepare
+    from hpo.cli.display.beside_last import warn_beside_last
     from hpo.cli.display.teacher_display import TeacherDisplay, show_teacher
 
     training = {"epochs": epochs, "patience": patience, "seed": seed}
@@ -92,6 +93,8 @@ def teacher(
     else:
         repeated = repeat_last(prepared, "validation")
         show_teacher(found, repeated, display.trained, prepared.looks_ahead)
+        known = {f"val_{name}": value for name, value in repeated.items()}
+        warn_beside_last("this teacher", found.metrics, known, "val_mae")
 
 
 def _print_json(found: Teacher, dataset: str, trained: bool) -> None:

@@ -278,7 +278,8 @@ def by_metric(summary: dict[str, float]) -> dict[str, object]:
 def test_evaluating_the_test_days_gives_the_test_errors(exported: Exported, opened: Export) -> None:
     found = evaluate_export(opened, exported.dataset.readings, (4, 5), SENSORS)
     expected = by_metric(evaluate(exported.model, exported.data, "test"))
-    assert found == {**expected, "windows": 2 * WINDOWS_PER_DAY}
+    last = by_metric(repeat_last(exported.data, "test"))
+    assert found == {**expected, "windows": 2 * WINDOWS_PER_DAY, "repeat_last": last}
 
 
 def test_no_window_crosses_a_midnight_between_weekdays(exported: Exported, opened: Export) -> None:
@@ -295,7 +296,11 @@ def test_consecutive_days_are_one_stretch(exported: Exported, opened: Export) ->
     data = replace(exported.data, card=export.card)
     found = evaluate_export(export, readings, (4, 5))
     windows = 2 * ROWS_PER_DAY - 14
-    assert found == {**by_metric(evaluate(exported.model, data, "test")), "windows": windows}
+    assert found == {
+        **by_metric(evaluate(exported.model, data, "test")),
+        "windows": windows,
+        "repeat_last": by_metric(repeat_last(data, "test")),
+    }
     assert evaluate_export(export, readings[:100])["windows"] == 86
     assert evaluate_export(export, readings[:15])["windows"] == 1
 

@@ -72,8 +72,9 @@ def profile(folder: Path, storage: Path, *more: str) -> int:
     return run(["profile", str(folder), "--storage", str(storage), "--threads", "1", *more])
 
 
-def as_json(folder: Path, storage: Path, capsys: Output) -> dict[str, Any]:
-    assert profile(folder, storage, "--windows", "1", "--windows", "3", "--format", "json") == 0
+def as_json(folder: Path, storage: Path, capsys: Output, code: int = 0) -> dict[str, Any]:
+    given = ("--windows", "1", "--windows", "3", "--format", "json")
+    assert profile(folder, storage, *given) == code
     return json.loads(capsys.readouterr().out)
 
 
@@ -146,7 +147,8 @@ def test_the_best_whole_teacher_is_taken_and_a_damaged_one_named(
     leave_teacher(tmp_path / "runs", NAMED, data, val_mae=2.0)
     leave_teacher(tmp_path / "runs", OTHER, data, val_mae=1.0)
     file = damage(tmp_path / "runs", OTHER)
-    assert as_json(folder, tmp_path / "runs", capsys)["teacher"]["fingerprint"] == NAMED
+    answer = as_json(folder, tmp_path / "runs", capsys, code=1)
+    assert answer["teacher"]["fingerprint"] == NAMED
     assert [str(file) in message for message in caplog.messages] == [True]
 
 

@@ -328,7 +328,10 @@ def test_export_command_compares_in_a_table(sweep: SweepFolder, run) -> None:
         assert f"{test[who]['mae_45']:.2f}" in answer.stdout
     assert "test MAE, mph" in answer.stdout
     assert "not confirmed" in answer.stdout
-    assert f"hpo evaluate {sweep.path / 'exports' / '1-trial-0001'}" in answer.stdout
+    assert str(sweep.path / "exports" / "1-trial-0001") in answer.stdout
+    # The student is untrained.
+    assert "trial 1 of first on its test days is no better than repeating" in answer.stderr
+    assert "next:" not in answer.stdout
 
 
 @pytest.mark.parametrize("arguments", [[], ["first", "--dataset", "small"]])
@@ -377,12 +380,15 @@ def test_evaluate_command_gives_the_test_errors_from_folder_and_file_alone(
     )
     found = json.loads(answer.stdout)
     test = read_manifest(export_folder)["metrics"]["test"]["student"]
-    assert list(found) == ["mae", "mape", "rmse", "windows"]
+    assert list(found) == ["mae", "mape", "rmse", "windows", "repeat_last"]
     for metric in ("mae", "mape", "rmse"):
         by_minutes = {at: test[f"{metric}_{at}"] for at in ("15", "30", "45")}
         assert found[metric] == pytest.approx(by_minutes, rel=1e-6)
     assert found["windows"] == 2 * WINDOWS_PER_DAY
-    assert answer.stderr == ""
+    last = read_manifest(export_folder)["metrics"]["test"]["repeat_last"]
+    assert found["repeat_last"]["rmse"]["45"] == pytest.approx(last["rmse_45"], rel=1e-6)
+    (line,) = answer.stderr.splitlines()
+    assert line.startswith("note: this student is no better than repeating the last reading")
 
 
 def test_evaluate_command_prints_a_table(export_folder: Path, readings_file: Path, run) -> None:

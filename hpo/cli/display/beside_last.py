@@ -1,0 +1,44 @@
+"""Say where a model is no better than repeating the last reading, which costs nothing.
+
+Every command that shows a model's error prints this line, so that nobody deploys such a model
+unawares. Measures nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from hpo.cli.display.output import error_console
+
+
+def beats_last(error: float | None, repeated: float | None) -> bool:
+    """Return whether a model's ``error`` is lower; True where repeating's is not known."""
+    if repeated is None or math.isnan(repeated):
+        return True
+    return error is not None and error < repeated
+
+
+def warn_beside_last(
+    what: str, errors: Mapping[str, float | None], repeated: Mapping[str, float | None], metric: str
+) -> bool:
+    """Print a line unless ``what`` is better than repeating the last reading; return if it is.
+
+    Args:
+        what: the model, in words.
+        errors: of the model, by metric.
+        repeated: of repeating the last reading on the same days; empty where not known.
+        metric: to compare by, in both.
+    """
+    own, other = errors.get(metric), repeated.get(metric)
+    if beats_last(own, other):
+        return True
+    shown = "no number" if own is None else f"{own:.3f}"
+    error_console.print(
+        f"note: {what} is no better than repeating the last reading ({metric} {shown}, that has "
+        f"{other:.3f}); try more epochs, a lower learning rate or --form direct",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    return False
