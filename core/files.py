@@ -51,7 +51,15 @@ def writable_folder(path: Path) -> Path:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` to a temporary file, flush it to the disk and rename it to ``path``."""
+    """Write ``content`` to a temporary file, flush it to the disk and rename it to ``path``.
+
+    Raises:
+        StorageError: ``path`` is a folder or a device, which a file must not replace.
+        OSError: it could not be written; names the file.
+    """
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device"
+        raise StorageError(f"{path} must be a file or nothing yet, but is {kind}; name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

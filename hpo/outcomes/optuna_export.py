@@ -13,6 +13,9 @@ from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.search.optuna_study import ended_trials
 
+_IN_MEMORY = {"sqlite://", "sqlite:///", "sqlite:///:memory:"}
+"""Databases that end with the process."""
+
 
 def export_study(folder: SweepFolder, url: str) -> int:
     """Write the trials of a sweep that ended to an Optuna storage.
@@ -25,8 +28,13 @@ def export_study(folder: SweepFolder, url: str) -> int:
         How many trials were written.
 
     Raises:
-        StorageError: the storage cannot be used, or holds a study of this name.
+        StorageError: the storage cannot be used or would not last, or holds a study of this name.
     """
+    if url.partition("?")[0] in _IN_MEMORY:
+        raise StorageError(
+            f"--to must be an Optuna storage that lasts, such as sqlite:///study.db, got {url}, "
+            "which ends with this command; name a file"
+        )
     plan = folder.read_plan()
     config = plan.config
     ended = ended_trials(read_ledger(folder.ledger_file), config, plan.space.distributions())

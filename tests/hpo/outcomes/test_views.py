@@ -63,6 +63,15 @@ def test_a_storage_that_cannot_be_used_gives_one_line(
     assert line.startswith("hpo: --to must be an Optuna storage that can be written, such as")
 
 
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:?timeout=9"])
+def test_a_study_that_would_be_gone_at_once_is_refused(
+    sweep: SweepFolder, capsys: Output, url: str
+) -> None:
+    assert run(["study", "first", "--to", url, "--storage", str(sweep.storage)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "which ends with this command; name a file" in line
+
+
 class Writer:
     """Stands in for TensorBoard's."""
 
