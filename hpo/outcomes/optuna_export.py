@@ -8,7 +8,7 @@ from __future__ import annotations
 import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.errors import StorageError
+from core.errors import ConfigError, StorageError
 from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.search.optuna_study import ended_trials
@@ -28,6 +28,7 @@ def export_study(folder: SweepFolder, url: str) -> int:
         How many trials were written.
 
     Raises:
+        ConfigError: no trial has ended.
         StorageError: the storage cannot be used or would not last, or holds a study of this name.
     """
     if url.partition("?")[0] in _IN_MEMORY:
@@ -38,6 +39,11 @@ def export_study(folder: SweepFolder, url: str) -> int:
     plan = folder.read_plan()
     config = plan.config
     ended = ended_trials(read_ledger(folder.ledger_file), config, plan.space.distributions())
+    if not ended:
+        raise ConfigError(
+            f"a study needs a trial that ended, but sweep {folder.name!r} has none yet; see "
+            f"`hpo status {folder.name}`"
+        )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(

@@ -201,11 +201,16 @@ def test_whole_records_are_no_failure(sweeps: list[SweepFolder], capsys: Output)
 
 
 @pytest.mark.parametrize("name", ["sweep.json", "ledger.jsonl"])
+@pytest.mark.parametrize("content", ["{\n", "[]\n", "\0\n", 100_000 * "[" + "\n", None])
 def test_a_damaged_sweep_does_not_hide_others(
-    sweeps: list[SweepFolder], capsys: Output, name: str
+    sweeps: list[SweepFolder], capsys: Output, name: str, content: str | None
 ) -> None:
     path = sweeps[0].path / name
-    path.write_text("{\n")
+    if content is None:
+        path.unlink(missing_ok=True)
+        path.mkdir()
+    else:
+        path.write_text(content)
     assert run(["status", "--storage", str(path.parents[1]), "--format", "json"]) == 1
     out, err = capsys.readouterr()
     assert [row["sweep"] for row in json.loads(out)] == ["second"]
