@@ -126,6 +126,15 @@ def test_a_disk_is_named_with_the_file(
     assert list(file.parent.iterdir()) == []
 
 
+def test_of_a_copy_the_file_that_is_written_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/model.pt2", None, "out/model.pt2")
+    failing_with(full, monkeypatch)
+    assert run(["status"]) == 1
+    assert capsys.readouterr().err.startswith("hpo: out/model.pt2 must be usable here, but No spac")
+
+
 def in_a_process(arguments: list[str], **streams: object) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
     return subprocess.run(
