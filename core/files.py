@@ -45,7 +45,7 @@ def writable_folder(path: Path) -> Path:
     except OSError as error:
         raise StorageError(
             f"the folder {path} must be writable, but {error.strerror or error}; "
-            "choose another with --storage or --data, or mend its permissions"
+            "choose another with --storage, --data or --out, or mend its permissions"
         ) from error
     return path
 
