@@ -45,13 +45,21 @@ def writable_folder(path: Path) -> Path:
     except OSError as error:
         raise StorageError(
             f"the folder {path} must be writable, but {error.strerror or error}; "
-            "choose another with --storage or --data, or mend its permissions"
+            "choose another with --storage, --data or --out, or mend its permissions"
         ) from error
     return path
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` to a temporary file, flush it to the disk and rename it to ``path``."""
+    """Write ``content`` to a temporary file, flush it to the disk and rename it to ``path``.
+
+    Raises:
+        StorageError: ``path`` is a folder or a device, which a file must not replace.
+        OSError: it could not be written; names the file.
+    """
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device"
+        raise StorageError(f"{path} must be a file or nothing yet, but is {kind}; name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,12 @@ def records_of(dataset: str, storage: Path) -> list[TrialRecord]:
     Raises:
         UnknownNameError: there are none.
     """
-    everything = [record for sweep in all_sweeps(storage) for record in read_records(sweep.results)]
+    # A folder may have been renamed or copied: the sweep is called as it can be found.
+    everything = [
+        replace(record, sweep=sweep.name)
+        for sweep in all_sweeps(storage)
+        for record in read_records(sweep.results)
+    ]
     named = [record for record in everything if record.dataset == dataset]
     if not named:
         known = {record.dataset for record in everything}

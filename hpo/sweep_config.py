@@ -174,8 +174,7 @@ class SweepConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{_option(name)} must be at least 1, got {value}")
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError(f"--seed must be from 0 to {2**32 - 1}, got {self.seed}")
+        check_seed(self.seed)
         if self.gpus_per_trial is not None:
             _check_gpus(self.gpus_per_trial)
         if self.max_latency_ms is not None and not 0 < self.max_latency_ms < math.inf:
@@ -250,6 +249,12 @@ class SweepConfig:
             raise ConfigError(
                 f"a sweep needs name, method and dataset, got {json.dumps(values)}"
             ) from error
+
+
+def check_seed(seed: int) -> None:
+    """Raise ``ConfigError`` unless ``seed`` is one that all generators take."""
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"--seed must be from 0 to {2**32 - 1}, got {seed}")
 
 
 def _check_gpus(gpus: float | str) -> None:

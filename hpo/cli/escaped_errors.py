@@ -60,7 +60,8 @@ def _about_output(error: OSError) -> str:
 
 
 def _about_disk(error: OSError) -> str:
-    where = error.filename or "the disk"
+    # Of a copy the second one, which is written.
+    where = error.filename2 or error.filename or "the disk"
     return f"{where} must be usable here, but {error.strerror}; {_advice(error)}"
 
 

@@ -13,11 +13,14 @@ import optuna
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.errors import StorageError
+from core.errors import ConfigError, StorageError
 from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.search.optuna_study import ended_trials
+
+_IN_MEMORY = {"sqlite://", "sqlite:///", "sqlite:///:memory:"}
+"""Databases that end with the process."""
 
 
 def export_study(folder: SweepFolder, url: str) -> int:
@@ -31,11 +34,22 @@ def export_study(folder: SweepFolder, url: str) -> int:
         How many trials were written.
 
     Raises:
-        StorageError: the storage cannot be used, or holds a study of this name.
+        ConfigError: no trial has ended.
+        StorageError: the storage cannot be used or would not last, or holds a study of this name.
     """
+    if url.partition("?")[0] in _IN_MEMORY:
+        raise StorageError(
+            f"--to must be an Optuna storage that lasts, such as sqlite:///study.db, got {url}, "
+            "which ends with this command; name a file"
+        )
     plan = folder.read_plan()
     config = plan.config
     ended = ended_trials(read_ledger(folder.ledger_file), config, plan.space.distributions())
+    if not ended:
+        raise ConfigError(
+            f"a study needs a trial that ended, but sweep {folder.name!r} has none yet; see "
+            f"`hpo status {folder.name}`"
+        )
     _tell_times(ended, read_records(folder.results))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

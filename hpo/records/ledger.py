@@ -233,14 +233,26 @@ def now() -> str:
 def _replay(path: Path) -> tuple[SweepState, int]:
     """Return the state, and the number of bytes of the whole lines."""
     state = SweepState()
-    content = path.read_bytes() if path.exists() else b""
+    content = _content(path)
     whole = content[: content.rfind(b"\n") + 1]
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
             state.apply(json.loads(line))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StorageError(
                 f"line {number} of {path} must be JSON, got {line[:60]!r}; "
                 "restore the ledger from a copy"
             ) from error
+        except StorageError as error:
+            raise StorageError(f"line {number} of {path}: {error}") from error
     return state, len(whole)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise StorageError(
+            f"{path} must be a ledger that can be read, but {error.strerror}; restore it from a "
+            "copy, or mend its permissions"
+        ) from error

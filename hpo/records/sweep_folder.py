@@ -122,7 +122,14 @@ class SweepFolder:
         except StorageError:
             raise
         # ValueError: broken text, broken JSON, and settings that break rules.
-        except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        except (
+            OSError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            ValueError,
+            RecursionError,
+        ) as error:
             raise StorageError(
                 f"{self.plan_file} must be a sweep's plan: {error}; start the sweep anew"
             ) from error

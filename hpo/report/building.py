@@ -59,6 +59,8 @@ def write_report(
         check_browser()
     facts = gather(names, storage)
     path = out or _default_path(facts)
+    if path.is_symlink():  # what it points to is written, as by ``>``
+        path = path.resolve()
     for folder in (path.parent, *([] if figures is None else [figures])):
         writable_folder(folder)
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -13,6 +13,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
+from core.errors import StorageError
 from hpo.internals.optuna_trials import ended_trial
 from hpo.records.ledger import ENDED_STATUSES, SweepState, Trial
 from hpo.search.samplers import generation_attributes
@@ -31,6 +32,9 @@ def ended_trials(
         state: the ledger's.
         config: the sweep's settings.
         distributions: of its search space, by parameter.
+
+    Raises:
+        StorageError: the ledger is damaged: a trial has settings or results it cannot have had.
     """
     converted, finished = [], 0
     for trial in state.with_status(*ENDED_STATUSES):
@@ -38,7 +42,13 @@ def ended_trials(
         if trial.status == "finished":
             attributes = generation_attributes(config.sampler, finished)
             finished += 1
-        converted.append(_converted(trial, config, distributions, attributes))
+        try:
+            converted.append(_converted(trial, config, distributions, attributes))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(
+                f"trial {trial.number} in the ledger of sweep {config.name!r} must be one of its "
+                f"search space, but {' '.join(str(error).split())}; restore the ledger from a copy"
+            ) from error
     return converted
 
 

@@ -139,6 +139,10 @@ def loss_parameters(method: str) -> dict[str, Setting]:
     return settings
 
 
+MOST_WHOLE_NUMBERS: Final = 1_000_000
+"""Of a range: a Gaussian process lists all of them."""
+
+
 @dataclass(frozen=True)
 class Range:
     """All numbers from ``low`` to ``high``, both included."""
@@ -291,6 +295,12 @@ def _check_range(path: str, parameter: Range, problems: Problems) -> None:
         problems.add(
             f"{path}.high",
             f"must be above low = {low:g}, got {high:g}; one value alone is type: categorical",
+        )
+    elif parameter.type == "int" and (high - low) / (step or 1) > MOST_WHOLE_NUMBERS:
+        problems.add(
+            f"{path}.high",
+            f"must leave at most {MOST_WHOLE_NUMBERS:,} whole numbers from {low:g}, got {high:g}; "
+            "lower it, or give a step",
         )
     elif step is not None and not _is_whole((high - low) / step):
         problems.add(

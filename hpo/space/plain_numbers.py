@@ -33,7 +33,7 @@ def read_decimal(text: str) -> float:
 
 
 def advice_on(text: str) -> str:
-    """Return how to write a number that ``text`` seems to mean; nothing where it means none."""
-    if not any(sign.isnumeric() for sign in text):
+    """Return how to write the number that ``text`` seems to mean; nothing where it is plain."""
+    if DECIMAL.fullmatch(text.strip()) or not any(sign.isnumeric() for sign in text):
         return ""
     return "; write numbers as 16, 0.001 or 1e-4, with the digits 0 to 9 alone"

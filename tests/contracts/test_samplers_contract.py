@@ -182,6 +182,30 @@ def test_constraints_are_learned_or_refused(name: str) -> None:
     assert study.best_value <= -MOST + 2
 
 
+ONE = {"type": "categorical", "choices": [16]}
+NARROW = {
+    "one value": {"batch_size": ONE},
+    "one name": {"optimizer": {"type": "categorical", "choices": ["adam"]}},
+    "one of two": {"batch_size": ONE, "learning_rate": {"type": "float", "low": 1e-3, "high": 1}},
+    "two numbers": {"batch_size": {"type": "int", "low": 1, "high": 2}},
+    "neighbours": {"learning_rate": {"type": "float", "low": 1.0, "high": math.nextafter(1.0, 2)}},
+    "one step": {"batch_size": {"type": "int", "low": 1, "high": 4, "step": 3}},
+    "everything": {"learning_rate": {"type": "float", "low": 1e-300, "high": 1.7e308}},
+}
+
+
+@every_sampler
+@pytest.mark.parametrize("kind", NARROW)
+def test_a_space_of_one_value_or_hardly_more_is_searched(name: str, kind: str) -> None:
+    space = SearchSpace.from_json({"method": "none", "parameters": NARROW[kind]})
+    study = optuna.create_study(sampler=make_sampler(name, 5))
+    for error in range(trials_for(name)):
+        asked = study.ask(space.distributions())
+        assert asked.params.keys() == space.parameters.keys()
+        assert all(space.parameters[key].contains(value) for key, value in asked.params.items())
+        study.tell(asked, float(error % 5))
+
+
 @every_sampler
 def test_it_is_documented(name: str) -> None:
     assert SAMPLERS[name].make.__doc__

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -63,6 +64,25 @@ def test_what_is_written_is_there(tmp_path):
     write_bytes(path, b"second")
     assert path.read_bytes() == b"second"
     assert names_in(path.parent) == ["file"]
+
+
+def test_a_file_replaces_no_folder_and_no_device(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path, "a folder"), (tmp_path / "pipe", "a device")):
+        with pytest.raises(StorageError, match=f"must be a file or nothing yet, but is {kind}"):
+            write_bytes(path, b"new")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_bytes(tmp_path / "file", b"new")
+    assert caught.value.filename == str(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -198,3 +198,10 @@ def test_latency_is_shown_where_a_sweep_asked_for_it(storage: Path, run) -> None
     assert [line.split()[-1] for line in table[:3]] == ["ms", "3.46", "-"]
     untimed = run(*given, "--method", "ord").stdout.splitlines()
     assert untimed[0].split()[-1] == "parameters"
+
+
+def test_a_renamed_sweep_is_called_as_its_folder(tmp_path: Path) -> None:
+    folder = make_sweep(tmp_path, [record(0, 1.0)])
+    folder.path.rename(tmp_path / "renamed")
+    (row,) = best("small", tmp_path)
+    assert row["sweep"] == "renamed"

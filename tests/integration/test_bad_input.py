@@ -88,6 +88,9 @@ MISTAKES = {
     "wrong command": Mistake(("sweeep",), r"No such command 'sweeep'"),
     "wrong format": Mistake(("status", "--format", "xml"), r"'xml' is not one of"),
     "seed": Mistake(sweep("--seed", "-1"), r"--seed must be from 0 to 4294967295, got -1"),
+    "teacher's seed": Mistake(
+        ("teacher", "small", "--seed", "-1"), r"--seed must be from 0 to 4294967295, got -1"
+    ),
     "share of no GPU": Mistake(
         sweep("--gpus-per-trial", "0.3"), r"needs 1 CPUs and 0\.3 GPUs, but .*--gpus-per-trial"
     ),

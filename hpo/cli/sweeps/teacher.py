@@ -78,7 +78,9 @@ def teacher(
     from core.preprocessing.prepare import prepare
     from hpo.cli.display.beside_last import warn_beside_last
     from hpo.cli.display.teacher_display import TeacherDisplay, show_teacher
+    from hpo.sweep_config import check_seed
 
+    check_seed(seed)
     training = {"epochs": epochs, "patience": patience, "seed": seed}
     config = teacher_config(form, training)
     _check_options(from_sweep, trial)

@@ -19,6 +19,7 @@ from core.evaluation.forecasting import evaluate, repeat_last
 from core.export.evaluate import evaluate_export
 from core.export.export_folder import Export, export_student, open_export
 from core.export.manifest import FILES, FORECASTERS, read_manifest
+from core.forecasters.onnx_runtime import forecast_live, forecast_windows, open_session
 from core.forecasters.parity import TOLERANCE, Parity, measure_parity, validation_stretches
 from core.stgcn import STGCN
 from tests.oracles import forecasting_oracle as oracle
@@ -379,3 +380,35 @@ def test_positions_are_no_ids_to_compare(exported: Exported, opened: Export) -> 
     assert evaluate_export(export, readings, (4, 5), SENSORS) == evaluate_export(
         opened, readings, (4, 5)
     )
+
+
+def test_a_missing_reading_spoils_its_own_windows_alone(exported: Exported) -> None:
+    """Fed past our own checks, the ONNX files say NaN where they cannot know, and nowhere else."""
+    sensors = exported.data.card.num_sensors
+    readings = np.full((40, sensors), 60, np.float32)
+    readings += np.arange(40, dtype=np.float32)[:, None] % 7
+    windows = np.lib.stride_tricks.sliding_window_view(readings, 12, axis=0).transpose(0, 2, 1)
+    batch = np.ascontiguousarray(windows)
+    content = (exported.folder / "model.onnx").read_bytes()
+    whole = forecast_windows(content, batch)
+    batch[3, 5, 1] = np.nan
+    spoilt = forecast_windows(content, batch)
+    assert np.isnan(spoilt[3]).any()
+    others = [at for at in range(len(batch)) if at != 3]
+    assert np.isfinite(spoilt[others]).all()
+    np.testing.assert_allclose(spoilt[others], whole[others], atol=1e-4)
+
+    content = (exported.folder / "live.onnx").read_bytes()
+    whole = forecast_live(content, readings)
+    readings[15, 1] = np.nan
+    spoilt = forecast_live(content, readings)
+    assert np.isnan(spoilt[15:27]).any(axis=(1, 2)).all()
+    np.testing.assert_allclose(spoilt[27:], whole[27:], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.int32])
+def test_readings_of_another_type_are_refused(exported: Exported, kind: type[np.number]) -> None:
+    windows = np.full((1, 12, exported.data.card.num_sensors), 60, kind)
+    session = open_session((exported.folder / "model.onnx").read_bytes())
+    with pytest.raises(Exception, match=r"Unexpected input data type.*expected: \(tensor\(float\)"):
+        session.run(["forecast"], {"readings": windows})

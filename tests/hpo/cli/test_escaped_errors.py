@@ -126,6 +126,15 @@ def test_a_disk_is_named_with_the_file(
     assert list(file.parent.iterdir()) == []
 
 
+def test_of_a_copy_the_file_that_is_written_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/model.pt2", None, "out/model.pt2")
+    failing_with(full, monkeypatch)
+    assert run(["status"]) == 1
+    assert capsys.readouterr().err.startswith("hpo: out/model.pt2 must be usable here, but No spac")
+
+
 def in_a_process(arguments: list[str], **streams: object) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
     return subprocess.run(
@@ -201,11 +210,16 @@ def test_whole_records_are_no_failure(sweeps: list[SweepFolder], capsys: Output)
 
 
 @pytest.mark.parametrize("name", ["sweep.json", "ledger.jsonl"])
+@pytest.mark.parametrize("content", ["{\n", "[]\n", "\0\n", 100_000 * "[" + "\n", None])
 def test_a_damaged_sweep_does_not_hide_others(
-    sweeps: list[SweepFolder], capsys: Output, name: str
+    sweeps: list[SweepFolder], capsys: Output, name: str, content: str | None
 ) -> None:
     path = sweeps[0].path / name
-    path.write_text("{\n")
+    if content is None:
+        path.unlink(missing_ok=True)
+        path.mkdir()
+    else:
+        path.write_text(content)
     assert run(["status", "--storage", str(path.parents[1]), "--format", "json"]) == 1
     out, err = capsys.readouterr()
     assert [row["sweep"] for row in json.loads(out)] == ["second"]

@@ -71,6 +71,35 @@ def test_a_storage_that_cannot_be_used_gives_one_line(
     assert line.startswith("hpo: --to must be an Optuna storage that can be written, such as")
 
 
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:?timeout=9"])
+def test_a_study_that_would_be_gone_at_once_is_refused(
+    sweep: SweepFolder, capsys: Output, url: str
+) -> None:
+    assert run(["study", "first", "--to", url, "--storage", str(sweep.storage)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "which ends with this command; name a file" in line
+
+
+def test_a_study_of_nothing_is_refused(tmp_path: Path, capsys: Output) -> None:
+    folder = make_sweep(tmp_path, [record(0, 1.0)])  # its ledger is gone
+    url = f"sqlite:///{tmp_path}/study.db"
+    assert run(["study", "first", "--to", url, "--storage", str(folder.storage)]) == 2
+    assert "a study needs a trial that ended, but sweep 'first' has" in capsys.readouterr().err
+    assert not (tmp_path / "study.db").exists()
+
+
+def test_a_study_of_a_damaged_ledger_is_refused(
+    sweep: SweepFolder, tmp_path: Path, capsys: Output
+) -> None:
+    ledger = sweep.ledger_file.read_text()
+    sweep.ledger_file.write_text(ledger.replace('"batch_size": 50', '"batch_size": "fifty"'))
+    url = f"sqlite:///{tmp_path}/study.db"
+    assert run(["study", "first", "--to", url, "--storage", str(sweep.storage)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("hpo: trial 0 in the ledger of sweep 'first' must be one of its search")
+    assert line.endswith("; restore the ledger from a copy")
+
+
 class Writer:
     """Stands in for TensorBoard's."""
 

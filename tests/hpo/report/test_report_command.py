@@ -70,6 +70,17 @@ def test_mistakes_give_one_line(storage: Storage, tmp_path: Path, capsys: Output
     (tmp_path / "file").write_text("")
     assert report(storage, "first", "--out", tmp_path / "file" / "page.html") == 2
     assert "must be writable" in capsys.readouterr().err
+    assert report(storage, "first", "--out", tmp_path) == 2
+    line = f"hpo: {tmp_path} must be a file or nothing yet, but is a folder; name a file\n"
+    assert capsys.readouterr().err == line
+
+
+def test_a_link_is_written_through(storage: Storage, tmp_path: Path) -> None:
+    link, page = tmp_path / "link.html", tmp_path / "page.html"
+    link.symlink_to(page)
+    assert report(storage, "first", "--out", link) == 0
+    assert link.is_symlink()
+    assert page.read_text(encoding="utf-8").startswith("<!")
 
 
 def test_figures_need_a_browser_before_anything_is_written(

@@ -154,6 +154,10 @@ REFUSED_PARAMETERS = {
         {"alpha1": {"type": "float", "low": 0.9, "high": 0.1}},
         r"parameters\.alpha1\.high: must be above low = 0\.9, got 0\.1",
     ),
+    "endless range": (
+        {"batch_size": {"type": "int", "low": 1, "high": 10**9}},
+        r"batch_size\.high: must leave at most 1,000,000 whole numbers from 1, got 1e\+09; lower",
+    ),
     "empty range": ({"alpha1": {**RANGE, "high": 0}}, r"one value alone is type: categorical"),
     "missing end": ({"alpha1": {"type": "float", "low": 0}}, r"the key 'high' is missing; add it"),
     "unknown key": ({"alpha1": {**RANGE, "hihg": 1}}, r"unknown key 'hihg'; did you mean 'high'"),
