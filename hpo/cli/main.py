@@ -13,6 +13,7 @@ import traceback
 import typer
 
 from core.errors import UserError
+from hpo.cli.command_group import HELP, CommandGroup, top_options
 from hpo.cli.datasets.data import app as data_app
 from hpo.cli.display.left_out import left_out_printed
 from hpo.cli.escaped_errors import flushed_output, line_about
@@ -34,14 +35,15 @@ from hpo.cli.sweeps.teacher import teacher
 from hpo.cli.sweeps.trial import trial
 
 app = typer.Typer(
-    help="Search for distilled students of STGCN traffic forecasters, on Ray Tune and Optuna.",
+    cls=CommandGroup,
+    context_settings=HELP,
+    callback=top_options,
     epilog="With --debug, any command shows the traceback of an error that it did not foresee.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.add_typer(data_app, name="data")
+app.add_typer(data_app, name="data", cls=CommandGroup)
 app.command()(teacher)
 add_command(app, sweep, sweep_options, registered_names)
 app.command()(resume)
