@@ -143,6 +143,18 @@ def test_in_an_environment_of_its_own_scripts_just_import(
     assert done.stdout.count(str(environment)) == 2
 
 
+@pytest.mark.slow
+def test_an_editable_install_copies_nothing(tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", tmp_path / "target"]
+    done = command(*pip, "--editable", ROOT, folder=tmp_path)
+    if "hatchling" in done.stderr and "No matching" in done.stderr:
+        pytest.skip("no index here has hatchling, which builds the wheel")
+    assert done.returncode == 0, done.stderr
+    (added,) = (tmp_path / "target").glob("*.pth")
+    assert added.read_text().strip() == str(ROOT)
+    assert not list((tmp_path / "target").glob("*/*.py"))
+
+
 def test_in_the_checkout_nothing_is_changed() -> None:
     before = list(sys.path)
     stgcn_student_search.put_first()
