@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from core.errors import ConfigError, StorageError, UserError
 
@@ -52,11 +52,18 @@ def writable_folder(path: Path) -> Path:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to a temporary file, flush it to the disk and rename it to ``path``."""
+    with file_written_aside(path) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def file_written_aside(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a temporary file that is flushed and becomes ``path`` if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with _file_named(path), os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         # mkstemp creates private files; give them the permissions of the process's umask instead.

@@ -10,6 +10,7 @@ imports only those below it:
     driver    the one process that runs a sweep on Ray
     planning  everything that is checked before anything is trained
     search    samplers, schedulers and searchers: which trial is next, which stops early
+    housekeeping  delete a sweep, pack it into one file and unpack that
     trials    one trial, from its settings to a trained student
     records   a sweep on disk: plan, ledger, trial records, students
     storage   object stores, local mirrors of them, and the lease of a driver

@@ -25,7 +25,9 @@ from hpo.cli.students.export import export
 from hpo.cli.students.forecast import forecast
 from hpo.cli.students.profile import profile
 from hpo.cli.students.readings_source import reading_options
+from hpo.cli.sweeps.archive import archive, unarchive
 from hpo.cli.sweeps.clone import clone
+from hpo.cli.sweeps.delete import delete
 from hpo.cli.sweeps.report import report
 from hpo.cli.sweeps.resume import resume
 from hpo.cli.sweeps.status import status
@@ -58,6 +60,9 @@ add_command(app, evaluate, reading_options)
 add_command(app, forecast, reading_options)
 app.command()(profile)
 app.command()(report)
+app.command()(archive)
+app.command()(unarchive)
+app.command()(delete)
 
 
 FAILED = 1
