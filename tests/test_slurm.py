@@ -152,7 +152,7 @@ def test_a_sweep_on_three_nodes_survives_its_time_limit(tmp_path: Path) -> None:
     build_synthetic(tmp_path / "data" / "small", seed=1, num_sensors=4, split=(2, 1, 1))
     (tmp_path / "space.yaml").write_text(SPACE)
     job, sweep = Job(tmp_path), tmp_path / "runs" / "night"
-    fixed = ["--trials", 4, "--epochs", 30, "--max-concurrent", 2, "--space", "space.yaml"]
+    fixed = ["--trials", 4, "--epochs", 10, "--max-concurrent", 2, "--space", "space.yaml"]
     process = job.start("night", "none", "--dataset", "small", *fixed)
     started = dict[int, str]()
     assert wait_until(
