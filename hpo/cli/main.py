@@ -13,6 +13,7 @@ import traceback
 import typer
 
 from core.errors import UserError
+from hpo.cli.agents.mcp import mcp
 from hpo.cli.command_group import HELP, CommandGroup, top_options
 from hpo.cli.datasets.data import app as data_app
 from hpo.cli.display.left_out import left_out_printed
@@ -63,6 +64,7 @@ app.command()(report)
 app.command()(archive)
 app.command()(unarchive)
 app.command()(delete)
+app.command()(mcp)
 
 
 FAILED = 1
