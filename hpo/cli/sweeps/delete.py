@@ -20,12 +20,13 @@ def delete(
     from hpo.cli.display.output import console, print_json
     from hpo.cli.display.questions import ask
     from hpo.housekeeping.deleting import delete_sweep
-    from hpo.records.ledger import read_ledger
+    from hpo.records.layout import RECORDS
     from hpo.records.sweep_folder import find_sweep
     from hpo.records.trial_files import names_of_exports
 
     folder = find_sweep(storage, name)
-    trials = read_ledger(folder.ledger_file).num_ended
+    # Counted, not read: a sweep whose files are damaged is deleted like any other.
+    trials = len([*folder.results.glob(RECORDS)])
     exports = len(names_of_exports(folder))
     holds = f"{trials} trials that ended and {exports} exports"
     ask(f"Delete {name!r} with {holds} from {folder.storage_address}?", yes=yes)

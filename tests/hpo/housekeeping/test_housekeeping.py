@@ -327,6 +327,14 @@ def test_nothing_is_deleted_unasked(
     assert (tmp_path / "night.sweep.tar.gz").exists() == (command == ["archive"])
 
 
+def test_a_damaged_sweep_can_be_deleted(tmp_path: Path, prepared: PreparedData) -> None:
+    night = fill(tmp_path / "runs", prepared)
+    for path in (night.plan_file, night.ledger_file, *night.results.iterdir()):
+        path.write_text("damaged")
+    assert run(["delete", "night", "--yes", "--storage", str(night.storage)]) == 0
+    assert not night.path.exists()
+
+
 @pytest.mark.parametrize("command", ["delete", "archive"])
 def test_an_unknown_sweep_is_said(tmp_path: Path, command: str, capsys: Output) -> None:
     assert run([command, "nigth", "--yes", "--storage", str(tmp_path)]) == 2
