@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from core.errors import ConfigError, StorageError, UserError
 
@@ -57,6 +57,18 @@ def write_bytes(path: Path, content: bytes) -> None:
         StorageError: ``path`` is a folder or a device, which a file must not replace.
         OSError: it could not be written; names the file.
     """
+    with file_written_aside(path) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def file_written_aside(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a temporary file that is flushed and becomes ``path`` if the block succeeds.
+
+    Raises:
+        StorageError: ``path`` is a folder or a device, which a file must not replace.
+        OSError: it could not be written; names the file.
+    """
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "a device"
         raise StorageError(f"{path} must be a file or nothing yet, but is {kind}; name a file")
@@ -64,7 +76,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with _file_named(path), os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         # mkstemp creates private files; give them the permissions of the process's umask instead.

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import copy
 import re
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 FILES = ("cluster.yaml", "kuberay.yaml")
@@ -181,7 +184,19 @@ def test_kubernetes_runs_the_tested_version_of_ray_everywhere(
     images = {pod["containers"][0]["image"] for pod in pods(spec)}
     assert images == {f"stgcn-student-search:ray-{RAY[1]}"}
     assert images.pop() in DOCUMENT
-    assert f"FROM rayproject/ray:{RAY[1]}-py" in DOCUMENT
+
+
+def test_all_that_clusters_install_is_pinned() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {canonicalize_name(line.partition("==")[0]) for line in lines if "==" in line}
+    needed = map(Requirement, requires("ray") or [])
+    wanted = {
+        canonicalize_name(one.name)
+        for one in needed
+        if one.marker is None or one.marker.evaluate({"extra": "default"})
+    }
+    assert len(wanted) > 12
+    assert wanted - pinned == set()
 
 
 def pods(spec: dict[str, Any]) -> list[dict[str, Any]]:

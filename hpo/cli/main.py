@@ -13,6 +13,8 @@ import traceback
 import typer
 
 from core.errors import UserError
+from hpo.cli.agents.mcp import mcp
+from hpo.cli.command_group import HELP, CommandGroup, top_options
 from hpo.cli.datasets.data import app as data_app
 from hpo.cli.display.left_out import left_out_printed
 from hpo.cli.escaped_errors import flushed_output, line_about
@@ -24,7 +26,9 @@ from hpo.cli.students.export import export
 from hpo.cli.students.forecast import forecast
 from hpo.cli.students.profile import profile
 from hpo.cli.students.readings_source import reading_options
+from hpo.cli.sweeps.archive import archive, unarchive
 from hpo.cli.sweeps.clone import clone
+from hpo.cli.sweeps.delete import delete
 from hpo.cli.sweeps.report import report
 from hpo.cli.sweeps.resume import resume
 from hpo.cli.sweeps.status import status
@@ -34,14 +38,15 @@ from hpo.cli.sweeps.teacher import teacher
 from hpo.cli.sweeps.trial import trial
 
 app = typer.Typer(
-    help="Search for distilled students of STGCN traffic forecasters, on Ray Tune and Optuna.",
+    cls=CommandGroup,
+    context_settings=HELP,
+    callback=top_options,
     epilog="With --debug, any command shows the traceback of an error that it did not foresee.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.add_typer(data_app, name="data")
+app.add_typer(data_app, name="data", cls=CommandGroup)
 app.command()(teacher)
 add_command(app, sweep, sweep_options, registered_names)
 app.command()(resume)
@@ -56,6 +61,10 @@ add_command(app, evaluate, reading_options)
 add_command(app, forecast, reading_options)
 app.command()(profile)
 app.command()(report)
+app.command()(archive)
+app.command()(unarchive)
+app.command()(delete)
+app.command()(mcp)
 
 
 FAILED = 1

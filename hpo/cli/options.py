@@ -68,6 +68,7 @@ TimeBudget = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Log to STORAGE/NAME/tensorboard as well.")
 ]

@@ -18,7 +18,7 @@ from pathlib import Path
 from core.export.manifest import MANIFEST_FILE
 from core.training.teachers import TEACHER_FILE, teacher_folder
 from hpo.records.layout import CONFIRMATION, EXPORTS, LEDGER, LOCK, PLAN, PLANS, RECORDS, RESULTS
-from hpo.storage.storage import Listing, Storage
+from hpo.storage.storage import DRIVERS, Listing, Storage
 
 IsDriven = Callable[[Path], bool]
 """Whether a process of this machine drives a part: then its files here are the newest there are."""
@@ -56,6 +56,18 @@ def download_plan(storage: Storage, sweep: Path) -> None:
         storage.sync_files([sweep / PLAN], lambda found: _has_plan(storage, sweep, found))
 
 
+def download_all_files(storage: Storage, sweep: Path) -> None:
+    """Download what else others uploaded of a sweep that this process drives: students, exports."""
+
+    def is_file_of_sweep(path: Path) -> bool:
+        # Ledgers and leases are kept in a store in another form.
+        return path.parent.name not in {Path(LEDGER).stem, DRIVERS}
+
+    storage.sync(
+        sweep, lambda listing: listing.only(filter(is_file_of_sweep, listing.paths)).download()
+    )
+
+
 def download_exports(storage: Storage, sweep: Path) -> None:
     """Download the complete exports of a sweep, wherever they were made."""
 
@@ -80,7 +92,11 @@ def _download_parts(storage: Storage, sweep: Path, listing: Listing, is_driven: 
 
 
 def _download_part(storage: Storage, part: Path, listing: Listing) -> None:
-    if part.name != CONFIRMATION and not _has_plan(storage, part, listing):
+    if part.name == CONFIRMATION:
+        there = part.parent / PLAN in listing
+    else:
+        there = _has_plan(storage, part, listing)
+    if not there:
         return
     results = listing.below(part / RESULTS)
     results.download()

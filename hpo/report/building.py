@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -21,8 +22,9 @@ from hpo.report.gathering import gather
 from hpo.report.networks import evaluate_networks
 from hpo.report.page import page
 from hpo.report.paper import PAPER
-from hpo.report.section import Section
+from hpo.report.section import Numbers, Section, Table
 from hpo.report.sections import SECTIONS
+from hpo.report.sections.result import result
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,25 @@ def write_report(
     panels = [panel for section in sections.values() for panel in section.panels]
     files = [] if figures is None else write_figures(panels, figures)
     return WrittenReport(path, list(sections), files)
+
+
+def result_facts(names: Sequence[str], storage: Path) -> dict[str, Any]:
+    """Return the first section of a report as JSON values: what was searched and found.
+
+    Args and errors are those of ``write_report``; evaluates no network and writes nothing.
+    """
+    section = result(gather(names, storage))
+    numbers = [block.items for block in section.blocks if isinstance(block, Numbers)]
+    tables = [block for block in section.blocks if isinstance(block, Table)]
+    return {
+        "seen": section.seen,
+        "numbers": {label: number for items in numbers for number, label in items},
+        "tables": [
+            {"title": table.title, "headings": table.headings, "rows": table.rows}
+            for table in tables
+        ],
+        "note": section.note,
+    }
 
 
 def draw(facts: ReportFacts) -> dict[str, Section]:

@@ -32,6 +32,8 @@ from typing import Any
 from core.errors import StorageError
 from hpo.storage.object_store import ObjectStore, ObjectStoreError, StoredObject
 
+DRIVERS = "drivers"
+"""The part of a key that makes an object a lease."""
 RENEWAL_INTERVAL = 10.0
 STALE_AFTER = 60.0
 RECHECK_AFTER = 30.0
@@ -49,7 +51,7 @@ class DriverLease:
             folder: key of the sweep or confirmation; its drivers are objects below it.
             name: of the sweep, for messages.
         """
-        self._store, self._folder, self._name = store, f"{folder}/drivers", name
+        self._store, self._folder, self._name = store, f"{folder}/{DRIVERS}", name
         self.driver = uuid.uuid4().hex
         self._key = f"{self._folder}/{self.driver}.json"
         self._renewed = _Moment()
@@ -200,12 +202,17 @@ def lease_on(folder: Path) -> DriverLease:
 
 def is_driven(store: ObjectStore, folder: str) -> bool:
     """Whether any process drives, as far as this machine's clock can tell."""
-    listed: dict[str, StoredObject] = store.list(f"{folder}/drivers")
+    listed: dict[str, StoredObject] = store.list(f"{folder}/{DRIVERS}")
     now = time.time_ns()
     return any(
         live_host(store, key, (now - found.modified) / 1e9) is not None
         for key, found in listed.items()
     )
+
+
+def is_lease(key: str) -> bool:
+    """Whether an object is the lease of a driver."""
+    return key.split("/")[-2:-1] == [DRIVERS]
 
 
 def live_host(store: ObjectStore, key: str, age: float) -> str | None:

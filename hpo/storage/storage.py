@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Protocol
 
 from hpo.storage import driver_lease, ledger_parts
+from hpo.storage.driver_lease import DRIVERS
 from hpo.storage.mirror import Listing, Mirror, MirroredFolder, mirror_at, mirror_for
-from hpo.storage.object_store import ObjectStore, ObjectStoreError
+from hpo.storage.object_store import ObjectStore, ObjectStoreError, in_parallel
 
 __all__ = [
+    "DRIVERS",
     "Listing",
     "LocalStorage",
     "MirroredStorage",
@@ -107,6 +109,12 @@ class Storage(Protocol):
     def synced_folder(self, folder: Path) -> SyncedFolder:
         """Return a folder that is uploaded and downloaded as a whole."""
 
+    def clear_folder(self, folder: Path, last: Path) -> None:
+        """Delete for others all files of a folder that this process drives, ``last`` last.
+
+        What is here stays, and so do the leases of drivers.
+        """
+
     def lock(self, name: str) -> AbstractContextManager[None]:
         """Keep other processes of this machine from downloading while the block runs."""
 
@@ -191,6 +199,9 @@ class LocalStorage:
     def synced_folder(self, folder: Path) -> SyncedFolder:
         """Return one that never moves a file."""
         return _SharedFolder()
+
+    def clear_folder(self, folder: Path, last: Path) -> None:
+        """Do nothing."""
 
     def lock(self, name: str) -> AbstractContextManager[None]:
         """Lock nothing."""
@@ -290,6 +301,14 @@ class MirroredStorage:
     def synced_folder(self, folder: Path) -> SyncedFolder:
         """Return a folder that lies in the store as well."""
         return MirroredFolder(self.mirror, folder)
+
+    def clear_folder(self, folder: Path, last: Path) -> None:
+        """Delete all that the store has of a folder."""
+        stored = self.mirror.list(folder).objects
+        last_key = self.mirror.key(last)
+        deleted = [key for key in stored if key != last_key and not driver_lease.is_lease(key)]
+        in_parallel(self.mirror.store.delete, deleted)
+        self.mirror.store.delete(last_key)
 
     def lock(self, name: str) -> AbstractContextManager[None]:
         """Lock the downloads of this name."""

@@ -34,6 +34,9 @@ def report(
             metavar="DIR", help="Write every figure as PNG and SVG too; needs Chromium or Chrome."
         ),
     ] = None,
+    facts: Annotated[
+        bool, typer.Option("--facts", help="Print the result as JSON instead; write nothing.")
+    ] = False,
     storage: Storage = STORAGE,
     output: AnswerFormat = Format.table,
 ) -> None:
@@ -42,8 +45,11 @@ def report(
     hpo report ord-first none-first --out comparison.html
     """
     _check_packages()
-    from hpo.report.building import write_report
+    from hpo.report.building import result_facts, write_report
 
+    if facts:
+        print_json(result_facts(names, storage.resolve()))
+        return
     with error_console.status("reading records") as status:
         written = write_report(
             names,

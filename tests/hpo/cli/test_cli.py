@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,44 @@ def test_help_names_every_command(capsys: Output) -> None:
     assert run(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in ("data", "teacher", "sweep", "resume", "status"))
+
+
+@pytest.mark.parametrize("group", [[], ["data"]])
+def test_lists_of_commands_are_not_cut(capsys: Output, group: list[str]) -> None:
+    assert run([*group, "-h"]) == 0
+    short = capsys.readouterr().out
+    assert run([*group, "--help"]) == 0
+    assert capsys.readouterr().out == short
+    assert "..." not in short.partition("Commands:")[2]
+    assert len(short.partition("Commands:")[2].splitlines()) > 4
+
+
+@pytest.mark.parametrize("command", ["teacher", "sweep", "evaluate"])
+def test_every_command_takes_the_short_option_for_help(capsys: Output, command: str) -> None:
+    assert run([command, "-h"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: hpo {command}")
+
+
+def test_version(capsys: Output) -> None:
+    assert run(["--version"]) == 0
+    assert tuple(capsys.readouterr()) == (f"hpo {version('stgcn-student-search')}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("hpo stu", ["study"]), ("hpo data fe", ["fetch"]), ("hpo sweep --targ", ["--targets"])],
+)
+def test_a_shell_completes_commands_and_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output, words: str, offered: list[str]
+) -> None:
+    monkeypatch.setenv("_HPO_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    with pytest.raises(SystemExit) as ended:
+        run([])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out.split()
+    assert [word[: len(wanted)] for word, wanted in zip(out, offered, strict=True)] == offered
 
 
 @pytest.mark.parametrize("group", [[], ["data"]])

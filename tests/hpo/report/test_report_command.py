@@ -47,6 +47,20 @@ def test_the_page_lies_in_the_sweeps_folder(storage: Storage, capsys: Output) ->
     assert "&lt;b&gt;not finite&lt;/b&gt;" in own
 
 
+def test_facts_are_what_the_page_begins_with(storage: Storage, capsys: Output) -> None:
+    before = {path: path.stat().st_mtime_ns for path in storage.path.rglob("*")}
+    assert report(storage, "first", "second", "--facts") == 0
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert err == ""
+    assert "trial 1 of first, has a " in answer["seen"]
+    assert answer["numbers"]
+    sweeps = answer["tables"][0]
+    assert [row[0] for row in sweeps["rows"]][:2] == ["first (ord)", "second (none)"]
+    assert all(len(row) == len(sweeps["headings"]) for row in sweeps["rows"])
+    assert {path: path.stat().st_mtime_ns for path in storage.path.rglob("*")} == before
+
+
 def test_several_sweeps_are_compared_where_asked(
     storage: Storage, tmp_path: Path, capsys: Output
 ) -> None:

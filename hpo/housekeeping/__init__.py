@@ -1,0 +1,1 @@
+"""Housekeeping: delete a sweep, pack it into one file, unpack that elsewhere. Runs no sweep."""
