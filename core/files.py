@@ -43,8 +43,11 @@ def writable_folder(path: Path) -> Path:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
+        # Also of a link to nothing the system says only that it exists.
+        no_folder = isinstance(error, FileExistsError)
+        reason = "it is no folder" if no_folder else error.strerror or error
         raise StorageError(
-            f"the folder {path} must be writable, but {error.strerror or error}; "
+            f"the folder {path} must be writable, but {reason}; "
             "choose another with --storage, --data or --out, or mend its permissions"
         ) from error
     return path

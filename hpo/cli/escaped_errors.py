@@ -1,7 +1,8 @@
 """Say in one line what no command foresaw, and keep its traceback in a file.
 
-A disk that is full or broken is named with the file that was being written or read. Anything else
-is a mistake of this project: the line names the file that holds the traceback. Prints nothing.
+A disk that is full or broken, and a path that leads nowhere, are named with the file that was being
+written or read. Anything else is a mistake of this project: the line names the file that holds the
+traceback. Prints nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import traceback
 
 _ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE}
+_PATHS = {errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR}
 MOST_SIGNS = 300
 """Of an error's own text in the line; the file has all of it."""
 
@@ -25,7 +27,7 @@ def line_about(error: Exception) -> str:
     Args:
         error: as it was caught.
     """
-    if isinstance(error, OSError) and error.errno in _ROOM | _ACCESS:
+    if isinstance(error, OSError) and error.errno in _ROOM | _ACCESS | _PATHS:
         return _about_output(error) if _came_from_printing(error) else _about_disk(error)
     text = " ".join(str(error).split())
     shown = text if len(text) <= MOST_SIGNS else f"{text[:MOST_SIGNS]} …"
@@ -66,6 +68,8 @@ def _about_disk(error: OSError) -> str:
 
 
 def _advice(error: OSError) -> str:
+    if error.errno in _PATHS:
+        return "name another"
     cure = "make room" if error.errno in _ROOM else "mend that"
     return f"{cure}, then give the same command again"
 

@@ -5,6 +5,7 @@ Writes figures as files only where a folder is given; changes no sweep.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -62,7 +63,7 @@ def write_report(
     facts = gather(names, storage)
     path = out or _default_path(facts)
     if path.is_symlink():  # what it points to is written, as by ``>``
-        path = path.resolve()
+        path = Path(os.path.realpath(path))
     for folder in (path.parent, *([] if figures is None else [figures])):
         writable_folder(folder)
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -66,6 +66,13 @@ def test_what_is_written_is_there(tmp_path):
     assert names_in(path.parent) == ["file"]
 
 
+def test_a_link_to_nothing_is_no_folder(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "gone")
+    with pytest.raises(StorageError, match="link must be writable, but it is no folder; choose"):
+        writable_folder(link)
+
+
 def test_a_file_replaces_no_folder_and_no_device(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path, kind in ((tmp_path, "a folder"), (tmp_path / "pipe", "a device")):

@@ -126,6 +126,19 @@ def test_a_disk_is_named_with_the_file(
     assert list(file.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [["status"], ["best", "--dataset", "small"]])
+def test_a_path_that_leads_nowhere_is_named(
+    tmp_path: Path, capsys: Output, command: list[str]
+) -> None:
+    loop, long = tmp_path / "loop", tmp_path / ("x" * 300)
+    loop.symlink_to(loop)
+    for place, why in ((loop, "Too many levels of symbolic links"), (long, "File name too long")):
+        assert run([*command, "--storage", str(place)]) == 1
+        line = capsys.readouterr().err
+        assert line.startswith(f"hpo: {place}")
+        assert line.endswith(f" must be usable here, but {why}; name another\n")
+
+
 def test_of_a_copy_the_file_that_is_written_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
