@@ -34,8 +34,8 @@ def cluster(address: str) -> Iterator[dict[str, float]]:
             ray.init(
                 address=address, log_to_driver=False, include_dashboard=False, **_quiet(address)
             )
-        # ValueError: what Ray cannot read as an address.
-        except (OSError, ValueError) as error:
+        # ValueError: what Ray cannot read as an address. RuntimeError: its processes do not start.
+        except (OSError, ValueError, RuntimeError) as error:
             raise _not_connected(address, error) from error
     try:
         with termination_as_interrupt():
@@ -57,7 +57,10 @@ def _not_connected(address: str, error: Exception) -> ConfigError:
             "/tmp"
         )
     if address == "local":
-        return ConfigError(f"Ray must be able to start on this machine, but {reason}; mend that")
+        return ConfigError(
+            f"Ray must be able to start on this machine, but {reason}; mend that, or look whether "
+            "the folder for temporary files has room"
+        )
     return ConfigError(
         f"--address must be that of a running Ray cluster, got {address!r}: {reason}; "
         "`local` starts one on this machine"

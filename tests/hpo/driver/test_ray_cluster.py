@@ -56,8 +56,13 @@ def test_a_ray_that_does_not_start_here_is_no_mistake_in_the_address(
     line = line_of("local")
     assert line == (
         "Ray must be able to start on this machine, but [Errno 13] Permission denied: '/tmp/ray'; "
-        "mend that"
+        "mend that, or look whether the folder for temporary files has room"
     )
+
+
+def test_a_ray_that_dies_while_it_starts_is_one_line(failing: list[Exception]) -> None:
+    failing.append(RuntimeError("Timed out waiting for file /tmp/ray/gcs_server_port"))
+    assert "Ray must be able to start on this machine, but Timed out waiting" in line_of("local")
 
 
 def test_an_address_that_does_not_answer_is_one(failing: list[Exception]) -> None:
