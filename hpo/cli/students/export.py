@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+Seeds = Annotated[
+    int,
+    typer.Option(
+        parser=integer, help="Fresh seeds per configuration, where it is not confirmed yet."
+    ),
+]
+
+
 def export(
     name: Annotated[str | None, typer.Argument(help="Which sweep.")] = None,
     dataset: Annotated[
@@ -41,12 +49,7 @@ def export(
         bool,
         typer.Option("--unconfirmed", help="Take single trials as they are, train nothing again."),
     ] = False,
-    seeds: Annotated[
-        int,
-        typer.Option(
-            parser=integer, help="Fresh seeds per configuration, where it is not confirmed yet."
-        ),
-    ] = 3,
+    seeds: Seeds = 3,
     verify: Annotated[
         Path | None,
         typer.Option(metavar="EXPORT", help="Instead: check everything about an export folder."),
