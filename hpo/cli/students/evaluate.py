@@ -48,7 +48,7 @@ def evaluate(
     export = open_export(folder)
     wanted = None if days is None else _parse_days(days)
     table = read_readings(source_like(readings, settings, export.card))
-    errors = evaluate_export(export, table.values, wanted, table.sensor_ids)
+    errors = evaluate_export(export, table.values, wanted, table.sensor_ids, table.times)
     _warn_of_training_days(readings, export.card, wanted)
     if errors_look_ahead(export.manifest):
         error_console.print(

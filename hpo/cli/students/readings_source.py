@@ -21,7 +21,8 @@ def reading_options() -> list[inspect.Parameter]:
     """Return the options that say how a file is read; None where one is not given."""
     from core.datasets.readings_files import ReadingsSource
 
-    names = ("channel", "array", "missing_value", "time_column", "header")
+    how = ("channel", "array", "missing_value", "header")
+    names = (*how, "time_column", "fill_times", "sort_times", "day_first")
     return options_of(ReadingsSource, names, unset=True)
 
 
@@ -42,7 +43,7 @@ def source_like(readings: Path, options: Mapping[str, Any], card: DatasetCard) -
     recorded = {
         name: value
         for name, value in card.settings.items()
-        if name == "missing_value" or (same_kind and name in {*options, "fill_times"})
+        if name == "missing_value" or (same_kind and name in options)
     }
     given = {name: value for name, value in options.items() if value is not None}
     return ReadingsSource(readings=readings, **{**recorded, **given})
