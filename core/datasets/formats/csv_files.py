@@ -85,9 +85,15 @@ def read_csv(
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise unreadable(path, "a CSV file in UTF-8", error) from error
+    if text[:4].lower() == "sep=":
+        raise DatasetError(
+            f"{path} must open with a header or with values, but its first line is for Excel, "
+            f"{text.splitlines()[0]!r}; take it out"
+        )
+    return text
 
 
 def _parse(path: Path, text: str, separator: str) -> tuple[Rows, list[int]]:
