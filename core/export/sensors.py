@@ -44,7 +44,7 @@ def in_trained_order(
         return readings
     order = order_by_id(sensor_ids, trained)
     if order is not None:
-        return readings[:, order]
+        return np.ascontiguousarray(readings[:, order])
     if are_positions(trained) and not _could_count(sensor_ids):
         return readings
     known = set(trained)

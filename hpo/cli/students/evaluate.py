@@ -14,7 +14,7 @@ import typer
 from hpo.cli.display.output import Format, console, error_console, print_json
 from hpo.cli.options import AnswerFormat, RequireBetterThanLast
 from hpo.cli.settings_options import Settings
-from hpo.cli.students.readings_source import source_like
+from hpo.cli.students.readings_source import say_how_read, source_like
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,6 +49,7 @@ def evaluate(
     wanted = None if days is None else _parse_days(days)
     table = read_readings(source_like(readings, settings, export.card))
     errors = evaluate_export(export, table.values, wanted, table.sensor_ids, table.times)
+    say_how_read(table, export.card)
     _warn_of_training_days(readings, export.card, wanted)
     if errors_look_ahead(export.manifest):
         error_console.print(
