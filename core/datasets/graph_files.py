@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from core.datasets.formats.csv_files import read_csv
 from core.datasets.formats.plain_pickles import PickledArray, read_plain_pickle
 from core.datasets.formats.sensor_ids import are_positions, count_from_one, suggestion
-from core.datasets.formats.tables import Table
+from core.datasets.formats.tables import Table, number_of
 from core.errors import ConfigError, DatasetError, ShapeError
 from core.graph import gaussian_adjacency
 
@@ -313,11 +313,23 @@ def _check_symmetric(path: Path, what: str, matrix: Matrix) -> None:
         )
 
 
+def _edge_table(path: Path) -> Table:
+    """Return the rows of an edge list; its first is a header where its cost is no number."""
+    table = read_csv(path, "no")
+    if table.cells.shape[1] == 3 and number_of(table.texts(2)[0], table.decimal) is None:
+        table = read_csv(path, "yes")
+    if not len(table.cells):
+        raise DatasetError(
+            f"an edge list must hold at least one edge, but {path} has none; give another file"
+        )
+    return table
+
+
 def _edge_distances(
     path: Path, source: GraphSource, num_sensors: int, ids: tuple[str, ...] | None
 ) -> Matrix:
     """Return distances [N, N], infinite between sensors without an edge."""
-    table = read_csv(path)
+    table = _edge_table(path)
     if table.cells.shape[1] != 3:
         raise DatasetError(
             f"an edge list must have the columns from, to and cost, but {path} has "

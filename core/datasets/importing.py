@@ -23,7 +23,12 @@ from core.datasets.dataset import (
 )
 from core.datasets.formats.row_order import check_spacing
 from core.datasets.graph_files import GraphSource, read_adjacency
-from core.datasets.readings_files import ReadingsSource, ReadingsTable, read_readings
+from core.datasets.readings_files import (
+    ReadingsSource,
+    ReadingsTable,
+    read_readings,
+    without_empty_days,
+)
 from core.datasets.synthetic import SYNTHETIC
 from core.errors import ConfigError, DatasetError
 from core.files import check_name, sha256_of_file, writable_folder
@@ -125,6 +130,8 @@ def import_dataset(data_folder: Path, request: ImportRequest) -> Dataset:
     if (folder / CARD_FILE).exists():
         return _existing(folder, fields)
     table = read_readings(request)
+    if request.fill_times and request.day_kind == "weekdays":
+        table = without_empty_days(table, request.steps_per_day)
     _check_days_of(table, request)
     _check_gaps(table.values, request.steps_per_day)
     _check_varying(table.values[: request.split[0] * request.steps_per_day])

@@ -161,6 +161,16 @@ def read_readings(source: ReadingsSource) -> ReadingsTable:
     return table
 
 
+def without_empty_days(table: ReadingsTable, steps_per_day: int) -> ReadingsTable:
+    """Return the rows without days that filled times alone consist of, such as weekends."""
+    if table.times is None or len(table.values) % steps_per_day:
+        return table
+    present = ~np.isnan(table.values.reshape(-1, steps_per_day * table.values.shape[1]))
+    kept = np.repeat(present.any(axis=1), steps_per_day)
+    times = table.times[kept].reset_index(drop=True)
+    return replace(table, values=table.values[kept], times=times)
+
+
 def _in_time(parsed: _Parsed, source: ReadingsSource) -> ReadingsTable:
     """Return the rows in order of time, if they have times."""
     if parsed.clock is None:

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from core.datasets.checking import check_dataset
 from core.datasets.graph_files import GraphSource, read_adjacency
 from core.datasets.readings_files import ReadingsSource, ReadingsTable, read_readings
 from core.errors import ConfigError, DatasetError, UserError
+from core.graph import chebyshev_stack
 from tests.core.user_files import Files
 
 STEPS = 24
-NEAR = "A,B,1000\n"
-"""An edge to be named, one kilometre long."""
 
 
 @pytest.fixture
@@ -326,3 +326,87 @@ def test_constant_readings_are_refused(files: Files, values: np.ndarray) -> None
     values = values[:, :3]
     values[: 2 * STEPS] = 60.0
     files.refused(DatasetError, "must vary, but all those of the training days are 60", values)
+
+
+@pytest.mark.parametrize("rows", ["0,1,2\n", "0,1,2\n2,3,1\n", "start,stop,metres\n0,1,2\n"])
+def test_the_first_edge_is_no_header(files: Files, rows: str) -> None:
+    found = read_adjacency(GraphSource(edges=files.text("e.csv", rows)), 4, None)
+    assert found[0, 1] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        ([[0, -0.5], [-0.5, 0]], "zero or positive"),
+        ([[0, 0.5], [0.4, 0]], "the same both ways"),
+        ([[0, np.inf], [np.inf, 0]], "zero or positive numbers"),
+        ([[0, 1e39], [1e39, 0]], "zero or positive numbers"),
+    ],
+)
+def test_adjacencies_out_of_range(files: Files, matrix: list, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        read_adjacency(GraphSource(adjacency=files.csv("a.csv", matrix)), 2, None)
+
+
+def test_huge_weights_and_self_loops_give_a_finite_kernel(files: Files) -> None:
+    path = files.csv("a.csv", [[5, 3e38, 0], [3e38, 7, 1], [0, 1, 9]])
+    adjacency = read_adjacency(GraphSource(adjacency=path), 3, None)
+    assert not adjacency.diagonal().any()
+    assert chebyshev_stack(adjacency).isfinite().all()
+
+
+def test_a_sensor_that_dies_and_negative_speeds_are_reported(
+    files: Files, values: np.ndarray
+) -> None:
+    values = values[:, :3]
+    values[2 * STEPS + 5 :, 1] = np.nan
+    values[7, 0] = -1.0
+    texts = [problem.text for problem in check_dataset(files.load(values))]
+    assert "without any reading on the test days: 1 sensor (1)" in texts
+    assert any(
+        text.startswith("0.35% of the readings are below 0, the lowest -1") for text in texts
+    )
+    assert not any("validation days" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda one: one.set_index("step"), None),
+        (lambda one: one.astype({"a": "Float64"}).drop(columns="step"), None),
+        (lambda one: one.astype({"a": str}).drop(columns="step"), None),
+        (
+            lambda one: one.assign(a=one["a"] > 40).drop(columns="step"),
+            "holds 'True'|holds 'False'",
+        ),
+        (lambda one: one.set_index(["step", "b"]), "the rows of .* have labels of several levels"),
+        (
+            lambda one: one.assign(t=hours(), u=hours()),
+            "one column of times, .* 't', 'u'; keep one",
+        ),
+        (lambda one: one.assign(t=hours().where(hours().hour > 0)), "holds 'nothing'"),
+        (lambda one: one.iloc[:0].drop(columns="step"), "must hold readings, but it has none"),
+    ],
+)
+def test_odd_parquet_files(files: Files, values: np.ndarray, build, message: str | None) -> None:
+    table = frame(values[:, :2], "a", "b").assign(step=np.arange(len(values)) * 5)
+    build(table).to_parquet(files.folder / "r.parquet")
+    if message is None:
+        found = read(files.folder / "r.parquet")
+        assert found.sensor_ids == ("a", "b")
+        np.testing.assert_array_equal(found.values, values[:, :2].astype(np.float32))
+        return
+    with pytest.raises(UserError, match=message) as caught:
+        read(files.folder / "r.parquet")
+    assert "\n" not in str(caught.value)
+
+
+def test_filled_times_of_weekdays_leave_weekends_out(files: Files, values: np.ndarray) -> None:
+    days = pd.to_datetime(["2024-03-07", "2024-03-08", "2024-03-11", "2024-03-12"])
+    times = [day + pd.Timedelta(hours=hour) for day in days for hour in range(STEPS)]
+    table = frame(values[:, :3], "a", "b", "c").assign(time=times).drop(index=[30, 60])
+    path = files.csv("r.csv", table, header=True)
+    dataset = files.load(path, time_column="time", fill_times=True)
+    gaps = np.isnan(dataset.readings).all(axis=1).nonzero()[0]
+    assert gaps.tolist() == [30, 60]
+    assert dataset.card.num_steps == 4 * STEPS

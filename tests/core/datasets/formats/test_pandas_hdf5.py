@@ -40,6 +40,19 @@ def test_values_sensors_and_times(path: Path, columns: list, kind: str, factor: 
     assert table.times.iloc[1] == pd.Timestamp("2012-03-01 00:05")
 
 
+def test_times_with_a_zone_are_local(path: Path) -> None:
+    write_frame(path, VALUES, ["a", "b", "c"], five_minutes(6))
+    with h5py.File(path, "a") as file:
+        file["df"]["axis1"].attrs["tz"] = "US/Pacific"
+    table = read_readings(ReadingsSource(readings=path))
+    assert table.times is not None
+    assert table.times.iloc[1] == pd.Timestamp("2012-02-29 16:05")
+    with h5py.File(path, "a") as file:
+        file["df"]["axis1"].attrs["tz"] = "Mars/Olympus"
+    with pytest.raises(DatasetError, match="with a known time zone"):
+        read_frame(path)
+
+
 def test_columns_of_several_types_come_in_order(path: Path) -> None:
     write_frame(path, VALUES[:, ::2], ["a", "c"], five_minutes(6))
     with h5py.File(path, "a") as file:
