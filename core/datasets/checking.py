@@ -112,6 +112,30 @@ def _zeros(dataset: Dataset) -> list[Problem]:
     return [Problem("warning" if share > 0.02 else "note", text)]
 
 
+def _negative(dataset: Dataset) -> list[Problem]:
+    share = float((dataset.readings < 0).mean())
+    if not share:
+        return []
+    text = (
+        f"{share:.2%} of the readings are below 0, the lowest {dataset.card.minimum:g} "
+        f"{dataset.card.unit}; if that marks gaps, import with --missing-value"
+    )
+    return [Problem("warning", text)]
+
+
+def _ended_sensors(dataset: Dataset) -> list[Problem]:
+    """Report sensors without a reading in all days of one part of the split."""
+    card, found = dataset.card, []
+    ends = np.cumsum(card.split) * card.steps_per_day
+    for part, stop, days in zip(("training", "validation", "test"), ends, card.split, strict=True):
+        rows = dataset.readings[stop - days * card.steps_per_day : stop]
+        silent = np.flatnonzero(np.isnan(rows).all(axis=0))
+        if len(silent):
+            text = f"without any reading on the {part} days: {_named(silent, card)}"
+            found.append(Problem("warning", text))
+    return found
+
+
 def _outliers(dataset: Dataset) -> list[Problem]:
     values = dataset.readings.astype(np.float64)
     spread = np.nanstd(values, axis=0)
@@ -212,6 +236,8 @@ CHECKS: Final[tuple[Callable[[Dataset], list[Problem]], ...]] = (
     _constant_sensors,
     _stuck_runs,
     _zeros,
+    _negative,
+    _ended_sensors,
     _outliers,
     _unlike_days,
     _isolated_sensors,

@@ -75,6 +75,8 @@ class DatasetCard:
 
     settings: dict[str, Any] = field(default_factory=dict)
     """How the sources were read, e.g. which channel; the seed of synthetic readings."""
+    notes: tuple[str, ...] = ()
+    """What was found out while they were read, e.g. the dialect of a CSV file."""
 
     def __post_init__(self) -> None:
         """Check that days, split and rows fit together."""
@@ -178,6 +180,7 @@ def read_card(folder: Path) -> DatasetCard:
             raise DatasetError(f"{folder} was written by another version; {_AGAIN}")
         fields["split"] = tuple(fields["split"])
         fields["sensor_ids"] = tuple(fields["sensor_ids"])
+        fields["notes"] = tuple(fields.get("notes", ()))
         return DatasetCard(**fields)
     except (
         OSError,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from core.datasets.dataset import (
     CARD_FILE,
@@ -22,8 +21,14 @@ from core.datasets.dataset import (
     read_card,
     save_dataset,
 )
+from core.datasets.formats.row_order import check_spacing
 from core.datasets.graph_files import GraphSource, read_adjacency
-from core.datasets.readings_files import ReadingsSource, ReadingsTable, read_readings
+from core.datasets.readings_files import (
+    ReadingsSource,
+    ReadingsTable,
+    read_readings,
+    without_empty_days,
+)
 from core.datasets.synthetic import SYNTHETIC
 from core.errors import ConfigError, DatasetError
 from core.files import check_name, sha256_of_file, writable_folder
@@ -104,6 +109,8 @@ class ImportRequest(ReadingsSource, GraphSource):
                 "missing_value": self.missing_value,
                 # Only when set: older cards lack it, and must compare equal.
                 **({"fill_times": True} if self.fill_times else {}),
+                **({"sort_times": True} if self.sort_times else {}),
+                **({} if self.day_first is None else {"day_first": self.day_first}),
             },
         }
 
@@ -123,10 +130,14 @@ def import_dataset(data_folder: Path, request: ImportRequest) -> Dataset:
     if (folder / CARD_FILE).exists():
         return _existing(folder, fields)
     table = read_readings(request)
+    if request.fill_times and request.day_kind == "weekdays":
+        table = without_empty_days(table, request.steps_per_day)
     _check_days_of(table, request)
     _check_gaps(table.values, request.steps_per_day)
+    _check_varying(table.values[: request.split[0] * request.steps_per_day])
     num_sensors = table.values.shape[1]
     adjacency = read_adjacency(request, num_sensors, table.sensor_ids)
+    fields["notes"] = table.notes
     fields["sensor_ids"] = table.sensor_ids or tuple(map(str, range(num_sensors)))
     writable_folder(data_folder)
     try:
@@ -172,12 +183,20 @@ def _digest(path: Path) -> str:
 def _check_days_of(table: ReadingsTable, request: ImportRequest) -> None:
     """Check that the rows are whole days, as many as the split needs, evenly spaced in time."""
     length = request.steps_per_day
+    if table.times is not None:
+        check_spacing(
+            request.readings,
+            table.times.to_numpy(dtype="datetime64[us]"),
+            request.interval_minutes,
+            length if request.day_kind == "weekdays" else None,
+        )
     days, rest = divmod(len(table.values), length)
     if rest:
         raise DatasetError(
             f"readings must be whole days of {length} rows, but {request.readings} has "
             f"{len(table.values)} rows = {days} days and {rest} rows; leave out the rest, or "
-            "check --interval and --header"
+            "check --interval and --header; where rows are missing, a --time-column and "
+            "--fill-times make gaps of them"
         )
     if sum(request.split) != days:
         advice = (
@@ -189,25 +208,14 @@ def _check_days_of(table: ReadingsTable, request: ImportRequest) -> None:
             f"split {'/'.join(map(str, request.split))} needs {sum(request.split)} days, but "
             f"{request.readings} holds {days} days of {length} rows; {advice}"
         )
-    if table.times is not None:
-        _check_times(table.times, request)
 
 
-def _check_times(times: pd.Series[pd.Timestamp], request: ImportRequest) -> None:
-    """Check even steps; between weekdays only that times increase and days start at midnight."""
-    stamps = times.to_numpy(dtype="datetime64[s]").astype(np.int64)
-    steps, wanted = np.diff(stamps), 60 * request.interval_minutes
-    wrong = steps != wanted
-    if request.day_kind == "weekdays":
-        starts = np.arange(request.steps_per_day, len(stamps), request.steps_per_day)
-        wrong[starts - 1] = (steps[starts - 1] <= 0) | (stamps[starts] % 86400 != 0)
-        wrong[:1] |= stamps[0] % 86400 != 0
-    if wrong.any():
-        row = int(np.argmax(wrong))
+def _check_varying(training: Readings) -> None:
+    """Refuse readings that a scaler cannot be fitted to: errors would have no scale."""
+    if np.nanmin(training) == np.nanmax(training):
         raise DatasetError(
-            f"rows must be {request.interval_minutes} minutes apart and each of the weekdays start "
-            f"at midnight, but {times.iloc[row]} is followed by {times.iloc[row + 1]} (time step "
-            f"{row}, from 0); add empty rows for missing times, or check --interval and --days"
+            f"readings must vary, but all those of the training days are {np.nanmin(training):g}; "
+            "check the file, --channel and --array"
         )
 
 

@@ -8,18 +8,21 @@ files.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from core.datasets.formats.row_order import check_spacing
 from core.errors import ExportError
 from core.evaluation.forecasting import add_stretch, new_errors, repeated_readings, truth_after
 from core.evaluation.metrics import METRICS, ForecastErrors
 from core.export.export_folder import Export
 from core.export.manifest import plain_numbers
-from core.export.sensors import check_sensors
+from core.export.sensors import in_trained_order
 from core.preprocessing.gaps import CAUSAL
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData
 from core.preprocessing.windows import Stretch
@@ -33,6 +36,7 @@ def evaluate_export(
     readings: NDArray[np.float32],
     days: Days | None = None,
     sensor_ids: Sequence[str] | None = None,
+    times: pd.Series[pd.Timestamp] | None = None,
 ) -> dict[str, Any]:
     """Return the errors of an exported student on readings of its sensors.
 
@@ -41,7 +45,8 @@ def evaluate_export(
         readings: [T, N] in the unit it was trained on, NaN where nothing was measured. Where its
             days are weekdays, T must be whole days and no window crosses a midnight.
         days: which to evaluate; None: all.
-        sensor_ids: of the columns, if known.
+        sensor_ids: of the columns, if known; another order is put right.
+        times: of the rows, local, if known; they must be one interval apart.
 
     Returns:
         ``{"mae": {"15": …, "30": …, "45": …}, "mape": {…}, "rmse": {…}, "windows": …,
@@ -50,8 +55,17 @@ def evaluate_export(
 
     Raises:
         ExportError: the readings do not fit the export.
+        DatasetError: rows are missing or at other times.
     """
-    check_sensors(export.card, readings, sensor_ids)
+    readings = in_trained_order(export.card, readings, sensor_ids)
+    if times is not None:
+        weekdays = export.card.day_kind == "weekdays"
+        check_spacing(
+            Path("the readings"),
+            times.to_numpy(dtype="datetime64[us]"),
+            export.card.interval_minutes,
+            export.card.steps_per_day if weekdays else None,
+        )
     stretches = _stretches(export, len(readings), days)
     data = _prepare(export, readings, stretches)
     errors, repeated = new_errors(data), new_errors(data)

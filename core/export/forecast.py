@@ -7,7 +7,7 @@ limit, from earlier rows alone, as in training (``core.preprocessing.gaps``). Do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from core.export.manifest import (
     fill_of,
     read_manifest,
 )
-from core.export.sensors import check_sensors, step_of_day
+from core.export.sensors import in_trained_order, step_of_day
 from core.forecasters.onnx_runtime import forecast_windows
 from core.preprocessing.gaps import longest_gap
 
@@ -78,18 +78,19 @@ def forecast_readings(
     manifest = read_manifest(folder)
     check_files(folder, manifest, ("model.onnx", USUAL_DAY_FILE))
     card = card_of(manifest, folder)
-    check_sensors(card, table.values, table.sensor_ids)
+    values = in_trained_order(card, table.values, table.sensor_ids)
+    table = replace(table, values=values, sensor_ids=card.sensor_ids)
     limit = _limit(card, manifest["max_gap_minutes"] if max_gap is None else max_gap)
     history = _history(card, manifest, table, at, limit)
     _check_gaps(history, card, manifest["history_steps"], limit)
     fill = fill_of(manifest, card, folder)
     window = fill(history.values, history.first_step)[-manifest["history_steps"] :]
-    values = forecast_windows((folder / "model.onnx").read_bytes(), window[None])[0]
-    minutes = [card.interval_minutes * step for step in range(1, len(values) + 1)]
+    steps = forecast_windows((folder / "model.onnx").read_bytes(), window[None])[0]
+    minutes = [card.interval_minutes * step for step in range(1, len(steps) + 1)]
     times = None
     if isinstance(history.at, pd.Timestamp):
         times = [history.at + pd.Timedelta(minutes=after) for after in minutes]
-    return Forecast(values, minutes, times, history.at, card.sensor_ids, card.unit)
+    return Forecast(steps, minutes, times, history.at, card.sensor_ids, card.unit)
 
 
 def _limit(card: DatasetCard, minutes: int) -> int:
@@ -168,11 +169,17 @@ def _check_times(index: pd.DatetimeIndex, interval: pd.Timedelta) -> None:
             f"times must increase from row to row, but {index[back[0] + 1]} comes after "
             f"{index[back[0]]}; sort the rows, and leave each time in once"
         )
+    odd = np.flatnonzero(steps % interval != pd.Timedelta(0))
     usual = steps.value_counts().index[0] if len(steps) else interval
     if usual != interval:
         raise ExportError(
             f"rows must lie {_minutes(interval):g} minutes apart, as those the student was trained "
             f"on, but here they lie {_minutes(usual):g} apart; give readings of the same interval"
+        )
+    if len(odd):
+        raise ExportError(
+            f"rows must lie {_minutes(interval):g} minutes or a multiple of it apart, but "
+            f"{index[odd[0] + 1]} comes after {index[odd[0]]}; correct the times"
         )
 
 

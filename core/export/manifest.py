@@ -94,6 +94,7 @@ def card_of(manifest: Manifest, folder: Path) -> DatasetCard:
     card = dict(manifest["dataset"])
     del card["fingerprint"]
     card["split"], card["sensor_ids"] = tuple(card["split"]), tuple(card["sensor_ids"])
+    card["notes"] = tuple(card.get("notes", ()))
     try:
         return DatasetCard(**card)
     except (TypeError, DatasetError) as error:

@@ -129,6 +129,8 @@ def check(
         return
     console.print(datasets_table([summary(dataset.card)]))
     console.print(f"Graph: {dataset.card.graph}", highlight=False)
+    for note in dataset.card.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     for found in problems:
         colour = "yellow" if found.severity == "warning" else "cyan"
         console.print(f"[{colour}]{found.severity}[/] {escape(found.text)}", highlight=False)

@@ -20,6 +20,8 @@ def answer_import(card: DatasetCard, output: Format) -> None:
         print_json(summary(card))
         return
     console.print(datasets_table([summary(card)]))
+    for note in card.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"next: hpo data check {card.name}, or hpo teacher {card.name}", highlight=False)
 
 

@@ -14,7 +14,7 @@ import typer
 from hpo.cli.display.output import Format, console, error_console, print_json
 from hpo.cli.options import AnswerFormat, RequireBetterThanLast
 from hpo.cli.settings_options import Settings
-from hpo.cli.students.readings_source import source_like
+from hpo.cli.students.readings_source import say_how_read, source_like
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,7 +39,7 @@ def evaluate(
 
     hpo evaluate runs/ord-first/exports/1-trial-0007 --readings V_228.csv --days 39-43
     """
-    from core.datasets.readings_files import read_readings
+    from core.datasets.readings_files import read_readings, without_empty_days
     from core.export.evaluate import evaluate_export
     from core.export.export_folder import open_export
     from core.export.manifest import errors_look_ahead
@@ -47,8 +47,12 @@ def evaluate(
 
     export = open_export(folder)
     wanted = None if days is None else _parse_days(days)
-    table = read_readings(source_like(readings, settings, export.card))
-    errors = evaluate_export(export, table.values, wanted, table.sensor_ids)
+    source = source_like(readings, settings, export.card)
+    table = read_readings(source)
+    if source.fill_times and export.card.day_kind == "weekdays":
+        table = without_empty_days(table, export.card.steps_per_day)
+    errors = evaluate_export(export, table.values, wanted, table.sensor_ids, table.times)
+    say_how_read(table, export.card)
     _warn_of_training_days(readings, export.card, wanted)
     if errors_look_ahead(export.manifest):
         error_console.print(

@@ -16,7 +16,7 @@ import typer
 
 from hpo.cli.display.output import console
 from hpo.cli.settings_options import Settings
-from hpo.cli.students.readings_source import source_like
+from hpo.cli.students.readings_source import say_how_read, source_like
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +78,7 @@ def forecast(
     card = card_of(read_manifest(folder), folder)
     table = read_readings(source_like(readings, settings, card))
     found = forecast_readings(folder, table, at, max_gap)
+    say_how_read(table, card)
     if out is not None:
         write_bytes(out, _encoded(found, chosen))
     elif chosen is ForecastFormat.table:

@@ -1,6 +1,7 @@
 """Decide how a file of readings is read for an exported student.
 
-It is read as the student's own data were, unless an option says otherwise. Reads no readings.
+It is read as the student's own data were, unless an option says otherwise; what is not as a user
+may expect is said. Reads no readings.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo.cli.display.output import error_console
 from hpo.cli.settings_options import options_of
 
 if TYPE_CHECKING:
     from core.datasets.dataset import DatasetCard
-    from core.datasets.readings_files import ReadingsSource
+    from core.datasets.readings_files import ReadingsSource, ReadingsTable
 
 
 def reading_options() -> list[inspect.Parameter]:
     """Return the options that say how a file is read; None where one is not given."""
     from core.datasets.readings_files import ReadingsSource
 
-    names = ("channel", "array", "missing_value", "time_column", "header")
+    how = ("channel", "array", "missing_value", "header")
+    names = (*how, "time_column", "fill_times", "sort_times", "day_first")
     return options_of(ReadingsSource, names, unset=True)
 
 
@@ -46,3 +49,15 @@ def source_like(readings: Path, options: Mapping[str, Any], card: DatasetCard) -
     }
     given = {name: value for name, value in options.items() if value is not None}
     return ReadingsSource(readings=readings, **{**recorded, **given})
+
+
+def say_how_read(table: ReadingsTable, card: DatasetCard) -> None:
+    """Print on standard error what a user may not expect of how the readings were read."""
+    from core.datasets.formats.sensor_ids import are_positions
+
+    notes = [note for note in table.notes if not note.startswith("readings: ")]
+    ids = table.sensor_ids
+    if ids is not None and are_positions(card.sensor_ids) and not set(ids) & set(card.sensor_ids):
+        notes.append("the student knows its sensors by position alone, so columns keep their order")
+    for note in notes:
+        error_console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.datasets.tables import read_csv
+from core.datasets.formats.csv_files import read_csv
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.datasets.tables import unreadable
+from core.datasets.formats.tables import unreadable
 from core.errors import ConfigError, DatasetError
 
 
@@ -91,7 +91,14 @@ def _times(path: Path, axis: Any) -> pd.Series[pd.Timestamp] | None:
         return None
     # Older versions wrote nanoseconds without recording the unit.
     unit = kind if kind.endswith("]") else "datetime64[ns]"
-    return pd.Series(_plain(path, axis, "i").astype(unit))
+    times = pd.Series(_plain(path, axis, "i").astype(unit))
+    zone = _text(axis.attrs.get("tz", ""))
+    if not zone:
+        return times
+    try:
+        return times.dt.tz_localize("UTC").dt.tz_convert(zone)
+    except (ValueError, KeyError) as error:
+        raise unreadable(path, "an HDF5 file with a known time zone", error) from error
 
 
 def _labels(path: Path, axis: Any) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.datasets.pandas_hdf5 import read_frame
+from core.datasets.formats.pandas_hdf5 import read_frame
 from core.datasets.readings_files import ReadingsSource, read_readings
 from core.errors import ConfigError, DatasetError
 from tests.core.hdf5_frames import five_minutes, write_frame
@@ -38,6 +38,19 @@ def test_values_sensors_and_times(path: Path, columns: list, kind: str, factor: 
     assert table.sensor_ids == ("773869", "767541", "767542")
     assert table.times is not None
     assert table.times.iloc[1] == pd.Timestamp("2012-03-01 00:05")
+
+
+def test_times_with_a_zone_are_local(path: Path) -> None:
+    write_frame(path, VALUES, ["a", "b", "c"], five_minutes(6))
+    with h5py.File(path, "a") as file:
+        file["df"]["axis1"].attrs["tz"] = "US/Pacific"
+    table = read_readings(ReadingsSource(readings=path))
+    assert table.times is not None
+    assert table.times.iloc[1] == pd.Timestamp("2012-02-29 16:05")
+    with h5py.File(path, "a") as file:
+        file["df"]["axis1"].attrs["tz"] = "Mars/Olympus"
+    with pytest.raises(DatasetError, match="with a known time zone"):
+        read_frame(path)
 
 
 def test_columns_of_several_types_come_in_order(path: Path) -> None:
@@ -78,6 +91,8 @@ def test_times_that_go_astray_are_refused(path: Path, shift: int) -> None:
     stamps[3:] += shift * 60_000_000_000
     write_frame(path, VALUES, ["a", "b", "c"], stamps)
     message = "steps of 5 minutes with few left out, but .* has 2012-03-01 00:10:00 and then"
+    if shift < 0:
+        message = "once, but .* has 2012-03-01 00:05:00 in row 2 and in row 4; leave one"
     with pytest.raises(DatasetError, match=message):
         read_readings(ReadingsSource(readings=path, fill_times=True))
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.tables import unreadable
+from core.datasets.formats.tables import unreadable
 from core.errors import DatasetError
 
 _CODES = {code.code.encode("latin-1"): code for code in pickletools.opcodes}

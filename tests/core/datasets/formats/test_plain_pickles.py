@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.datasets.plain_pickles import PickledArray, read_plain_pickle
+from core.datasets.formats.plain_pickles import PickledArray, read_plain_pickle
 from core.errors import DatasetError
 from tests.core.python2_pickles import ARRAY, DTYPE, NDARRAY, graph_pickle
 
