@@ -22,7 +22,7 @@ from core.evaluation.forecasting import add_stretch, new_errors, repeated_readin
 from core.evaluation.metrics import METRICS, ForecastErrors
 from core.export.export_folder import Export
 from core.export.manifest import plain_numbers
-from core.export.sensors import in_trained_order
+from core.export.sensors import in_trained_order, step_of_day
 from core.preprocessing.gaps import CAUSAL
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData
 from core.preprocessing.windows import Stretch
@@ -57,8 +57,9 @@ def evaluate_export(
         ExportError: the readings do not fit the export.
         DatasetError: rows are missing or at other times.
     """
-    readings = in_trained_order(export.card, readings, sensor_ids)
+    readings, first_step = in_trained_order(export.card, readings, sensor_ids), 0
     if times is not None:
+        first_step = step_of_day(times.iloc[0], export.card.interval_minutes)
         weekdays = export.card.day_kind == "weekdays"
         check_spacing(
             Path("the readings"),
@@ -67,7 +68,7 @@ def evaluate_export(
             export.card.steps_per_day if weekdays else None,
         )
     stretches = _stretches(export, len(readings), days)
-    data = _prepare(export, readings, stretches)
+    data = _prepare(export, readings, stretches, first_step)
     errors, repeated = new_errors(data), new_errors(data)
     for stretch in stretches:
         add_stretch(errors, export.model, data, stretch)
@@ -91,8 +92,9 @@ def _by_metric(errors: ForecastErrors) -> dict[str, Any]:
 
 
 def _prepare(
-    export: Export, readings: NDArray[np.float32], stretches: Sequence[Stretch]
+    export: Export, readings: NDArray[np.float32], stretches: Sequence[Stretch], first_step: int
 ) -> PreparedData:
+    """Fill and scale the stretches of readings whose first row is ``first_step`` of its day."""
     unread = np.flatnonzero(np.isnan(readings).all(axis=0))
     if len(unread):
         raise ExportError(
@@ -105,7 +107,8 @@ def _prepare(
     filled = np.array(values)
     for stretch in stretches:
         rows = slice(stretch.start, stretch.stop)
-        filled[rows] = export.fill(values[rows], stretch.start % export.card.steps_per_day)
+        step = (first_step + stretch.start) % export.card.steps_per_day
+        filled[rows] = export.fill(values[rows], step)
     scaled = torch.from_numpy(export.scaler.scale(filled))
     return PreparedData(
         # The card of the training data: unit, interval and sensors are the same.
