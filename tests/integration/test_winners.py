@@ -115,7 +115,7 @@ def test_a_trial_run_again_alone_gives_the_numbers_that_ray_gave(
     for what in (["0"], ["1", "--confirmation"]):
         assert run(["trial", "searched", *what, "--rerun", *storage]) == 0
         answer = json.loads(capsys.readouterr().out)
-        told = {"same": True, "epochs": 2, "differences": [], "restored": False}
+        told = {"same": True, "epochs": 2, "differences": [], "restored": False, "failure": None}
         assert answer["rerun"] == told
         assert answer["record"]["status"] == "finished"
 
