@@ -1,7 +1,7 @@
 # The command `hpo` and Ray in one image, for Kubernetes (kuberay.yaml) and for single machines:
 #
 #     docker build --tag stgcn-student-search:ray-2.60.0 .
-#     docker run --rm --shm-size 2g --volume "$PWD:/work" --workdir /work stgcn-student-search:ray-2.60.0 hpo status
+#     docker run --rm --shm-size 2g --volume "$PWD:/sweeps" --workdir /sweeps stgcn-student-search:ray-2.60.0 hpo status
 #
 # docs/cluster.md says what was tried. Head, workers and constraints.txt must have one version of Ray.
 FROM rayproject/ray:2.60.0-py312-gpu

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 from core.datasets.dataset import DatasetCard
 from core.errors import DatasetError, ExportError
 from core.files import sha256_of_file
-from core.preprocessing.gaps import CausalFill
+from core.preprocessing.gaps import CausalFill, causal_fill
 
 MANIFEST_VERSION = 2
 """Increased whenever readers of older manifests could fail."""
@@ -121,7 +121,7 @@ def fill_of(manifest: Manifest, card: DatasetCard, folder: Path) -> CausalFill:
             f"{folder / USUAL_DAY_FILE} must have shape {list(shape)}, got {list(usual.shape)}; "
             f"{AGAIN}"
         )
-    return CausalFill(usual, restarts_daily=card.day_kind == "weekdays")
+    return causal_fill(card.day_kind, usual)
 
 
 def errors_look_ahead(manifest: Manifest) -> bool:

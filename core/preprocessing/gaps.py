@@ -76,6 +76,11 @@ class CausalFill:
         return filled.astype(np.float32)
 
 
+def causal_fill(day_kind: str, usual: Float[np.ndarray, "D N"]) -> CausalFill:
+    """Return what fills the gaps of readings of some kind of days (``DatasetCard.day_kind``)."""
+    return CausalFill(usual, restarts_daily=day_kind == "weekdays")
+
+
 def usual_day(training: NDArray[np.float32], steps_per_day: int) -> Float[np.ndarray, "D N"]:
     """Return what each sensor usually reads at each time step of a day: a mean over training days.
 

@@ -21,7 +21,7 @@ from core.graph import chebyshev_stack
 from core.preprocessing.gaps import (
     CAUSAL,
     GAP_RULES,
-    CausalFill,
+    causal_fill,
     check_every_sensor_reads,
     check_gap_rule,
     interpolate_gaps,
@@ -165,17 +165,12 @@ def gap_rule_of(dataset: Dataset, wanted: str) -> str | None:
     return fitting[0] if fitting else None
 
 
-def causal_fill(card: DatasetCard, usual: Float[np.ndarray, "D N"]) -> CausalFill:
-    """Return what fills the gaps of readings like those of ``card``."""
-    return CausalFill(usual, restarts_daily=card.day_kind == "weekdays")
-
-
 def _causally_filled(
     card: DatasetCard, readings: NDArray[np.float32], usual: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     if not np.isnan(readings).any():
         return readings
-    fill = causal_fill(card, usual)
+    fill = causal_fill(card.day_kind, usual)
     pieces = [
         fill(readings[stretch.start : stretch.stop], stretch.start % card.steps_per_day)
         for part in PARTS

@@ -21,7 +21,8 @@ from core.export.export_folder import open_export
 from core.export.forecast import forecast_readings
 from core.export.live_forecaster import LiveForecaster
 from core.forecasters.onnx_runtime import forecast_live, forecast_windows
-from core.preprocessing.prepare import PreparedData, causal_fill, prepare
+from core.preprocessing.gaps import causal_fill
+from core.preprocessing.prepare import PreparedData, prepare
 from tests.small_exports import Exported
 from tests.small_students import ROWS_PER_DAY, make_dataset, make_student
 
@@ -98,7 +99,7 @@ def test_in_what_a_teacher_teaches(exported: Exported, dataset: Dataset, tmp_pat
     """Readings after a training window: within training days the scaler and usual are kept."""
     data = prepare(dataset)
     row = ROWS_PER_DAY + 40
-    fill = causal_fill(data.card, data.usual)
+    fill = causal_fill(data.card.day_kind, data.usual)
     other = changed_after(dataset, row, 1).readings[ROWS_PER_DAY : 2 * ROWS_PER_DAY]
     changed = data.readings.clone()
     changed[ROWS_PER_DAY : 2 * ROWS_PER_DAY] = torch.from_numpy(data.scaler.scale(fill(other)))

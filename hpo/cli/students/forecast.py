@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.output import console
+from hpo.cli.options import integer
 from hpo.cli.settings_options import Settings
 from hpo.cli.students.readings_source import say_how_read, source_like
 
@@ -51,8 +52,9 @@ def forecast(
     max_gap: Annotated[
         int | None,
         typer.Option(
+            parser=integer,
             metavar="MINUTES",
-            help="Interpolate gaps up to this long.",
+            help="Fill gaps up to this long.",
             show_default="the manifest's, 15",
         ),
     ] = None,

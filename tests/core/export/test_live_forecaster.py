@@ -16,7 +16,8 @@ from core.forecasters.modules import Forecaster, LiveStep, new_state, state_rows
 from core.forecasters.onnx_export import to_onnx
 from core.forecasters.onnx_runtime import forecast_live
 from core.forecasters.parity import TOLERANCE, measure_parity, validation_stretches
-from core.preprocessing.prepare import PreparedData, causal_fill, prepare
+from core.preprocessing.gaps import causal_fill
+from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN, STGCNConfig
 from tests.core.small_networks import edgeless
@@ -214,7 +215,7 @@ def test_a_real_day_in_every_form(real: PreparedData) -> None:
         assert one.mean_difference < 1e-4
         assert one.windows == 288 - 20
     readings = real.scaler.unscale(stretches[0]).numpy()
-    fill = causal_fill(real.card, real.usual)
+    fill = causal_fill(real.card.day_kind, real.usual)
     export = Export(Path(), {"horizon_steps": 9}, real.card, real.scaler, model, fill)
     live = LiveForecaster(export)
     found = pushed(live, readings)[11:]
