@@ -126,9 +126,15 @@ def repeat_last(data: PreparedData, part: Part) -> dict[str, float]:
     """Return the errors of repeating the last reading: the baseline every student must beat."""
     errors = new_errors(data)
     for stretch in data.stretches(part):
-        forecast = repeated_readings(data, stretch)
-        errors.add(forecast, truth_after(data, stretch.start, len(forecast)))
+        add_repeated(errors, data, stretch)
     return errors.summary()
+
+
+def add_repeated(errors: ForecastErrors, data: PreparedData, stretch: Stretch) -> None:
+    """Add to ``errors`` what repeating the last reading forecasts in all windows of ``stretch``."""
+    forecast = repeated_readings(data, stretch)
+    if len(forecast):
+        errors.add(forecast, truth_after(data, stretch.start, len(forecast)))
 
 
 def repeated_readings(data: PreparedData, stretch: Stretch) -> Float[Tensor, "W H N"]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from core.datasets.formats.row_order import check_spacing
 from core.errors import ExportError
-from core.evaluation.forecasting import add_stretch, new_errors, repeated_readings, truth_after
+from core.evaluation.forecasting import add_repeated, add_stretch, new_errors
 from core.evaluation.metrics import METRICS, ForecastErrors
 from core.export.export_folder import Export
 from core.export.manifest import plain_numbers
@@ -72,9 +72,7 @@ def evaluate_export(
     errors, repeated = new_errors(data), new_errors(data)
     for stretch in stretches:
         add_stretch(errors, export.model, data, stretch)
-        forecast = repeated_readings(data, stretch)
-        if len(forecast):
-            repeated.add(forecast, truth_after(data, stretch.start, len(forecast)))
+        add_repeated(repeated, data, stretch)
     if not errors.windows:
         raise ExportError(
             f"a window needs {data.window_steps} rows without a break, but the readings have "
