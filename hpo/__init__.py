@@ -6,6 +6,7 @@ imports only those below it:
 
     cli       commands, and how they are displayed
     outcomes  confirmed winners, export folders, logs for other tools
+    serving   an exported student as an HTTP service
     report    the HTML page about sweeps
     driver    the one process that runs a sweep on Ray
     planning  everything that is checked before anything is trained

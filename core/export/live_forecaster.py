@@ -7,18 +7,15 @@ files; ``live.onnx`` of an export does the same without this class, but knows no
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from core.errors import ExportError
 from core.export.export_folder import Export
-from core.export.sensors import MAX_GAP_MINUTES, step_of_day
+from core.export.sensors import MAX_GAP_MINUTES
+from core.export.stream_rows import Row, StreamRows
 from core.forecasters.modules import NextStep, continue_forecast, new_tails, next_step
-
-Row = NDArray[np.float32]
 
 
 class LiveForecaster:
@@ -39,27 +36,20 @@ class LiveForecaster:
             max_gap_minutes: longest run of missing readings after which a sensor has a forecast;
                 None: however long.
         """
-        self._export, self._max_gap = export, None
-        if max_gap_minutes is not None:
-            self._max_gap = max_gap_minutes // export.card.interval_minutes
-        self._following = NextStep(export.model)
-        self._interval = timedelta(minutes=export.card.interval_minutes)
+        self._export, self._following = export, NextStep(export.model)
+        history_steps = export.model.config.history_steps
+        self._rows = StreamRows(export.card, export.fill, history_steps, max_gap_minutes)
         self.reset()
 
     def reset(self) -> None:
         """Forget every row."""
-        sensors = self._export.card.num_sensors
+        self._rows.reset()
         self._tails = new_tails(self._export.model)
-        self._last: Row = np.full(sensors, np.nan, dtype=np.float32)
-        self._filled = np.zeros(sensors, dtype=np.int64)
-        self._usable = np.zeros(sensors, dtype=np.int64)
-        self._time: datetime | None = None
-        self._seen = 0
 
     @property
     def rows_missing(self) -> int:
         """How many more rows are needed for a forecast."""
-        return max(0, self._export.model.config.history_steps - self._seen)
+        return self._rows.rows_missing
 
     @torch.inference_mode()
     def push(self, reading: Row, time: datetime | None = None) -> Row | None:
@@ -77,57 +67,19 @@ class LiveForecaster:
         Raises:
             ExportError: the row does not fit or is not the next in time, and was not added.
         """
-        self._check_shape(reading)
-        if self._follows_gap(time):
+        self._rows.check(reading)
+        if self._rows.begins_anew(time, self._rows.time):
             self.reset()
-        self._count_filled(reading)
+        filled = self._rows.add(reading, time)
         newest, self._tails = next_step(
             self._export.model,
-            self._export.scaler.scale(torch.from_numpy(self._fill(reading, time)))[None, None],
+            self._export.scaler.scale(torch.from_numpy(filled))[None, None],
             torch.from_numpy(np.isnan(reading))[None, None],
             self._tails,
         )
-        self._time, self._seen = time, self._seen + 1
         if self.rows_missing:
             return None
         steps = self._export.horizon_steps
         scaled = continue_forecast(self._following, newest, self._tails, steps)
         forecast: Row = self._export.scaler.unscale(scaled)[0].numpy()
-        usable = self._usable >= self._export.model.config.history_steps
-        return np.where(usable, forecast, np.float32(np.nan))
-
-    def _count_filled(self, reading: Row) -> None:
-        """Count per sensor the readings filled in a row, and the rows that can be used."""
-        self._filled = np.where(np.isnan(reading), self._filled + 1, 0)
-        most = np.inf if self._max_gap is None else self._max_gap
-        self._usable = np.where(self._filled > most, 0, self._usable + 1)
-
-    def _check_shape(self, reading: Row) -> None:
-        sensors = self._export.card.num_sensors
-        if reading.shape != (sensors,):
-            raise ExportError(
-                f"a row must hold a reading of each of the {sensors} sensors, got shape "
-                f"{list(reading.shape)}; give NaN where nothing was measured"
-            )
-        if np.isinf(reading).any():
-            raise ExportError("readings must be finite, got an infinite value; give NaN instead")
-
-    def _follows_gap(self, time: datetime | None) -> bool:
-        if self._time is None or time is None:
-            return False
-        if time < self._time + self._interval:
-            raise ExportError(
-                f"rows must come {self._export.card.interval_minutes} minutes apart, but {time} "
-                f"follows {self._time}; leave it out, or reset the stream"
-            )
-        return time > self._time + self._interval
-
-    def _fill(self, reading: Row, time: datetime | None) -> Row:
-        fill, step = self._export.fill, None
-        if time is not None:
-            step = step_of_day(time, self._export.card.interval_minutes)
-        if fill.begins(step):
-            self._last = np.full_like(self._last, np.nan)
-        filled = fill.next_row(reading, self._last, step)
-        self._last = np.where(np.isnan(reading), self._last, reading)
-        return filled
+        return np.where(self._rows.usable, forecast, np.float32(np.nan))

@@ -26,6 +26,7 @@ from hpo.cli.students.export import export
 from hpo.cli.students.forecast import forecast
 from hpo.cli.students.profile import profile
 from hpo.cli.students.readings_source import reading_options
+from hpo.cli.students.serve import serve
 from hpo.cli.sweeps.archive import archive, unarchive
 from hpo.cli.sweeps.clone import clone
 from hpo.cli.sweeps.delete import delete
@@ -59,6 +60,7 @@ app.command()(confirm)
 app.command()(export)
 add_command(app, evaluate, reading_options)
 add_command(app, forecast, reading_options)
+app.command()(serve)
 app.command()(profile)
 app.command()(report)
 app.command()(archive)
