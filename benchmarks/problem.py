@@ -24,19 +24,21 @@ NUM_SENSORS = 228
 STCD = {"alpha1": 0.4, "alpha2": 0.5, "alpha3": 0.5}
 
 
-def make_data(folder: Path, training_days: int, validation_days: int) -> PreparedData:
+def make_data(
+    folder: Path, training_days: int, validation_days: int, num_sensors: int = NUM_SENSORS
+) -> PreparedData:
     """Write random readings below ``folder`` and prepare them."""
     split = (training_days, validation_days, 1)
     generator = np.random.default_rng(0)
-    readings = generator.normal(60, 10, (sum(split) * 288, NUM_SENSORS)).astype(np.float32)
-    adjacency = (generator.random((NUM_SENSORS, NUM_SENSORS)) < 0.05).astype(np.float32)
+    readings = generator.normal(60, 10, (sum(split) * 288, num_sensors)).astype(np.float32)
+    adjacency = (generator.random((num_sensors, num_sensors)) < 0.05).astype(np.float32)
     adjacency = np.triu(adjacency, 1) + np.triu(adjacency, 1).T
     fields = {
         "unit": "mph",
         "interval_minutes": 5,
         "day_kind": "weekdays",
         "split": split,
-        "sensor_ids": tuple(f"sensor-{index}" for index in range(NUM_SENSORS)),
+        "sensor_ids": tuple(f"sensor-{index}" for index in range(num_sensors)),
         "graph": "random",
         "sources": {"readings.csv": "0" * 64},
     }

@@ -21,7 +21,7 @@ from core.errors import UserError
 from hpo.serving import answers, openmetrics
 from hpo.serving.guards import BodyLimit, TokenGuard, refusal
 from hpo.serving.journal import TimedRow
-from hpo.serving.live_service import LiveService
+from hpo.serving.live_service import LiveService, Made
 
 MOST_BYTES = 4 * 2**20
 """Of a request's body: a day of rows of 1,800 sensors, at 8 bytes a reading."""
@@ -87,6 +87,8 @@ def make_app(
 
 def _add_data_routes(app: FastAPI, service: LiveService, export: Path) -> None:
     edges = answers.edges(export)
+    as_json = _Kept(service, lambda: JSONResponse(answers.forecast(service)).body)
+    as_arrow = _Kept(service, lambda: answers.forecast_arrow(service))
 
     @app.post("/rows", summary="Add rows of readings, all or none.")
     def post_rows(posted: PostedRows) -> dict[str, Any]:
@@ -96,8 +98,8 @@ def _add_data_routes(app: FastAPI, service: LiveService, export: Path) -> None:
     @app.get("/forecast", summary="The newest forecast, as JSON or as an Arrow stream.")
     def get_forecast(accept: Annotated[str, Header()] = "") -> Response:
         if answers.ARROW in accept:
-            return Response(answers.forecast_arrow(service), media_type=answers.ARROW)
-        return JSONResponse(answers.forecast(service))
+            return Response(as_arrow(), media_type=answers.ARROW)
+        return Response(as_json(), media_type="application/json")
 
     @app.get("/sensors", summary="All sensors: newest reading, forecasts, errors; the graph.")
     def get_sensors() -> dict[str, Any]:
@@ -106,6 +108,20 @@ def _add_data_routes(app: FastAPI, service: LiveService, export: Path) -> None:
     @app.get("/sensors/{sensor}", summary="A sensor's last day, and what was forecast for it.")
     def get_sensor(sensor: str) -> dict[str, Any]:
         return answers.sensor(service, sensor)
+
+
+class _Kept:
+    """Keeps an answer about the newest row until the next row comes."""
+
+    def __init__(self, service: LiveService, make: Callable[[], bytes | memoryview]) -> None:
+        self._service, self._make = service, make
+        self._answer: tuple[Made | None, bytes] | None = None
+
+    def __call__(self) -> bytes:
+        newest, kept = self._service.newest, self._answer
+        if newest is None or kept is None or kept[0] is not newest:
+            self._answer = kept = (newest, bytes(self._make()))
+        return kept[1]
 
 
 def _add_watching_routes(app: FastAPI, service: LiveService, metrics: openmetrics.Metrics) -> None:

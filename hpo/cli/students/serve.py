@@ -90,7 +90,7 @@ def _listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise ConfigError(
             f"--host and --port must be free to listen on, but {host} port {port}: "
-            f"{error.strerror}; give others"
+            f"{(error.strerror or str(error)).partition(' (')[0]}; give others"
         ) from error
 
 
