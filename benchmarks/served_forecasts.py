@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ FACTS = StudentFacts(
         "sweep": "none",
         "trial": 0,
         "seed": 0,
-        "versions": {},
+        "versions": {name: version(name) for name in ("stgcn-student-search", "torch")},
         "command": "python -m benchmarks.served_forecasts",
     },
 )

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from core.datasets.sensor_places import SensorPlace, places_of
 from core.errors import DatasetError, UnknownNameError
 from core.files import check_name, fingerprint, folder_written_aside, sha256_of_file, write_json
 
@@ -48,7 +49,7 @@ def check_days(interval_minutes: int, day_kind: str, split: tuple[int, ...]) -> 
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """The description of a dataset; written once at import, never changed."""
+    """The description of a dataset, written at import; only places may be added later."""
 
     name: str
     unit: str
@@ -77,10 +78,17 @@ class DatasetCard:
     """How the sources were read, e.g. which channel; the seed of synthetic readings."""
     notes: tuple[str, ...] = ()
     """What was found out while they were read, e.g. the dialect of a CSV file."""
+    places: tuple[SensorPlace, ...] = ()
+    """Names and coordinates, one per sensor; empty where nothing is known."""
 
     def __post_init__(self) -> None:
         """Check that days, split and rows fit together."""
         check_days(self.interval_minutes, self.day_kind, self.split)
+        if len(self.places) not in {0, self.num_sensors}:
+            raise DatasetError(
+                f"a dataset must know the places of all {self.num_sensors} sensors or of none, got "
+                f"{len(self.places)}; {_AGAIN}"
+            )
         if sum(self.split) * self.steps_per_day != self.num_steps:
             raise DatasetError(
                 f"split {self.split_text} needs {sum(self.split)} days of {self.steps_per_day} "
@@ -97,6 +105,11 @@ class DatasetCard:
     def num_sensors(self) -> int:
         """Number of sensors N."""
         return len(self.sensor_ids)
+
+    @property
+    def places_known(self) -> bool:
+        """Whether a map can be drawn: every sensor has coordinates."""
+        return bool(self.places) and all(place.known for place in self.places)
 
     @property
     def split_text(self) -> str:
@@ -151,8 +164,13 @@ def save_dataset(
             },
             **card_fields,
         )
-        write_json(aside / CARD_FILE, {"version": CARD_VERSION, **asdict(card)})
+        write_card(aside, card)
     return card
+
+
+def write_card(folder: Path, card: DatasetCard) -> None:
+    """Write the card of the dataset in ``folder``."""
+    write_json(folder / CARD_FILE, {"version": CARD_VERSION, **asdict(card)})
 
 
 def open_dataset(folder: Path) -> Dataset:
@@ -181,6 +199,7 @@ def read_card(folder: Path) -> DatasetCard:
         fields["split"] = tuple(fields["split"])
         fields["sensor_ids"] = tuple(fields["sensor_ids"])
         fields["notes"] = tuple(fields.get("notes", ()))
+        fields["places"] = places_of(fields.get("places", ()))
         return DatasetCard(**fields)
     except (
         OSError,

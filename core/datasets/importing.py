@@ -6,7 +6,7 @@ the files; unusual values that break no rule are left to ``checking``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from core.datasets.dataset import (
     open_dataset,
     read_card,
     save_dataset,
+    write_card,
 )
 from core.datasets.formats.row_order import check_spacing
 from core.datasets.graph_files import GraphSource, read_adjacency
@@ -29,6 +30,7 @@ from core.datasets.readings_files import (
     read_readings,
     without_empty_days,
 )
+from core.datasets.sensor_places import read_places
 from core.datasets.synthetic import SYNTHETIC
 from core.errors import ConfigError, DatasetError
 from core.files import check_name, sha256_of_file, writable_folder
@@ -75,6 +77,10 @@ class ImportRequest(ReadingsSource, GraphSource):
         metadata={"help": "Days for training/validation/test.", "read": read_split},
     )
     unit: str = field(default="mph", metadata={"help": "Of the readings."})
+    sensors: Path | None = field(
+        default=None,
+        metadata={"help": "CSV of the sensors' names and places: id, latitude, longitude, …"},
+    )
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without reading a file."""
@@ -118,7 +124,8 @@ class ImportRequest(ReadingsSource, GraphSource):
 def import_dataset(data_folder: Path, request: ImportRequest) -> Dataset:
     """Import a user's files as the dataset ``data_folder / request.name``.
 
-    If it exists already and was imported from the same files and settings, it is returned.
+    If it exists already and was imported from the same files and settings, it is returned, with
+    the places that the request has.
 
     Raises:
         DatasetError: the files break a rule, or the name belongs to another dataset.
@@ -128,7 +135,7 @@ def import_dataset(data_folder: Path, request: ImportRequest) -> Dataset:
     fields = request.card_fields()
     folder = data_folder / request.name
     if (folder / CARD_FILE).exists():
-        return _existing(folder, fields)
+        return _existing(folder, fields, request.sensors)
     table = read_readings(request)
     if request.fill_times and request.day_kind == "weekdays":
         table = without_empty_days(table, request.steps_per_day)
@@ -139,12 +146,14 @@ def import_dataset(data_folder: Path, request: ImportRequest) -> Dataset:
     adjacency = read_adjacency(request, num_sensors, table.sensor_ids)
     fields["notes"] = table.notes
     fields["sensor_ids"] = table.sensor_ids or tuple(map(str, range(num_sensors)))
+    if request.sensors is not None:
+        fields["places"] = read_places(request.sensors, fields["sensor_ids"])
     writable_folder(data_folder)
     try:
         save_dataset(folder, fields, table.values, adjacency)
     except FileExistsError:
         # Another process imported this name meanwhile, perhaps from the same files.
-        return _existing(folder, fields)
+        return _existing(folder, fields, request.sensors)
     return open_dataset(folder)
 
 
@@ -154,14 +163,17 @@ def suggested_split(days: int) -> tuple[int, int, int]:
     return days - 2 * held_out, held_out, held_out
 
 
-def _existing(folder: Path, fields: dict[str, Any]) -> Dataset:
+def _existing(folder: Path, fields: dict[str, Any], sensors: Path | None) -> Dataset:
     card = read_card(folder)
+    fields.pop("places", None)
     differing = [name for name in fields if getattr(card, name) != fields[name]]
     if differing:
         raise DatasetError(
             f"the name {folder.name!r} belongs to a dataset with other {', '.join(differing)}; "
             f"choose another name, or delete {folder}"
         )
+    if sensors is not None:
+        write_card(folder, replace(card, places=read_places(sensors, card.sensor_ids)))
     return open_dataset(folder)
 
 

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from core.datasets.dataset import DatasetCard
+from core.datasets.sensor_places import places_of
 from core.errors import DatasetError, ExportError
 from core.files import sha256_of_file
 from core.preprocessing.gaps import CausalFill, causal_fill
@@ -96,6 +97,7 @@ def card_of(manifest: Manifest, folder: Path) -> DatasetCard:
     card["split"], card["sensor_ids"] = tuple(card["split"]), tuple(card["sensor_ids"])
     card["notes"] = tuple(card.get("notes", ()))
     try:
+        card["places"] = places_of(card.get("places", ()))
         return DatasetCard(**card)
     except (TypeError, DatasetError) as error:
         raise ExportError(f"{folder} must be a whole export: {error}; {AGAIN}") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ def sensors(service: LiveService) -> dict[str, Any]:
         "minutes": service.manifest["horizon_minutes"],
         "at": None if newest is None else newest.row.time.isoformat(),
         "sensors": list(card.sensor_ids),
+        "places": [asdict(place) for place in card.places] or None,
         "readings": nothing if newest is None else numbers(newest.row.reading),
         "forecast": [nothing if ahead is None else numbers(ahead[step - 1]) for step in steps],
         "mae": [numbers(row) for row in by_sensor.student] if judged else [nothing] * len(steps),

@@ -63,6 +63,8 @@ class PublishedDataset:
     day_kind: DayKind
     channels: dict[str, str] = field(default_factory=lambda: {"": "mph"})
     """Channel -> unit; the first is what the paper forecasts. A single one has no name."""
+    places: str = ""
+    """Name of the file of its sensors' places, read where it lies beside the others."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Further fields of ``ImportRequest``."""
 
@@ -80,6 +82,7 @@ class PublishedDataset:
         """
         chosen = self._channel(channel)
         readings = self.readings.find(folder)
+        places = folder / self.places
         graph: dict[str, Any] = {self.graph_kind: self.graph.find(folder)}
         return ImportRequest(
             name=name,
@@ -88,6 +91,7 @@ class PublishedDataset:
             day_kind=self.day_kind,
             channel=chosen or None,
             unit=self.channels[chosen],
+            sensors=places if places.is_file() else None,
             **graph,
             **self.settings,
         )

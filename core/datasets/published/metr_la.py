@@ -43,5 +43,6 @@ METR_LA: Final = PublishedDataset(
     graph_kind="adjacency",
     split=(83, 12, 24),
     day_kind="consecutive",
+    places="graph_sensor_locations.csv",
     settings={"missing_value": 0.0, "asymmetric": "nearer"},
 )

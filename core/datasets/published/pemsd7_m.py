@@ -30,5 +30,6 @@ PEMSD7_M: Final = PublishedDataset(
     graph_kind="distances",
     split=(34, 5, 5),
     day_kind="weekdays",
+    places="PeMSD7_M_Station_Info.csv",
     settings={"header": "no"},
 )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
+    from core.datasets.dataset import DatasetCard
     from core.export.forecast import Forecast
 
 
@@ -82,13 +83,13 @@ def forecast(
     found = forecast_readings(folder, table, at, max_gap)
     say_how_read(table, card)
     if out is not None:
-        write_bytes(out, _encoded(found, chosen))
+        write_bytes(out, _encoded(found, chosen, card))
     elif chosen is ForecastFormat.table:
         where = f"row {found.at}" if isinstance(found.at, int) else str(found.at)
         console.print(f"{found.unit} after {where}", highlight=False, soft_wrap=True)
-        console.print(_table(found))
+        console.print(_table(found, card))
     else:
-        print(_encoded(found, chosen).decode(), end="")
+        print(_encoded(found, chosen, card).decode(), end="")
 
 
 def _format(given: ForecastFormat | None, out: Path | None) -> ForecastFormat:
@@ -107,9 +108,9 @@ def _format(given: ForecastFormat | None, out: Path | None) -> ForecastFormat:
     return chosen
 
 
-def _encoded(found: Forecast, chosen: ForecastFormat) -> bytes:
+def _encoded(found: Forecast, chosen: ForecastFormat, card: DatasetCard) -> bytes:
     if chosen is ForecastFormat.json:
-        return (json.dumps(_answer(found), indent=2, allow_nan=False) + "\n").encode()
+        return (json.dumps(_answer(found, card), indent=2, allow_nan=False) + "\n").encode()
     frame = _frame(found)
     if chosen is ForecastFormat.csv:
         return frame.to_csv(index=False).encode()
@@ -118,7 +119,9 @@ def _encoded(found: Forecast, chosen: ForecastFormat) -> bytes:
     return stream.getvalue()
 
 
-def _answer(found: Forecast) -> dict[str, Any]:
+def _answer(found: Forecast, card: DatasetCard) -> dict[str, Any]:
+    from dataclasses import asdict
+
     times = None if found.times is None else [time.isoformat() for time in found.times]
     return {
         "at": found.at if isinstance(found.at, int) else found.at.isoformat(),
@@ -126,6 +129,7 @@ def _answer(found: Forecast) -> dict[str, Any]:
         "minutes": found.minutes,
         "times": times,
         "sensors": list(found.sensor_ids),
+        **({"places": [asdict(place) for place in card.places]} if card.places else {}),
         "forecast": found.values.astype(float).tolist(),
     }
 
@@ -142,16 +146,20 @@ def _frame(found: Forecast) -> pd.DataFrame:
     return frame
 
 
-def _table(found: Forecast) -> Table:
+def _table(found: Forecast, card: DatasetCard) -> Table:
     from rich.table import Table
 
     heads = [f"+{after} min" for after in found.minutes]
     if found.times is not None:
         heads = [time.strftime("%H:%M") for time in found.times]
     table = Table(box=None, pad_edge=False)
+    labels = [place.label for place in card.places]
     table.add_column("sensor")
+    if any(labels):
+        table.add_column("where")
     for head in heads:
         table.add_column(head, justify="right")
-    for sensor, values in zip(found.sensor_ids, found.values.T, strict=True):
-        table.add_row(sensor, *(f"{value:.1f}" for value in values))
+    for at, (sensor, values) in enumerate(zip(found.sensor_ids, found.values.T, strict=True)):
+        where = [labels[at]] if any(labels) else []
+        table.add_row(sensor, *where, *(f"{value:.1f}" for value in values))
     return table

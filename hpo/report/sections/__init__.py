@@ -20,6 +20,7 @@ from hpo.report.sections.hidden import hidden
 from hpo.report.sections.history import history
 from hpo.report.sections.importances import importances
 from hpo.report.sections.learning import learning
+from hpo.report.sections.map import error_map
 from hpo.report.sections.parallel import parallel
 from hpo.report.sections.pareto import pareto
 from hpo.report.sections.pruning import pruning
@@ -35,6 +36,7 @@ SECTIONS: Final[dict[str, Draw]] = {
     "parallel": parallel,
     "learning": learning,
     "errors": errors,
+    "map": error_map,
     "forecasts": forecasts,
     "hidden": hidden,
     "pruning": pruning,
