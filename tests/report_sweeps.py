@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from core.checkpoint import save_model
+from core.datasets.dataset import Dataset, open_dataset, write_card
+from core.datasets.sensor_places import SensorPlace
 from core.experiments import new_network
 from core.files import write_json
 from core.preprocessing.prepare import PreparedData, prepare
@@ -93,9 +95,21 @@ class Storage:
         write_record(folder.results, record(trial, value, **own))
 
 
+PLACES = tuple(
+    SensorPlace(name, "5", "N", 34.0 + 0.01 * at, -118.0 - 0.02 * at)
+    for at, name in enumerate(("Ash", "Birch", "Cedar", "Date", "Elm"))
+)
+
+
+def with_places(folder: Path) -> Dataset:
+    """The small dataset, whose sensors have places."""
+    write_card(folder, replace(make_dataset(folder).card, places=PLACES))
+    return open_dataset(folder)
+
+
 def make_storage(folder: Path) -> Storage:
     """A dataset of five sensors and an untrained teacher of it, no sweeps yet."""
-    data = prepare(make_dataset(folder / "data" / "small"))
+    data = prepare(with_places(folder / "data" / "small"))
     storage = Storage(folder / "data", folder / "runs", data)
     channels = ((1, 4, 8), (8, 4, 8))
     network = new_network(STGCNConfig(5, channels, data.history_steps), data.graph_kernel, seed=5)

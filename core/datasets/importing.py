@@ -30,7 +30,7 @@ from core.datasets.readings_files import (
     read_readings,
     without_empty_days,
 )
-from core.datasets.sensor_places import read_places
+from core.datasets.sensor_files import read_places
 from core.datasets.synthetic import SYNTHETIC
 from core.errors import ConfigError, DatasetError
 from core.files import check_name, sha256_of_file, writable_folder

@@ -7,7 +7,8 @@
     config.json           the shape of the network they belong to, and its scaler
     graph.safetensors     the adjacency between its sensors [N, N]
     usual_day.safetensors what each sensor usually reads at each time step of a day [D, N]
-    manifest.json         settings, errors, lineage, and checksums of the other files
+    manifest.json         settings, errors, lineage, and checksums of the files above
+    README.md, Dockerfile what it is, for people; how to serve it (``core.export.model_card``)
 
 This is the only module of ``core`` that evaluates on test days. Does not choose which students to
 export, and does not evaluate an export on new readings (``core.export.evaluate`` does).
@@ -46,6 +47,7 @@ from core.export.manifest import (
     plain_numbers,
     read_manifest,
 )
+from core.export.model_card import CARD_FILE, DOCKER_FILE, docker_file, model_card
 from core.export.sensors import MAX_GAP_MINUTES
 from core.files import folder_written_aside, sha256_of_file, write_bytes, write_json
 from core.forecasters.gap_filling import GapFilling, gap_filling
@@ -135,6 +137,8 @@ def export_student(
         save_file(aside / USUAL_DAY_FILE, {"usual": torch.from_numpy(data.usual)}, {})
         manifest["files"] = {name: sha256_of_file(aside / name) for name in FILES}
         write_json(aside / MANIFEST_FILE, manifest)
+        write_bytes(aside / CARD_FILE, model_card(manifest, folder.name).encode())
+        write_bytes(aside / DOCKER_FILE, docker_file().encode())
         return read_manifest(aside)
 
 

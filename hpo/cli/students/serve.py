@@ -45,7 +45,7 @@ def serve(
         typer.Option(
             metavar="FOLDER",
             help="Where received rows are kept, to go on from after a restart.",
-            show_default="EXPORT.state",
+            show_default="hidden beside EXPORT",
         ),
     ] = None,
 ) -> None:
@@ -60,7 +60,7 @@ def serve(
 
     _check_token(token)
     metrics = Metrics()
-    kept = state or Path(f"{folder.resolve()}.state")
+    kept = state or _beside(folder.resolve())
     service = LiveService(folder, kept, metrics.observe)
     try:
         metrics.watch(service)
@@ -70,6 +70,11 @@ def serve(
             _run(app, opened)
     finally:
         service.close()
+
+
+def _beside(export: Path) -> Path:
+    # Hidden, so that it is not taken for an export of the same sweep.
+    return export.with_name(f".{export.name}.rows")
 
 
 def _run(app: FastAPI, opened: socket.socket) -> None:

@@ -38,11 +38,11 @@ def error_map(facts: ReportFacts) -> Section | None:
 
 def _panel(evaluation: Evaluation, student: EvaluatedNetwork) -> Panel:
     card, choices = evaluation.data.card, horizon_slices(evaluation)
-    figure = new_figure("longitude, degrees", "latitude, degrees", height=520, showlegend=False)
+    figure = new_figure("longitude, degrees", "latitude, degrees", height=500)
     middle = math.radians(float(np.mean([place.latitude or 0.0 for place in card.places])))
+    figure.update_xaxes(tickformat=".2f", constrain="domain")
+    figure.update_yaxes(tickformat=".2f", constrain="domain")
     figure.update_yaxes(scaleanchor="x", scaleratio=1 / math.cos(middle))
-    figure.update_yaxes(tickformat=".2f")
-    figure.update_xaxes(tickformat=".2f")
     figure.add_trace(_roads(evaluation.data))
     for choice, steps in choices.items():
         figure.add_trace(_sensors(evaluation, student, choice, steps))
@@ -53,7 +53,7 @@ def _panel(evaluation: Evaluation, student: EvaluatedNetwork) -> Panel:
         figure,
         f"Map of {card.num_sensors} sensors, coloured by their mean absolute error.",
         choices=tuple(choices),
-        half=len(evaluation.students) > 1,
+        least_width=560,
     )
 
 
@@ -72,7 +72,7 @@ def _sensors(
         meta=choice,
         visible=choice == list(horizon_slices(evaluation))[-1],
         mode="markers",
-        name=choice,
+        showlegend=False,
         marker={
             "color": values,
             # The lowest error is the palest.
@@ -107,7 +107,7 @@ def _roads(data: PreparedData) -> go.Scatter:
         mode="lines",
         line={"color": palette.GRID, "width": 1},
         hoverinfo="skip",
-        name="graph",
+        showlegend=False,
     )
 
 

@@ -65,7 +65,10 @@ def ready_made(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.timeout(300)
 def test_the_folder_holds_what_the_manifest_lists(exported: Exported) -> None:
-    assert {path.name for path in exported.folder.iterdir()} == {*FILES, "manifest.json"}
+    assert {path.name for path in exported.folder.iterdir()} == {
+        *(*FILES, "manifest.json"),
+        *("README.md", "Dockerfile"),
+    }
     assert exported.said == ""
 
 

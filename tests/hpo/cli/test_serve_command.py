@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra [serve]")
 
 from hpo.cli.main import run
+from hpo.records.layout import EXPORT_FOLDERS, trial_of_export
 from tests.hpo.serving.served_process import served_process
 from tests.small_exports import Exported
 
@@ -46,6 +48,17 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_answered(
     with served_process(exported.folder, "--state", str(tmp_path / "other")) as served:
         served.ask("/rows", rows(readings, 0))
         assert {path: served.ask(path) for path in found} == found
+
+
+@pytest.mark.slow
+def test_rows_are_kept_where_no_export_is_looked_for(exported: Exported, tmp_path: Path) -> None:
+    sweep = tmp_path / "exports"
+    shutil.copytree(exported.folder, sweep / exported.folder.name)
+    with served_process(sweep / exported.folder.name) as served:
+        served.ask("/rows", rows(exported.data.truth[:3].numpy(), 0))
+    assert (sweep / ".1-trial-0007.rows" / "rows.jsonl").is_file()
+    assert [path.name for path in sweep.glob(EXPORT_FOLDERS)] == ["1-trial-0007"]
+    assert trial_of_export(".1-trial-0007.rows") is None
 
 
 @pytest.mark.slow
@@ -99,4 +112,4 @@ def test_a_port_that_is_taken(
 def test_what_is_no_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["serve", str(tmp_path)]) == 2
     assert "must be an export folder with a manifest.json" in capsys.readouterr().err
-    assert not Path(f"{tmp_path}.state").exists()
+    assert not tmp_path.with_name(f".{tmp_path.name}.rows").exists()

@@ -18,9 +18,10 @@ from hpo.report.networks import evaluate_networks
 from hpo.report.paper import paper_results
 from hpo.report.section import Commands, Numbers, Section, Table
 from hpo.report.sections import SECTIONS
+from hpo.report.sections.map import error_map
 from hpo.report.sections.pareto import pareto
 from hpo.report.sections.result import result
-from tests.report_sweeps import REASON, confirm, make_every_sweep, make_storage
+from tests.report_sweeps import PLACES, REASON, confirm, make_every_sweep, make_storage
 
 CASES = {
     "one": ["good"],
@@ -33,7 +34,7 @@ CASES = {
     "side by side": ["good", "plain", "pruned", "broken", "running", "weighed"],
 }
 ALWAYS = {"result", "failures", "again"}
-WITH_A_STUDENT = {*ALWAYS, "history", "pareto", "learning", "errors", "forecasts", "hidden"}
+WITH_A_STUDENT = {*ALWAYS, "history", "pareto", "learning", "errors", "map", "forecasts", "hidden"}
 Drawn = dict[str, dict[str, Section]]
 
 
@@ -99,6 +100,27 @@ def test_sections_appear_where_there_is_something_to_show(drawn: Drawn) -> None:
     assert set(drawn["pruned"]) == {*WITH_A_STUDENT, "importances", "parallel", "pruning"}
     assert set(drawn["widths searched"]) == {*WITH_A_STUDENT, "importances", "parallel"}
     assert set(drawn["side by side"]) == set(SECTIONS)
+
+
+def test_the_map_shows_each_sensor_where_it_is_with_its_error(
+    drawn: Drawn, facts: dict[str, ReportFacts]
+) -> None:
+    evaluation = facts["one"].evaluation
+    assert evaluation is not None
+    expected = evaluation.students[0].judged.errors.mae("sensor", slice(-1, None))
+    figure = drawn["one"]["map"].panels[0].figure
+    sensors = next(trace for trace in figure.data if trace.meta and trace.visible)
+    assert list(sensors.marker.color) == pytest.approx(expected.tolist())
+    assert list(sensors.x) == [place.longitude for place in PLACES]
+    assert list(sensors.y) == [place.latitude for place in PLACES]
+    assert sensors.text[0] == "north, Ash, 5 N"
+    # Ten pairs of five sensors, without north and west.
+    assert len(figure.data[0].x) == 3 * 9
+    worst = int(expected.argmax())
+    assert f"most wrong at sensor {sensors.text[worst]} (" in drawn["one"]["map"].seen
+    card = replace(evaluation.data.card, places=())
+    unknown = replace(evaluation, data=replace(evaluation.data, card=card))
+    assert error_map(replace(facts["one"], evaluation=unknown)) is None
 
 
 def test_the_result_names_best_teacher_and_standing(drawn: Drawn) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from core.datasets.dataset import read_card
 from core.datasets.importing import ImportRequest, import_dataset
-from core.datasets.sensor_places import SensorPlace, read_places
+from core.datasets.sensor_files import read_places
+from core.datasets.sensor_places import SensorPlace
 from core.errors import DatasetError
 
 PEMS = (
