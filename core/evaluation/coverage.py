@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from core.evaluation.forecasting import forecasts_of, truth_after
-from core.evaluation.intervals import Intervals, hours_ahead, intervals_from
+from core.evaluation.intervals import HOURS, Intervals, hours_ahead, intervals_from
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData, steps_of
 from core.preprocessing.windows import Part, Stretch
 from core.stgcn import STGCN
@@ -33,12 +33,14 @@ class Covered:
     """Of the readings measured; NaN where there were none."""
     width: dict[int, float]
     """Mean width, from the lower to the upper end, in the readings' unit."""
+    by_hour: dict[int, Float[np.ndarray, 24]]
+    """``share`` of the readings of each hour of the day."""
 
     def to_json(self) -> dict[str, dict[str, float | None]]:
         """Return ``share`` and ``width`` by horizon; None where nothing was measured."""
         return {
             name: {str(at): None if math.isnan(one) else one for at, one in values.items()}
-            for name, values in asdict(self).items()
+            for name, values in (("share", self.share), ("width", self.width))
         }
 
 
@@ -82,16 +84,24 @@ def coverage_of(
     """Return how many of these absolute errors are within the half-widths."""
     widths = intervals.around(hours)
     known = ~np.isnan(errors) & ~np.isnan(widths)
-    share, width = {}, {}
+    within = known & (errors <= widths)
+    share, width, by_hour = {}, {}, {}
     for minutes in HORIZON_MINUTES:
         step = steps_of(minutes, interval_minutes) - 1
-        inside = known[:, step]
-        counted = int(inside.sum())
-        within = (errors[:, step] <= widths[:, step]) & inside
-        share[minutes] = float(within.sum() / counted) if counted else math.nan
-        ends = widths[:, step][inside].astype(np.float64)
-        width[minutes] = float(2 * ends.mean()) if counted else math.nan
-    return Covered(share, width)
+        counted = np.zeros((2, HOURS))
+        for counts, entries in zip(counted, (within, known), strict=True):
+            np.add.at(counts, hours[:, step], entries[:, step].sum(axis=1))
+        inside, measured = counted
+        by_hour[minutes] = _ratio(inside, measured)
+        share[minutes] = float(_ratio(inside.sum(), measured.sum()))
+        sums = np.where(known, 2 * widths, 0)[:, step].sum(dtype=np.float64)
+        width[minutes] = float(_ratio(sums, measured.sum()))
+    return Covered(share, width, by_hour)
+
+
+def _ratio(values: ArrayLike, counts: ArrayLike) -> NDArray[np.float64]:
+    """Return ``values / counts``, NaN where nothing was counted."""
+    return np.asarray(np.divide(values, np.where(np.equal(counts, 0), np.nan, counts)))
 
 
 def _errors_on(

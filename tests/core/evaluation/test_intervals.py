@@ -90,6 +90,8 @@ def test_coverage_counts_what_was_measured() -> None:
     assert found.share[30] == pytest.approx(2 / 3)
     assert math.isnan(found.share[45])
     assert (found.width[15], found.width[30]) == (2.0, pytest.approx(2 * (1 + 2 + 2) / 3))
+    assert found.by_hour[15][0] == 0.5
+    assert np.isnan(found.by_hour[15][1:]).all()
     assert found.to_json()["share"] == {"15": 0.5, "30": pytest.approx(2 / 3), "45": None}
 
 
