@@ -62,11 +62,25 @@ def _errors(manifest: Manifest) -> str:
     spread = " The validation errors are mean and standard deviation over fresh seeds." * bool(
         seeds
     )
+    promised = manifest.get("intervals")
     ahead = " **They look ahead**: gaps were interpolated." * errors_look_ahead(manifest)
     return (
         f"## Errors\n\nMean absolute errors in {manifest['dataset']['unit']}, of test days unless "
         f"said otherwise; these were looked at once, when the student was exported.{spread}{ahead}"
-        f"\n\n{_table(heads, rows)}"
+        f"\n\n{_table(heads, rows)}{'' if promised is None else _coverage(promised)}"
+    )
+
+
+def _coverage(promised: Mapping[str, Any]) -> str:
+    """Say what prediction intervals promise, and what they covered on the test days."""
+    parts = [
+        f"{share:.0%} at {minutes} minutes"
+        for minutes, share in promised["test"]["share"].items()
+        if share is not None
+    ]
+    return (
+        f"\n\nIntervals (`lower`, `upper`) should hold {promised['coverage']:.0%} of all readings; "
+        f"on the test days they held {', '.join(parts)}."
     )
 
 

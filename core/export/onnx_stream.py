@@ -12,7 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from core.export.manifest import USUAL_DAY_FILE, card_of, check_files, fill_of, read_manifest
+from core.evaluation.intervals import hours_ahead
+from core.export.manifest import (
+    LATER_FILES,
+    card_of,
+    check_files,
+    fill_of,
+    intervals_of,
+    read_manifest,
+)
+from core.export.sensors import step_of_day
 from core.export.stream_rows import Row, StreamRows
 from core.forecasters.onnx_runtime import open_session
 
@@ -29,9 +38,10 @@ class OnnxStream:
             ExportError: the export is incomplete, damaged or of another version.
         """
         self.manifest = read_manifest(folder)
-        check_files(folder, self.manifest, (_LIVE_FILE, USUAL_DAY_FILE))
+        check_files(folder, self.manifest, (_LIVE_FILE, *LATER_FILES))
         self.card = card_of(self.manifest, folder)
         fill = fill_of(self.manifest, self.card, folder)
+        self._intervals = intervals_of(self.manifest, self.card, folder)
         self._session = open_session((folder / _LIVE_FILE).read_bytes())
         self._reads_mask = bool(self.manifest["network"].get("missing_mask"))
         self.rows = StreamRows(
@@ -43,6 +53,18 @@ class OnnxStream:
         """Forget every row."""
         self.rows.reset()
         self._state = np.zeros(self.manifest["live"]["input"]["state"], dtype=np.float32)
+
+    def half_widths(self, time: datetime) -> Row | None:
+        """Return those of the intervals around the forecast after a row [horizon_steps, N].
+
+        None of exports from before there were intervals.
+        """
+        if self._intervals is None:
+            return None
+        interval = self.card.interval_minutes
+        steps, first = self.manifest["horizon_steps"], step_of_day(time, interval) + 1
+        widths: Row = self._intervals.around(hours_ahead(first, 1, steps, interval))[0]
+        return widths
 
     def push(self, reading: Row, time: datetime) -> tuple[Row, Row | None]:
         """Add the next row of readings and forecast after it.

@@ -25,7 +25,7 @@ RUN pip install --no-cache-dir \
 COPY *.whl /wheels/
 RUN pip install --no-cache-dir --no-deps /wheels/*.whl
 
-COPY manifest.json live.onnx graph.safetensors usual_day.safetensors /export/
+COPY manifest.json live.onnx graph.safetensors usual_day.safetensors intervals.safetensors /export/
 RUN useradd --create-home forecasts && install --directory --owner forecasts /state
 USER forecasts
 VOLUME /state

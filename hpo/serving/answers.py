@@ -56,6 +56,7 @@ def forecast(service: LiveService) -> dict[str, Any]:
         "times": [time.isoformat() for time in _times(made.row.time, minutes)],
         "sensors": list(service.card.sensor_ids),
         "forecast": [numbers(row) for row in values],
+        **_interval(service, made.row.time, values),
     }
 
 
@@ -139,6 +140,7 @@ def sensor(service: LiveService, name: str) -> dict[str, Any]:
         "ahead": {
             "times": [] if ahead is None else _iso_ahead(service, times[-1], horizon),
             "forecast": [] if ahead is None else numbers(ahead[:, at]),
+            **({} if ahead is None else _interval(service, times[-1], ahead, at)),
         },
     }
 
@@ -165,6 +167,21 @@ def _forecast(service: LiveService) -> tuple[Made, Row]:
             f"{missing} more must come; POST them to /rows"
         )
     return made, made.forecast
+
+
+def _interval(
+    service: LiveService, time: datetime, values: Row, sensor: int | None = None
+) -> dict[str, Any]:
+    """Return the bounds around a forecast, of all sensors or of one; nothing where none are."""
+    widths = service.stream.half_widths(time)
+    if widths is None:
+        return {}
+    bounds = {"lower": values - widths, "upper": values + widths}
+    plain = {
+        name: [numbers(row) for row in bound] if sensor is None else numbers(bound[:, sensor])
+        for name, bound in bounds.items()
+    }
+    return {"coverage": service.manifest["intervals"]["coverage"], **plain}
 
 
 def _judged_steps(service: LiveService) -> list[int]:

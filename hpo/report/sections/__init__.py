@@ -19,6 +19,7 @@ from hpo.report.sections.forecasts import forecasts
 from hpo.report.sections.hidden import hidden
 from hpo.report.sections.history import history
 from hpo.report.sections.importances import importances
+from hpo.report.sections.intervals import intervals
 from hpo.report.sections.learning import learning
 from hpo.report.sections.map import error_map
 from hpo.report.sections.parallel import parallel
@@ -38,6 +39,7 @@ SECTIONS: Final[dict[str, Draw]] = {
     "errors": errors,
     "map": error_map,
     "forecasts": forecasts,
+    "intervals": intervals,
     "hidden": hidden,
     "pruning": pruning,
     "failures": failures,

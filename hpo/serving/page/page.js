@@ -156,14 +156,15 @@ async function showCurve() {
   const rows = 48, minutes = Object.keys(found.forecast_before)[0];
   byId("before").textContent = `forecast ${minutes} min before`;
   const times = [...found.times.slice(-rows), ...found.ahead.times], seen = Math.min(rows, found.times.length);
-  const ahead = [...Array(Math.max(0, seen - 1)).fill(null), found.readings.at(-1) ?? null, ...found.ahead.forecast];
-  drawCurve(times, { truth: found.readings.slice(-rows), before: found.forecast_before[minutes].slice(-rows), ahead: seen ? ahead : [] }, seen, found.unit);
+  const before = Array(Math.max(0, seen - 1)).fill(null), last = found.readings.at(-1) ?? null;
+  const bounds = found.ahead.lower ? [found.ahead.lower, found.ahead.upper].map((one) => [...before, last, ...one]) : null;
+  drawCurve(times, bounds, { truth: found.readings.slice(-rows), before: found.forecast_before[minutes].slice(-rows), ahead: seen ? [...before, last, ...found.ahead.forecast] : [] }, seen, found.unit);
 }
 
-function drawCurve(times, lines, seen, unit) {
+function drawCurve(times, bounds, lines, seen, unit) {
   const svg = byId("curve"), { width, height } = svg.getBoundingClientRect();
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const values = Object.values(lines).flat().filter((value) => value !== null);
+  const values = [...Object.values(lines), ...(bounds ?? [])].flat().filter((value) => value !== null);
   if (!values.length) { svg.replaceChildren(element("text", { x: 8, y: 24 }, "No reading has come yet.")); return; }
   const step = niceStep((Math.max(...values) - Math.min(...values) || 1) / 4);
   const low = Math.floor(Math.min(...values) / step) * step, high = Math.ceil(Math.max(...values) / step) * step || 1;
@@ -174,6 +175,7 @@ function drawCurve(times, lines, seen, unit) {
   const every = Math.max(1, Math.ceil(times.length / Math.max(2, Math.floor(width / 90))));
   times.forEach((time, at) => { if (at % every === 0) drawn.push(element("text", { x: x(at), y: height - 6, "text-anchor": at ? "middle" : "start" }, clock(time))); });
   if (seen) drawn.push(element("line", { class: "now", x1: x(seen - 1), x2: x(seen - 1), y1: 28, y2: height - 28 }));
+  if (bounds) drawn.push(element("path", { class: "band", d: band(bounds, x, y) }));
   for (const [name, line] of Object.entries(lines)) drawn.push(element("path", { class: name, d: path(line, x, y) }));
   svg.replaceChildren(...drawn);
 }
@@ -186,6 +188,12 @@ function path(values, x, y) {
     pen = "L";
     return part;
   }).join("");
+}
+
+function band([lower, upper], x, y) {
+  const points = (values) => values.map((value, at) => value === null ? null : `${x(at).toFixed(1)} ${y(value).toFixed(1)}`).filter(Boolean);
+  const around = [...points(lower), ...points(upper).reverse()];
+  return around.length > 2 ? `M${around.join("L")}Z` : "";
 }
 
 function niceStep(rough) {

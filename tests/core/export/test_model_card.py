@@ -31,6 +31,8 @@ def test_the_card_says_what_the_manifest_holds(exported: Exported, card: str) ->
         mae = f"mae_{minutes}"
         line = f"| {minutes} | {test['student'][mae]:.2f} | - | {test['repeat_last'][mae]:.2f} |"
         assert line in card
+    covered = manifest["intervals"]["test"]["share"]["15"]
+    assert f"hold 90% of all readings; on the test days they held {covered:.0%} at 15 min" in card
     assert "5 sensors for the next 45 minutes, every 15 minutes a row" in card
     assert f"{manifest['parameters']:,} parameters, method `ord`" in card
     assert manifest["dataset"]["fingerprint"] in card

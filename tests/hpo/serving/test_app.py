@@ -84,6 +84,14 @@ def test_a_forecast_is_the_live_forecasters(
         assert row == pytest.approx(wanted, abs=2e-3)
     assert found["times"] == ["2012-05-01T10:00:00", "2012-05-01T10:15:00", "2012-05-01T10:30:00"]
     assert (found["sensors"], found["unit"], found["minutes"]) == ([*SENSORS], "mph", [15, 30, 45])
+    # The bounds are those of live.onnx but for the hour of the day, which only the service knows.
+    intervals, hours = open_export(exported.folder).intervals, np.array([[10, 10, 10]])
+    assert intervals is not None
+    widths = intervals.around(hours)[0]
+    assert found["coverage"] == intervals.coverage
+    for bound, sign in (("lower", -1), ("upper", 1)):
+        for row, own in zip(found[bound], expected + sign * widths, strict=True):
+            assert row == pytest.approx([None if math.isnan(one) else one for one in own], abs=2e-3)
     arrow = served.get("/forecast", headers={"Accept": "application/vnd.apache.arrow.stream"})
     table = pa.ipc.open_stream(arrow.content).read_all()
     assert table.column_names == ["time", *SENSORS]
