@@ -12,7 +12,7 @@ import time as clock
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +152,6 @@ class LiveService:
         for row in rows:
             self.stream.rows.check(row.reading)
             self._check_time(row.time, before)
-            self.stream.rows.begins_anew(row.time, before)
             before = row.time
 
     def _check_time(self, time: datetime, before: datetime | None) -> None:
@@ -163,6 +162,11 @@ class LiveService:
                 f"that have {has}; give local times as before"
             )
         interval = self.card.interval_minutes
+        if before is not None and time < before + timedelta(minutes=interval):
+            raise ExportError(
+                f"rows must come {interval} minutes apart, but {time.isoformat()} follows "
+                f"{before.isoformat()}; leave it out, or send it as it was before"
+            )
         if time.second or time.microsecond or (time.hour * 60 + time.minute) % interval:
             raise ExportError(
                 f"times must be whole multiples of {interval} minutes of their day, got "

@@ -184,8 +184,14 @@ ROW = [60.0] * 5
         ([{"time": "2012-05-01T00:15", "readings": ["1"] * 5}], "should be a valid number"),
         ([{"time": "2012-05-01T00:15", "readings": [1e60] * 5}], "must be finite"),
         ([{"time": "2012-05-01T00:15", "readings": {"nort": 1}}], "export's sensors, got 'nort'"),
-        ([{"time": "2012-05-01T00:00", "readings": ROW}], "follows 2012-05-01 00:00:00"),
-        ([{"time": "2012-04-30T23:45", "readings": ROW}], "follows 2012-05-01 00:00:00"),
+        (
+            [{"time": "2012-05-01T00:00", "readings": ROW}],
+            "follows 2012-05-01T00:00:00; leave it out",
+        ),
+        (
+            [{"time": "2012-04-30T23:45", "readings": ROW}],
+            "follows 2012-05-01T00:00:00; leave it out",
+        ),
         ([{"time": "2012-05-01T00:20", "readings": ROW}], "whole multiples of 15 minutes"),
         ([{"time": "2012-05-01T00:15Z", "readings": ROW}], "must all have a time zone or none"),
         ([{"time": "noon", "readings": ROW}], "must be as 2012-05-01T08:00, got 'noon'"),
@@ -196,7 +202,7 @@ ROW = [60.0] * 5
                 {"time": "2012-05-01T00:15", "readings": ROW},
                 {"time": "2012-05-01T00:15", "readings": ROW},
             ],
-            "follows 2012-05-01 00:15:00",
+            "follows 2012-05-01T00:15:00; leave it out",
         ),
     ],
 )
