@@ -286,7 +286,7 @@ def test_a_sweep_of_prune_trains_its_base_and_finds_students_within_a_budget(
         assert model.config.parameters == record.parameters
         assert record.epochs == 2 + record.settings["fine_tuning_epochs"]
     (row, *_) = best("small", places.storage, method="prune", max_parameters=3000)
-    assert (row["config"]["loss"], row["config"]["base"]) == ("stcd", "table1")
+    assert (row.loss, row.base) == ("stcd", "table1")
     (export,) = export_best(SweepFolder(places.storage / "pruned"), top=1)
     opened = open_export(export)
     assert opened.model.config.kept is not None

@@ -259,7 +259,8 @@ def fail_without_student(records: Sequence[TrialRecord], what: str, see: str) ->
 
 
 def _result_table(config: SweepConfig, ranked: list[TrialRecord], plan: SweepPlan | None) -> Table:
-    title = f"{config.name}: the best by {config.metric}; validation MAE at 15, 30, 45 minutes"
+    which = "the best single trials"  # a sweep confirms nothing
+    title = f"{config.name}: {which} by {config.metric}; validation MAE at 15, 30, 45 minutes"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("trial", "15 min", "30 min", "45 min"):
         table.add_column(heading, justify="right")

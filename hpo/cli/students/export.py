@@ -139,7 +139,7 @@ def _warn(row: dict[str, Any]) -> bool:
 
 def _summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     from core.export.manifest import errors_look_ahead
-    from hpo.cli.display.beside_last import beats_last
+    from hpo.records.ranking import beats_last
 
     lineage, test = manifest["lineage"], manifest["metrics"]["test"]
     return {
@@ -169,7 +169,7 @@ def _table(row: dict[str, Any]) -> Table:
     table = Table(
         f"test MAE, {row['unit']}",
         *(f"{minutes} min" for minutes in HORIZON_MINUTES),
-        title=f"{row['sweep']}, trial {row['trial']}: {row['method']}, "
+        title=f"{row['sweep']}, trial {row['trial']}{_run(row)}: {row['method']}, "
         f"{row['parameters']:,} parameters",
         title_justify="left",
     )
@@ -180,6 +180,10 @@ def _table(row: dict[str, Any]) -> Table:
             *("-" if value is None else f"{value:.2f}" for value in values),
         )
     return table
+
+
+def _run(row: dict[str, Any]) -> str:
+    return f", run {row['confirmed']['run']} of its confirmation" if row["confirmed"] else ""
 
 
 def _standing(row: dict[str, Any]) -> str:

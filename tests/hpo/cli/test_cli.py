@@ -299,3 +299,13 @@ def test_status_shows_front_and_hypervolume(weighed: Path, capsys: Output) -> No
     assert "Pareto front" in text
     assert "hypervolume 0.5200" in text
     assert "3 of 3 trials ended (0 pruned, 0 failed); 1 beyond limits" in text
+
+
+def test_a_command_names_options_and_python_arguments(
+    capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.errors._options_named", False)
+    assert run(["export"]) == 2
+    assert "either the name of a sweep or --dataset" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"^max_parameters must be at least 1, got 0$"):
+        SweepConfig("mine", "ord", "small", max_parameters=0)
