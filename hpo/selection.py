@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core.distillation.losses import LOSSES
 from core.errors import ConfigError, StorageError, UnknownNameError
 from core.files import log_left_out
 from hpo.records.confirmation import Confirmed, confirmed
@@ -21,7 +20,7 @@ from hpo.records.ranking import ranked_records
 from hpo.records.sweep_folder import SweepFolder, all_sweeps
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.space.objectives import OBJECTIVES
-from hpo.space.parameters import PRUNE
+from hpo.space.search_space import check_method
 
 
 @dataclass(frozen=True)
@@ -112,12 +111,7 @@ def records_of(dataset: str, storage: Path) -> list[TrialRecord]:
     Raises:
         UnknownNameError: there are none.
     """
-    # A folder may have been renamed or copied: the sweep is called as it can be found.
-    everything = [
-        replace(record, sweep=sweep.name)
-        for sweep in all_sweeps(storage)
-        for record in read_records(sweep.results)
-    ]
+    everything = all_records(storage)
     named = [record for record in everything if record.dataset == dataset]
     if not named:
         known = {record.dataset for record in everything}
@@ -126,9 +120,18 @@ def records_of(dataset: str, storage: Path) -> list[TrialRecord]:
     return [record for record in named if record.dataset_fingerprint == newest]
 
 
+def all_records(storage: Path) -> list[TrialRecord]:
+    """Return the records of all sweeps, each called as its folder can be found."""
+    return [
+        replace(record, sweep=sweep.name)  # a folder may have been renamed or copied
+        for sweep in all_sweeps(storage)
+        for record in read_records(sweep.results)
+    ]
+
+
 def _check(method: str | None, max_parameters: int | None, top: int, metric: str) -> None:
-    if method is not None and method not in {*LOSSES, PRUNE}:
-        raise UnknownNameError("method", method, [*LOSSES, PRUNE])
+    if method is not None:
+        check_method(method)
     if metric not in OBJECTIVES:
         raise UnknownNameError("metric", metric, OBJECTIVES)
     for option, value in (("--top", top), ("--max-parameters", max_parameters)):

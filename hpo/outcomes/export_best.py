@@ -26,7 +26,8 @@ from core.export.export_folder import StudentFacts, export_student, open_export
 from core.export.manifest import read_manifest
 from core.files import folder_written_aside, log_left_out, writable_folder
 from core.preprocessing.prepare import PreparedData
-from core.training.teachers import TEACHER_FILE, open_teacher, teacher_folder
+from core.training.teacher_files import TEACHER_FILE, teacher_folder
+from core.training.teachers import open_teacher
 from hpo.planning.sweep_planning import open_planned_data
 from hpo.records import layout
 from hpo.records.confirmation import Confirmed, confirmed

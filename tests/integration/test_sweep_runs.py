@@ -18,7 +18,8 @@ from core.export.export_folder import open_export
 from core.forms import DEFAULT_FORM, FORMS
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STUDENT_CHANNELS
-from core.training.teachers import Teacher, TeacherConfig, open_teacher, teacher_folder
+from core.training.teacher_files import teacher_folder
+from core.training.teachers import Teacher, TeacherConfig, open_teacher
 from core.training.trainer import TrainingConfig
 from hpo.driver import ray_tune as tuning
 from hpo.driver.ray_tune import WORKER_DEATHS

@@ -35,7 +35,7 @@ def confirm(
 
     hpo confirm ord-first --top 3 --seeds 5
     """
-    from hpo.cli.display.sweep_display import fail_without_student
+    from hpo.cli.display.sweep_answer import fail_without_student
     from hpo.outcomes.confirmation_runs import plan_confirmation, ranked_confirmations
     from hpo.records.sweep_folder import find_sweep
 

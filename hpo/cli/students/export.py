@@ -164,7 +164,7 @@ def _summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
 def _table(row: dict[str, Any]) -> Table:
     from rich.table import Table
 
-    from core.preprocessing.prepare import HORIZON_MINUTES
+    from core.preprocessing.horizons import HORIZON_MINUTES
 
     table = Table(
         f"test MAE, {row['unit']}",

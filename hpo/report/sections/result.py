@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.preprocessing.prepare import HORIZON_MINUTES
+from core.preprocessing.horizons import HORIZON_MINUTES
 from hpo.records.confirmation import Confirmed
 from hpo.records.ranked_trials import luck_in_words
 from hpo.records.trial_records import TrialRecord

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,8 @@ def test_a_terminal_shows_the_whole_sweep(
         ledger.append("epoch", trial=early, epoch=4, metrics={"val_mae": 5.4321})
         for _ in range(MOST_ROWS + 2):
             end(ledger, begin(ledger))
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 60.0)
         end(ledger, begin(ledger), "failed", "the training loss must stay finite")
         end(ledger, begin(ledger), "infeasible", "too large")
         display.on_change(plan, ledger.state)
