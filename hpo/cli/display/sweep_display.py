@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.display import durations
-from hpo.cli.display.output import error_console
+from hpo.cli.display.output import can_redraw, error_console
 from hpo.cli.display.pace import Pace
 from hpo.cli.display.teacher_display import TeacherDisplay
 from hpo.cli.display.trial_table import describe, failures_text, trial_table
@@ -112,13 +112,13 @@ class SweepDisplay(SweepObserver):
             self._teacher.__exit__(None, None, None)
             self._announce(plan, state)
             self._reported = {trial.number for trial in state.with_status(*ENDED_STATUSES)}
-            if error_console.is_terminal:
+            if can_redraw(error_console):
                 self._live.start()
         if state.gpu_share is not None and not self._share_reported:
             self._share_reported = True
             error_console.print(share_in_words(state.gpu_share), highlight=False, soft_wrap=True)
         left = self._pace.seconds_left(_trials_done(plan.config, state), plan.config.trials)
-        if error_console.is_terminal:
+        if can_redraw(error_console):
             self._live.update(self._drawing(plan, state, left), refresh=True)
         else:
             self._report_ended(plan.config, state, left)

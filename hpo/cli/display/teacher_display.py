@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from hpo.cli.display import durations
-from hpo.cli.display.output import LOOKS_AHEAD, console, error_console
+from hpo.cli.display.output import LOOKS_AHEAD, can_redraw, console, error_console
 from hpo.cli.display.pace import Pace
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class TeacherDisplay:
             TimeElapsedColumn(),
             console=error_console,
             transient=True,
-            disable=not error_console.is_terminal,
+            disable=not can_redraw(error_console),
         )
         self._bar = self._progress.add_task("", visible=False)
         self._targets_pace = Pace()

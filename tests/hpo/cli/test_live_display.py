@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import hpo.cli.display.output
 import hpo.cli.display.sweep_display
+from hpo.cli.display.output import can_redraw
 from hpo.cli.display.sweep_display import MOST_ROWS, SweepDisplay
 from hpo.records.ledger import Ledger
 from hpo.records.sweep_plan import SweepPlan
@@ -98,3 +100,20 @@ def test_elsewhere_a_line_tells_of_each_end(
         "[2/20] trial 1 failed: the loss [must] stay finite",
         "the largest student takes 20.0 of a GPU's 80.0 GB: 4 trials share one",
     ]
+
+
+@pytest.mark.parametrize(
+    ("console", "widgets", "redraws"),
+    [
+        (Console(force_terminal=True), False, True),
+        (Console(force_terminal=False), True, False),
+        (Console(force_jupyter=True), True, True),
+        (Console(force_jupyter=True), False, False),
+    ],
+)
+def test_a_notebook_is_redrawn_where_it_has_widgets(
+    monkeypatch: pytest.MonkeyPatch, console: Console, widgets: bool, redraws: bool
+) -> None:
+    found = object() if widgets else None
+    monkeypatch.setattr(hpo.cli.display.output, "find_spec", lambda _: found)
+    assert can_redraw(console) == redraws
