@@ -166,7 +166,7 @@ def _rows(storage: Path, judged: Sequence[Judged], metric: str) -> list[RankedTr
 
 def _repeat_last(storage: Path, name: str) -> dict[str, float] | None:
     try:
-        return SweepFolder(storage / name).read_plan().baselines.get("repeat_last")
+        return SweepFolder(storage / name).read_outline().baselines.get("repeat_last")
     except StorageError as error:
         log_left_out(f"the plan of sweep {name!r}", error)
         return None

@@ -16,7 +16,7 @@ from hpo.cli.options import STORAGE, AnswerFormat, Storage
 if TYPE_CHECKING:
     from hpo.records.ledger import Status, SweepState
     from hpo.records.sweep_folder import SweepFolder
-    from hpo.records.sweep_plan import SweepPlan
+    from hpo.records.sweep_plan import SweepOutline
 
 _COUNTED: tuple[Status, ...] = ("finished", "pruned", "failed", "infeasible", "running")
 
@@ -49,7 +49,7 @@ def _summary(folder: SweepFolder) -> dict[str, Any]:
     from hpo.records.sweep_plan import extended_plan
 
     state = read_ledger(folder.ledger_file)
-    plan = extended_plan(folder.read_plan(), state)
+    plan = extended_plan(folder.read_outline(), state)
     best = state.best(plan.config.metric)
     return {
         "sweep": folder.name,
@@ -90,7 +90,7 @@ def _readable_summary(folder: SweepFolder) -> dict[str, Any] | None:
         return None
 
 
-def _weighed(plan: SweepPlan, state: SweepState) -> dict[str, Any]:
+def _weighed(plan: SweepOutline, state: SweepState) -> dict[str, Any]:
     """Return the Pareto front and the hypervolume over time; empty with one objective."""
     from hpo.space.objectives import hypervolume_history, pareto_front
 
@@ -126,7 +126,7 @@ def _show_one(folder: SweepFolder, output: Format) -> None:
     from hpo.cli.display.trial_table import trial_table
     from hpo.records.ledger import read_ledger
 
-    summary, plan = _summary(folder), folder.read_plan()
+    summary, plan = _summary(folder), folder.read_outline()
     state = read_ledger(folder.ledger_file)
     weighed = _weighed(plan, state)
     if output is Format.json:
@@ -164,7 +164,7 @@ def _best_line(summary: dict[str, Any], metric: str) -> str:
     return f"best single trial: {single}, not confirmed; {luck}"
 
 
-def _looks_ahead(plan: SweepPlan) -> bool:
+def _looks_ahead(plan: SweepOutline) -> bool:
     """Return whether errors of the sweep knew later readings, as far as its dataset is there."""
     from core.datasets.dataset import CARD_FILE, open_dataset
     from core.preprocessing.gaps import CAUSAL
@@ -175,7 +175,7 @@ def _looks_ahead(plan: SweepPlan) -> bool:
     return bool(open_dataset(folder).card.missing_share)
 
 
-def _show_front(plan: SweepPlan, weighed: dict[str, Any]) -> None:
+def _show_front(plan: SweepOutline, weighed: dict[str, Any]) -> None:
     from rich.table import Table
 
     from hpo.cli.display.output import console

@@ -57,6 +57,14 @@ def test_help_of_a_sweep_loads_only_what_its_registries_need() -> None:
     assert not {"ray", "optuna", "pandas"} & set(done.stderr.split())
 
 
+@pytest.mark.parametrize("command", [["status"], ["status", "first"], ["best", "--dataset=small"]])
+def test_answers_from_records_need_no_torch(tmp_path: Path, command: list[str]) -> None:
+    make_sweep(tmp_path, [record(0, 1.0)])
+    done = in_a_process("-c", LOADED, *command, "--storage", str(tmp_path), "--format", "json")
+    assert done.returncode == 0
+    assert not {"ray", "torch", "optuna", "pandas"} & set(done.stderr.split())
+
+
 def test_that_check_can_fail() -> None:
     assert "optuna" in in_a_process("-c", CAN_FAIL, "--help").stderr.split()
 
