@@ -139,4 +139,6 @@ def luck_in_words(trials: int, luck: float | None) -> str:
         return "its one seed may be a lucky one"
     if luck is None:
         return f"the best of {trials} is lucky, by how much only fresh seeds show"
-    return f"the best of {trials} is lucky by about {max(0.0, luck):.3f}"
+    if luck <= 0:
+        return f"the best of {trials} may be lucky, though those tried on fresh seeds were not"
+    return f"the best of {trials} is lucky by about {luck:.3f}"

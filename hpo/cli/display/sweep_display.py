@@ -62,7 +62,7 @@ class SweepDisplay(SweepObserver):
         self._live = Live(console=error_console, auto_refresh=False, transient=True)
         self._reported: set[int] = set()
         self._share_reported = False
-        self._pace = Pace(patience=0.0)
+        self._pace, self._announced = Pace(patience=0.0), False
 
     def __enter__(self) -> SweepDisplay:
         """Return the display."""
@@ -121,6 +121,8 @@ class SweepDisplay(SweepObserver):
         if can_redraw(error_console):
             self._live.update(self._drawing(plan, state, left), refresh=True)
         else:
+            if not self._announced and left is not None and left >= durations.SHORTEST:
+                self._say_time(plan.config, state, f"about {durations.in_words(left)} left")
             self._report_ended(plan.config, state, left)
 
     def _announce(self, plan: SweepPlan, state: SweepState) -> None:
@@ -128,12 +130,18 @@ class SweepDisplay(SweepObserver):
         missing = plan.config.trials - state.num_ended
         each = None if self._like is None or not missing else seconds_per_trial(plan, self._like())
         if each is not None and missing * each >= durations.SHORTEST:
-            error_console.print(
-                f"{self._name(plan.config)}: {missing} trials of about {durations.in_words(each)}, "
+            self._say_time(
+                plan.config,
+                state,
+                f"{missing} trials of about {durations.in_words(each)}, "
                 f"about {durations.in_words(missing * each)} of one worker",
-                highlight=False,
-                soft_wrap=True,
             )
+
+    def _say_time(self, config: SweepConfig, state: SweepState, text: str) -> None:
+        """Print once how long it takes: before the first trial ends nothing else is printed."""
+        self._announced = True
+        line = f"[{state.num_ended}/{config.trials}] {text}"
+        error_console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def report_remaining_trials(self) -> None:
         """Print how to resume a sweep that ran out of time."""

@@ -99,7 +99,7 @@ def test_a_sweep_says_before_what_others_like_it_took(
     ledger, plan = Ledger(tmp_path / "ledger.jsonl"), folder.read_plan()
     display = SweepDisplay(like=lambda: [done])
     display.on_change(plan, ledger.state)
-    before = "first: 20 trials of about 5 min, about 1.7 h of one worker"
+    before = "[0/20] 20 trials of about 5 min, about 1.7 h of one worker"
     assert lines.getvalue().splitlines() == [before]
     clock.seconds += 300.0
     ledger.append("suggested", trial=0, settings={}, seed=0)
@@ -109,6 +109,20 @@ def test_a_sweep_says_before_what_others_like_it_took(
     display.on_change(plan, ledger.state)
     # One has ended, another is about to: two of twenty in five minutes.
     assert re.search(r"\[1/20\] trial 0 .*, about 45 min left$", lines.getvalue(), re.MULTILINE)
+
+
+def test_the_first_epochs_of_a_sweep_without_others_like_it_tell(
+    tmp_path: Path, clock: Clock, lines: io.StringIO
+) -> None:
+    ledger, plan = Ledger(tmp_path / "ledger.jsonl"), make_sweep(tmp_path, [record(0, 1.0)])
+    display = SweepDisplay(like=list)
+    display.on_change(plan.read_plan(), ledger.state)
+    ledger.append("suggested", trial=0, settings={}, seed=0)
+    for epoch in (1, 2, 3):
+        clock.seconds += 10.0
+        ledger.append("epoch", trial=0, epoch=epoch, metrics={"val_mae": 2.0})
+        display.on_change(plan.read_plan(), ledger.state)
+    assert lines.getvalue() == "[0/20] about 1.7 h left\n"
 
 
 def test_only_trials_of_the_same_kind_tell(tmp_path: Path) -> None:
