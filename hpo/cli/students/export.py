@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.output import LOOKS_AHEAD, Format, console, error_console, print_json
+from hpo.cli.display.stages import stages_shown
 from hpo.cli.options import (
     DATA,
     STORAGE,
@@ -82,10 +83,12 @@ def export(
         raise ConfigError(f"--top must be at least 1, got {top}")
     if not unconfirmed:
         _confirm(name, str(dataset), storage, top, seeds, address)
-    if name is not None:
-        folders = export_best(find_sweep(storage, name), top, out, confirmed=not unconfirmed)
-    else:
-        folders = export_dataset_best(str(dataset), storage, top, out, confirmed=not unconfirmed)
+    with stages_shown("reading records") as on_student:
+        shared: dict[str, Any] = {"confirmed": not unconfirmed, "on_student": on_student}
+        if name is not None:
+            folders = export_best(find_sweep(storage, name), top, out, **shared)
+        else:
+            folders = export_dataset_best(str(dataset), storage, top, out, **shared)
     if len(folders) < top:
         what = "trials have finished" if unconfirmed else "configurations are confirmed"
         error_console.print(f"only {len(folders)} of {top}: no more {what}")

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.status import Status
 
 import hpo.cli.display.sweep_display
 import hpo.cli.display.teacher_display
 from core.training.trainer import EpochReport
 from hpo.cli.display.durations import in_words, left_in_words
 from hpo.cli.display.pace import Pace
+from hpo.cli.display.stages import stages_shown
 from hpo.cli.display.sweep_display import SweepDisplay
 from hpo.cli.display.teacher_display import TeacherDisplay
 from hpo.planning.expected_time import seconds_per_trial
@@ -137,3 +139,17 @@ def test_only_trials_of_the_same_kind_tell(tmp_path: Path) -> None:
     ]
     assert seconds_per_trial(plan, others) is None
     assert seconds_per_trial(plan, [*same, *others]) == pytest.approx(3.0 * plan.config.epochs)
+
+
+def test_stages_tell_what_is_left(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Status, "update", lambda _, text: said.append(text))
+    with stages_shown("reading records") as show:
+        for done in range(3):
+            show("exporting", done, 3)
+            clock.seconds += 20.0
+    assert said == [
+        "exporting, 1 of 3",
+        "exporting, 2 of 3, about 40 s left",
+        "exporting, 3 of 3, about 20 s left",
+    ]
