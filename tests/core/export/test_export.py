@@ -78,7 +78,12 @@ def test_onnx_forecasts_what_each_window_gives_by_itself(exported: Exported, bat
     windows = torch.stack([exported.data.readings[row : row + 12] for row in rows])
     expected = scaler.unscale(oracle.plain_roll_out(exported.model, windows, 3))
     readings = scaler.unscale(windows).numpy()
-    (forecast,) = session.run(None, {"readings": readings})
+    names = ["forecast", "filled", "lower", "upper"]
+    forecast, filled, lower, upper = session.run(names, {"readings": readings})
+    assert not filled.any()
+    widths = open_export(exported.folder).intervals.overall
+    np.testing.assert_allclose(forecast - lower, np.broadcast_to(widths, lower.shape), atol=1e-4)
+    np.testing.assert_allclose(upper - forecast, np.broadcast_to(widths, lower.shape), atol=1e-4)
     assert forecast.dtype == np.float32
     np.testing.assert_allclose(forecast, expected, atol=TOLERANCE)
     # Not by luck: forecasts differ between windows, and from the scaled ones.
@@ -280,7 +285,14 @@ def test_evaluating_the_test_days_gives_the_test_errors(exported: Exported, open
     found = evaluate_export(opened, exported.dataset.readings, (4, 5), SENSORS)
     expected = by_metric(evaluate(exported.model, exported.data, "test"))
     last = by_metric(repeat_last(exported.data, "test"))
-    assert found == {**expected, "windows": 2 * WINDOWS_PER_DAY, "repeat_last": last}
+    told = opened.manifest["intervals"]
+    assert found == {
+        **expected,
+        "windows": 2 * WINDOWS_PER_DAY,
+        "repeat_last": last,
+        "intervals": {"coverage": 0.9, **told["test"]},
+    }
+    assert all(0.85 < share < 0.97 for share in told["validation"]["share"].values())
 
 
 def test_no_window_crosses_a_midnight_between_weekdays(exported: Exported, opened: Export) -> None:
@@ -301,6 +313,7 @@ def test_consecutive_days_are_one_stretch(exported: Exported, opened: Export) ->
         **by_metric(evaluate(exported.model, data, "test")),
         "windows": windows,
         "repeat_last": by_metric(repeat_last(data, "test")),
+        "intervals": found["intervals"],
     }
     assert evaluate_export(export, readings[:100])["windows"] == 86
     assert evaluate_export(export, readings[:15])["windows"] == 1
@@ -381,8 +394,8 @@ def test_positions_are_no_ids_to_compare(exported: Exported, opened: Export) -> 
     )
 
 
-def test_a_missing_reading_spoils_its_own_windows_alone(exported: Exported) -> None:
-    """Fed past our own checks, the ONNX files say NaN where they cannot know, and nowhere else."""
+def test_too_long_a_gap_spoils_its_own_windows_and_sensor_alone(exported: Exported) -> None:
+    """The ONNX files say NaN where they cannot know, and nowhere else."""
     sensors = exported.data.card.num_sensors
     readings = np.full((40, sensors), 60, np.float32)
     readings += np.arange(40, dtype=np.float32)[:, None] % 7
@@ -390,18 +403,20 @@ def test_a_missing_reading_spoils_its_own_windows_alone(exported: Exported) -> N
     batch = np.ascontiguousarray(windows)
     content = (exported.folder / "model.onnx").read_bytes()
     whole = forecast_windows(content, batch)
-    batch[3, 5, 1] = np.nan
+    batch[3, 5:7, 1] = np.nan  # half an hour, of which 15 minutes are filled
     spoilt = forecast_windows(content, batch)
-    assert np.isnan(spoilt[3]).any()
+    assert np.isnan(spoilt[3, :, 1]).all()
+    assert np.isfinite(np.delete(spoilt[3], 1, axis=1)).all()
     others = [at for at in range(len(batch)) if at != 3]
     assert np.isfinite(spoilt[others]).all()
     np.testing.assert_allclose(spoilt[others], whole[others], atol=1e-4)
 
     content = (exported.folder / "live.onnx").read_bytes()
     whole = forecast_live(content, readings)
-    readings[15, 1] = np.nan
+    readings[14:16, 1] = np.nan
     spoilt = forecast_live(content, readings)
-    assert np.isnan(spoilt[15:27]).any(axis=(1, 2)).all()
+    assert np.isnan(spoilt[15:27, :, 1]).all()
+    assert np.isfinite(np.delete(spoilt[11:], 1, axis=2)).all()
     np.testing.assert_allclose(spoilt[27:], whole[27:], atol=1e-4)
 
 

@@ -10,9 +10,11 @@ import torch
 
 from core.datasets.readings_files import ReadingsTable
 from core.errors import ConfigError, ExportError
+from core.export.export_folder import filling_of
 from core.export.forecast import Forecast, forecast_readings
+from core.export.manifest import LATER_FILES
 from core.forecasters.modules import Forecaster
-from core.preprocessing.gaps import longest_gap
+from core.preprocessing.gaps import causal_fill, longest_gap
 from tests.small_exports import Exported
 from tests.small_students import ROWS_PER_DAY, SENSORS
 
@@ -36,7 +38,9 @@ def untimed(values: np.ndarray) -> ReadingsTable:
 
 
 def after(exported: Exported, window: np.ndarray) -> np.ndarray:
-    forecaster = Forecaster(exported.model, exported.data.scaler, 3)
+    data = exported.data
+    filling = filling_of(causal_fill(data.card.day_kind, data.usual), data.card)
+    forecaster = Forecaster(exported.model, data.scaler, 3, filling)
     with torch.inference_mode():
         return forecaster(torch.from_numpy(window)[None])[0].numpy()
 
@@ -226,7 +230,7 @@ def test_the_forecaster_is_checked_before_it_is_used(
     exported: Exported, readings: np.ndarray, tmp_path: Path
 ) -> None:
     """The manifest, model.onnx and what fills gaps are enough."""
-    for name in ("manifest.json", "model.onnx", "usual_day.safetensors"):
+    for name in ("manifest.json", "model.onnx", *LATER_FILES):
         (tmp_path / name).write_bytes((exported.folder / name).read_bytes())
     assert_follows(forecast_readings(tmp_path, untimed(readings)), exported, readings[-12:])
     (tmp_path / "model.onnx").write_bytes(b"?")
