@@ -37,7 +37,7 @@ class TeacherDisplay:
             disable=not can_redraw(error_console),
         )
         self._bar = self._progress.add_task("", visible=False)
-        self._targets_pace = Pace()
+        self._targets_pace, self._targets_announced = Pace(), False
         self.begin("teacher", 0)
 
     def __enter__(self) -> TeacherDisplay:
@@ -84,9 +84,12 @@ class TeacherDisplay:
             )
 
     def on_targets(self, done: int, windows: int) -> None:
-        """Advance the bar of the targets; print a line when all are built."""
+        """Advance the bar of the targets; say how long they take, and when all are built."""
         self._progress.start()
         left = self._targets_pace.seconds_left(done, windows)
+        if left is not None and left >= durations.SHORTEST and not self._targets_announced:
+            self._targets_announced = True
+            self._print(f"storing what the teacher says: about {durations.in_words(left)}")
         self._progress.update(
             self._bar,
             description=f"what the teacher says{durations.left_in_words(left)}, windows",
@@ -95,7 +98,7 @@ class TeacherDisplay:
             visible=done < windows,
         )
         if done == windows:
-            self._targets_pace = Pace()
+            self._targets_pace, self._targets_announced = Pace(), False
             self._print(f"stored what the teacher says of {windows:,} windows")
 
     def on_epoch(self, report: EpochReport) -> None:

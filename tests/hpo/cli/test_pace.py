@@ -93,6 +93,17 @@ def test_a_slow_network_is_announced_in_its_first_epoch(
     assert epoch.endswith(", best so far, 14 s, about 7 min left")
 
 
+def test_targets_are_announced_too(clock: Clock, lines: io.StringIO) -> None:
+    with TeacherDisplay() as display:
+        for done in range(0, 1001, 250):
+            display.on_targets(done, 1000)
+            clock.seconds += 10.0
+    assert lines.getvalue().splitlines() == [
+        "storing what the teacher says: about 30 s",
+        "stored what the teacher says of 1,000 windows",
+    ]
+
+
 def test_a_sweep_says_before_what_others_like_it_took(
     tmp_path: Path, clock: Clock, lines: io.StringIO
 ) -> None:
