@@ -154,8 +154,11 @@ def edges(folder: Path) -> list[list[int]]:
 
 def numbers(values: Iterable[float]) -> list[float | None]:
     """Return plain numbers of three decimals; NaN becomes None."""
-    plain = (float(value) for value in values)
-    return [None if math.isnan(value) else round(value, 3) for value in plain]
+    rounded = np.round(np.fromiter(values, np.float64), 3)
+    plain: list[float | None] = rounded.tolist()
+    for at in np.flatnonzero(np.isnan(rounded)):
+        plain[at] = None
+    return plain
 
 
 def _forecast(service: LiveService) -> tuple[Made, Row]:
