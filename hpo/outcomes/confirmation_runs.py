@@ -7,6 +7,7 @@ for again. Does not read the results; ``hpo.records.confirmation`` does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -140,9 +141,18 @@ def confirm_sweep(
 
 
 def run_confirmation(
-    wanted: ConfirmationPlan, address: str = "local", observer: SweepObserver | None = None
+    wanted: ConfirmationPlan,
+    address: str = "local",
+    observer: SweepObserver | None = None,
+    deadline: float = math.inf,
 ) -> None:
     """Run what is missing.
+
+    Args:
+        wanted: the runs.
+        address: of a Ray cluster.
+        observer: notified of everything that happens.
+        deadline: of ``time.monotonic``; runs that are unfinished then go on when asked for again.
 
     Raises:
         StorageError: another process drives the sweep, or has begun to confirm it.
@@ -169,6 +179,7 @@ def run_confirmation(
                 data,
                 address,
                 observer or SweepObserver(),
+                deadline,
                 runs=wanted.runs,
             )
         )

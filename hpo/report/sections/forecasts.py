@@ -9,10 +9,11 @@ import plotly.graph_objects as go
 import torch
 
 from hpo.report import palette
-from hpo.report.charts import line_of, new_figure, with_unit
+from hpo.report.charts import line_of, new_figure
 from hpo.report.facts import EvaluatedNetwork, Evaluation, ReportFacts
 from hpo.report.section import Panel, Section
 from hpo.report.sections.errors import days_note, horizon_slices
+from hpo.report.wording import with_unit
 
 SENSORS = {"the easiest sensor": 0.0, "the median sensor": 0.5, "the hardest sensor": 1.0}
 """Label -> quantile of the sensor among all, by the first student's error."""

@@ -1,0 +1,177 @@
+"""Put the result together: an overview, a section per table, and how to run it again.
+
+Measures what is measured at run time (Table 1); trains nothing and writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from core.preprocessing.prepare import PreparedData
+from hpo.records.trial_records import read_records
+from hpo.report.section import Commands, Numbers, Section
+from hpo.reproduction.facts import ReproductionFacts
+from hpo.reproduction.sections import table_section
+from hpo.reproduction.sizes import Sizes, measure_sizes
+from hpo.reproduction.verdicts import Verdict, counted, verdicts
+
+
+@dataclass(frozen=True)
+class ReproductionResult:
+    """What was found, as sections and as verdicts."""
+
+    facts: ReproductionFacts
+    sections: dict[str, Section]
+    """By anchor: ``result``, ``table-1`` …, ``again``."""
+    verdicts: dict[str, list[Verdict]]
+    """By table; those with claims."""
+    sizes: Sizes | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return verdicts and errors as JSON values."""
+        request = self.facts.plan.request
+        return {
+            "dataset": request.dataset,
+            "form": request.form,
+            "recipe": request.recipe,
+            "left": self.facts.plan.left,
+            "rows": {name: _row(self.facts, name) for name in self.facts.rows},
+            "references": {name: days.summary() for name, days in self.facts.references.items()},
+            "claims": [
+                {"table": table, **_claim(one)}
+                for table, found in self.verdicts.items()
+                for one in found
+            ],
+        }
+
+
+def make_result(facts: ReproductionFacts, command: str) -> ReproductionResult:
+    """Return the sections and verdicts of some facts.
+
+    Args:
+        facts: as gathered.
+        command: that goes on, or adds seeds.
+    """
+    tables = facts.plan.tables
+    timed = any(table.kind == "sizes" for table in tables)
+    sizes = measure_sizes(facts.plan.data, facts.plan.request.form) if timed else None
+    judged = {table.name: verdicts(facts, table) for table in tables if table.claims}
+    sections = {"result": _overview(facts, [one for found in judged.values() for one in found])}
+    for table in tables:
+        if table.kind != "forecasts":
+            sections[f"table-{table.name}"] = table_section(facts, table, sizes)
+    sections["again"] = _again(command)
+    return ReproductionResult(facts, sections, judged, sizes)
+
+
+def _overview(facts: ReproductionFacts, judged: Sequence[Verdict]) -> Section:
+    plan, request = facts.plan, facts.plan.request
+    homes = {folder.path: folder for part in plan.parts for folder in (part.folder, part.home)}
+    records = [record for folder in homes.values() for record in read_records(folder.results)]
+    trainings = [record for record in records if record.status != "infeasible"]
+    seconds = sum(record.seconds for record in trainings)
+    claims = counted(judged) or "none are judged by these tables"
+    items = (
+        *_count(judged),
+        (f"{len(trainings)}", f"trainings, {seconds / 3600:.1f} hours of them"),
+        (f"{plan.left}", "trainings left"),
+    )
+    searched = (
+        "one fixed configuration" if request.fixed else f"a search of {request.searched} trials"
+    )
+    seen = (
+        f"Claims of the paper on {request.dataset}: {claims}. Every row had {searched} of "
+        f"{request.all_epochs} epochs in the {request.form} form (recipe {request.recipe}), then "
+        f"{request.seeds} seeds that all rows share."
+    )
+    return Section("Result", seen, (Numbers(items),), _made(plan.data))
+
+
+def _count(judged: Sequence[Verdict]) -> list[tuple[str, str]]:
+    kinds = ("confirmed", "refuted", "open") if judged else ()
+    return [(f"{sum(one.judgement == kind for one in judged)}", f"claims {kind}") for kind in kinds]
+
+
+def _made(data: PreparedData) -> str:
+    """Say where this was measured, and on which days."""
+    card = data.card
+    commit = _commit()
+    built = f" at commit {commit}" if commit else ""
+    machine = f"{os.cpu_count()} cores ({_processor()})"
+    return (
+        f"{card.num_sensors} sensors, {card.split_text} days for training, validation and test; "
+        f"validation days chose, and the students of all seeds were judged on the test days once. "
+        f"{machine}, torch {version('torch')}, ray {version('ray')}, optuna {version('optuna')}, "
+        f"stgcn-student-search {version('stgcn-student-search')}{built}. The teacher and the "
+        "pruning base are one network each, trained as `hpo teacher` does. The paper's errors are "
+        "of its own test days, so only their order compares with ours."
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str:
+    """Return the commit of a checkout; empty where this is none."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return ""
+    return found.stdout.strip()
+
+
+def _again(command: str) -> Section:
+    return Section(
+        "Again",
+        "The same command goes on after any stop; more --seeds are added to those that are there.",
+        (Commands((command,)),),
+    )
+
+
+def _row(facts: ReproductionFacts, name: str) -> dict[str, Any]:
+    row = facts.rows[name]
+    return {
+        "sweep": row.part.folder.name,
+        "complete": row.complete,
+        "parameters": [run.parameters for run in row.runs],
+        "settings": row.runs[0].settings,
+        "seeds": [run.seed for run in row.runs],
+        "test": list(row.by_seed.values()),
+        "teacher_share": row.teacher_share,
+    }
+
+
+def _claim(one: Verdict) -> dict[str, Any]:
+    seeds, days = one.over_seeds, one.over_days
+    return {
+        "claim": one.claim.text,
+        "verdict": one.judgement,
+        "why": one.why,
+        "seeds": one.seeds,
+        "difference": None if seeds is None else seeds.interval.mean,
+        "interval": None if seeds is None else [seeds.interval.low, seeds.interval.high],
+        "p_holm": one.corrected_p,
+        "interval_over_days": None if days is None else [days.low, days.high],
+        "seeds_needed": one.needed,
+        "paper": one.paper_difference,
+    }
