@@ -24,3 +24,8 @@ def with_unit(text: str, unit: str) -> str:
 def setting_text(value: Any) -> str:
     """Return a setting as people write it."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def in_number(count: int, noun: str) -> str:
+    """Return ``1 trial`` or ``2 trials``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

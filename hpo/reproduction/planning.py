@@ -188,7 +188,7 @@ class _Known:
 def _readable(storage: Path) -> list[SweepFolder]:
     """Return the sweeps whose plan is whole; the others are left out, and said to be."""
     whole = []
-    for folder in all_sweeps(storage) if storage.is_dir() else []:
+    for folder in all_sweeps(storage):
         try:
             folder.read_plan()
         except StorageError as error:

@@ -16,8 +16,10 @@ from typing import Any
 
 from core.preprocessing.prepare import PreparedData
 from hpo.records.trial_records import read_records
-from hpo.report.section import Commands, Numbers, Section
+from hpo.report.section import Commands, Numbers, Section, Table
+from hpo.report.wording import in_number
 from hpo.reproduction.facts import ReproductionFacts
+from hpo.reproduction.planning import ReproductionPlan
 from hpo.reproduction.sections import table_section
 from hpo.reproduction.sizes import Sizes, measure_sizes
 from hpo.reproduction.verdicts import Verdict, counted, verdicts
@@ -72,31 +74,41 @@ def make_result(facts: ReproductionFacts, command: str) -> ReproductionResult:
 
 
 def _overview(facts: ReproductionFacts, judged: Sequence[Verdict]) -> Section:
-    plan, request = facts.plan, facts.plan.request
-    homes = {folder.path: folder for part in plan.parts for folder in (part.folder, part.home)}
-    records = [record for folder in homes.values() for record in read_records(folder.results)]
-    trainings = [record for record in records if record.status != "infeasible"]
-    seconds = sum(record.seconds for record in trainings)
+    request = facts.plan.request
     claims = counted(judged) or "none are judged by these tables"
-    items = (
-        *_count(judged),
-        (f"{len(trainings)}", f"trainings, {seconds / 3600:.1f} hours of them"),
-        (f"{plan.left}", "trainings left"),
-    )
     searched = (
-        "one fixed configuration" if request.fixed else f"a search of {request.searched} trials"
+        "one fixed configuration"
+        if request.fixed
+        else f"a search of {in_number(request.searched, 'trial')}"
     )
     seen = (
-        f"Claims of the paper on {request.dataset}: {claims}. Every row had {searched} of "
-        f"{request.all_epochs} epochs in the {request.form} form (recipe {request.recipe}), then "
-        f"{request.seeds} seeds that all rows share."
+        f"Claims of the paper on {request.dataset}: {claims}. Every row had {searched}, up to "
+        f"{in_number(request.all_epochs, 'epoch')} each, in the {request.form} form (recipe "
+        f"{request.recipe}), then {request.seeds} seeds that all rows share."
     )
-    return Section("Result", seen, (Numbers(items),), _made(plan.data))
+    blocks = [Numbers(_count(judged))] if judged else []
+    ran = [_ran(facts.plan)] if facts.plan.parts else []
+    return Section("Result", seen, (*blocks, *ran), _made(facts.plan.data))
 
 
-def _count(judged: Sequence[Verdict]) -> list[tuple[str, str]]:
-    kinds = ("confirmed", "refuted", "open") if judged else ()
-    return [(f"{sum(one.judgement == kind for one in judged)}", f"claims {kind}") for kind in kinds]
+def _count(judged: Sequence[Verdict]) -> tuple[tuple[str, str], ...]:
+    kinds = ("confirmed", "refuted", "open")
+    return tuple(
+        (f"{sum(one.judgement == kind for one in judged)}", f"claims {kind}") for kind in kinds
+    )
+
+
+def _ran(plan: ReproductionPlan) -> Table:
+    """Return what was trained for each row, and how long it took."""
+    headings = ("row", "sweep", "trials", "seeds", "left", "minutes of one worker")
+    rows = []
+    for part in plan.parts:
+        folders = {folder.path: folder for folder in (part.folder, part.home)}
+        records = [one for folder in folders.values() for one in read_records(folder.results)]
+        seconds = sum(record.seconds for record in records)
+        cells = (str(part.searched), str(len(part.runs())), str(part.left()))
+        rows.append((part.contender.label, part.folder.name, *cells, f"{seconds / 60:.1f}"))
+    return Table(headings, tuple(rows), "What ran", (2, 3, 4, 5))
 
 
 def _made(data: PreparedData) -> str:
@@ -145,6 +157,8 @@ def _again(command: str) -> Section:
         "Again",
         "The same command goes on after any stop; more --seeds are added to those that are there.",
         (Commands((command,)),),
+        "Decide on the number of seeds before you look: seeds that are added because a verdict is "
+        "open make a wrong one likelier.",
     )
 
 

@@ -68,9 +68,8 @@ def _compared(facts: ReproductionFacts, claim: Claim) -> Verdict:
     difference = _paper_difference(facts.plan.paper, claim)
     shared = _shared_seeds(better, worse)
     if better is None or worse is None or len(shared) < 2:
-        return Verdict(
-            claim, len(shared), None, None, None, "open", None, "not run yet", difference
-        )
+        why = "not run yet" if better is None or worse is None else f"{len(shared)} shared seeds"
+        return Verdict(claim, len(shared), None, None, None, "open", None, why, difference)
     differences = [better.by_seed[seed][METRIC] - worse.by_seed[seed][METRIC] for seed in shared]
     (ours, own), (others, their) = better.day_sums(shared), worse.day_sums(shared)
     days = day_block_interval(ours, others, own, their)

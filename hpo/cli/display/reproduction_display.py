@@ -22,6 +22,7 @@ from hpo.cli.display.output import error_console
 from hpo.cli.display.teacher_display import TeacherDisplay
 from hpo.driver.observers import SweepInterruptedError
 from hpo.records.ledger import ENDED_STATUSES
+from hpo.report.wording import in_number
 from hpo.reproduction.running import ReproductionObserver
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class ReproductionDisplay(ReproductionObserver):
         if done > 0:
             seconds = (time.monotonic() - self._started) / done * left
             pace = f", about {in_words(seconds)}"
-        return f"; {left} trainings left{pace}"
+        return f"; {in_number(left, 'training')} left{pace}"
 
     def _draw(self) -> None:
         if not error_console.is_terminal:

@@ -9,6 +9,7 @@ import inspect
 import math
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,9 +26,11 @@ from hpo.cli.options import (
     Storage,
 )
 from hpo.cli.settings_options import Settings, build, options_of
+from hpo.cli.sweeps.report import check_packages
 
 if TYPE_CHECKING:
     from hpo.reproduction.planning import ReproductionPlan
+    from hpo.reproduction.result import ReproductionResult
 
 
 def reproduce(
@@ -36,6 +39,10 @@ def reproduce(
     budget: Annotated[
         str | None,
         typer.Option(metavar="2h|90m|1h30m", help="Begin nothing new after this time."),
+    ] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(help="Write it too, figures included: FILE.md or FILE.html; several times."),
     ] = None,
     dry_run: DryRun = False,
     address: Address = "local",
@@ -51,6 +58,7 @@ def reproduce(
     """
     from hpo.cli.display.section_tables import print_section
     from hpo.planning.places import Places
+    from hpo.report.wording import in_number
     from hpo.reproduction.facts import gather
     from hpo.reproduction.planning import plan_reproduction
     from hpo.reproduction.request import ReproductionRequest
@@ -60,6 +68,8 @@ def reproduce(
     tables = find_tables(table)
     request = build(ReproductionRequest, settings)
     seconds = read_duration("--budget", budget) or math.inf
+    for file in out or []:
+        _check_out(file)
     plan = plan_reproduction(request, tables, Places(data, storage, address))
     if dry_run:
         _print_plan(plan, output)
@@ -67,14 +77,17 @@ def reproduce(
     _run(plan, seconds)
     with error_console.status("judging"):
         result = make_result(gather(plan), _command())
+        files = [path for file in out or [] for path in _written(result, file)]
     if output is Format.json:
-        print_json(result.to_json())
+        print_json(result.to_json() | {"files": [str(path) for path in files]})
     else:
         for section in result.sections.values():
             print_section(section)
+        for path in files:
+            console.print(str(path), highlight=False, markup=False, soft_wrap=True)
     if plan.left:
         error_console.print(
-            f"time is up: {plan.left} trainings are left; next: {_command()}",
+            f"time is up with {in_number(plan.left, 'training')} left; next: {_command()}",
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -95,6 +108,19 @@ def names_of_reproductions() -> dict[str, str]:
 
     schedulers = [name for name in SCHEDULERS if name != "none"]
     return {"tables": ", ".join(TABLES), "schedulers": ", ".join(schedulers)}
+
+
+def _check_out(file: Path) -> None:
+    check_packages("hpo reproduce --out")
+    from hpo.reproduction.writing import check_out
+
+    check_out(file)
+
+
+def _written(result: ReproductionResult, file: Path) -> list[Path]:
+    from hpo.reproduction.writing import write_result
+
+    return write_result(result, file)
 
 
 def _command() -> str:
@@ -128,6 +154,8 @@ def _print_plan(plan: ReproductionPlan, output: Format) -> None:
         return
     from rich.table import Table
 
+    from hpo.report.wording import in_number
+
     shown = Table(box=None, pad_edge=False)
     for heading in rows[0] if rows else ():
         shown.add_column(heading, overflow="fold")
@@ -139,4 +167,6 @@ def _print_plan(plan: ReproductionPlan, output: Format) -> None:
         if whole is None
         else f"about {in_words(whole)} of one worker"
     )
-    console.print(f"{plan.left} trainings left: {time}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{in_number(plan.left, 'training')} left: {time}", highlight=False, soft_wrap=True
+    )

@@ -24,6 +24,12 @@ def forecasts(facts: ReportFacts) -> Section | None:
     evaluation = facts.evaluation
     if evaluation is None:
         return None
+    seen, panels = one_day(evaluation)
+    return Section("Forecasts and truth", seen, panels, days_note(facts, evaluation))
+
+
+def one_day(evaluation: Evaluation) -> tuple[str, tuple[Panel, ...]]:
+    """Return a sentence on one day of three sensors, and a figure of each."""
     by_sensor = evaluation.students[0].judged.errors.mae("sensor").nan_to_num(nan=math.inf)
     order = [
         at for at in torch.argsort(by_sensor, stable=True).tolist() if by_sensor[at] < math.inf
@@ -33,12 +39,7 @@ def forecasts(facts: ReportFacts) -> Section | None:
     for words, place in SENSORS.items():
         sensor = order[round(place * (len(order) - 1))]
         panels.append(_panel(evaluation, sensor, words, day))
-    return Section(
-        "Forecasts and truth",
-        _sentence(evaluation, order),
-        tuple(panels),
-        days_note(facts, evaluation),
-    )
+    return _sentence(evaluation, order), tuple(panels)
 
 
 def _panel(evaluation: Evaluation, sensor: int, words: str, day: int) -> Panel:
