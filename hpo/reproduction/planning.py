@@ -14,9 +14,7 @@ from statistics import fmean
 
 from core.datasets.loading import load_dataset
 from core.errors import ConfigError, StorageError
-from core.experiments import network_shape
 from core.files import log_left_out
-from core.forms import FORMS
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
 from hpo.planning.networks import find_networks, needs_teacher, student_sizes
@@ -30,7 +28,7 @@ from hpo.records.trial_records import TrialRecord, read_records
 from hpo.report.paper import MAIN, PaperDataset, paper_dataset, paper_datasets
 from hpo.reproduction.contenders import CONTENDERS, Contender
 from hpo.reproduction.request import ReproductionRequest
-from hpo.reproduction.starts import held_at_first_start, search_space
+from hpo.reproduction.starts import held_at_first_start, most_parameters, search_space
 from hpo.reproduction.tables import PaperTable, contenders_of
 from hpo.search.schedulers import make_scheduler
 from hpo.space.search_space import SearchSpace
@@ -170,12 +168,6 @@ def _check_test_days(data: PreparedData) -> None:
     window_rows(data.stretches("test"), data.window_steps)
 
 
-def student_parameters(data: PreparedData) -> int:
-    """Return the parameters that the paper's student of Table 1 has on these sensors."""
-    form = FORMS["paper"]
-    return network_shape(data, form.student, form.network).parameters
-
-
 class _Known:
     """The data, and the sweeps of it that exist."""
 
@@ -201,7 +193,7 @@ def _readable(storage: Path) -> list[SweepFolder]:
 def _part(
     request: ReproductionRequest, contender: Contender, known: _Known, paper: PaperDataset
 ) -> Part:
-    config = request.sweep_config(contender, student_parameters(known.data))
+    config = request.sweep_config(contender, most_parameters(request, known.data))
     check_objectives(config)
     networks = find_networks(config, known.places.storage, known.data)
     sizes = student_sizes(config, known.data, networks.base)

@@ -21,7 +21,7 @@ FEWEST_SEEDS: Final = 2
 """A single one gives no interval."""
 FINE_TUNING: Final = 1 / 3
 """Share of a pruned student's epochs after the loop; the paper does not say its own."""
-_LONGEST_DATASET: Final = 24
+_LONGEST_DATASET: Final = 20
 """Characters of its name in the names of sweeps, which have at most 80."""
 
 
@@ -126,7 +126,7 @@ class ReproductionRequest:
 
         Args:
             contender: the row.
-            most: parameters of the paper's student on these sensors.
+            most: parameters that a student may have where its shape is searched.
         """
         pruned, direct = contender.base is not None, self.form != "paper"
         # In the paper's form the shape is fixed, or the share to remove is the paper's.
