@@ -16,7 +16,6 @@ from core.datasets.loading import load_dataset
 from core.errors import ConfigError, StorageError
 from core.files import log_left_out
 from core.preprocessing.prepare import PreparedData, prepare
-from core.preprocessing.windows import window_rows
 from hpo.planning.networks import find_networks, needs_teacher, student_sizes
 from hpo.planning.places import Places
 from hpo.planning.space_fitting import check_objectives, fit_space
@@ -150,22 +149,12 @@ def plan_reproduction(
         UserError: before anything is trained, with what to do about it.
     """
     data = prepare(load_dataset(places.data, request.dataset))
-    _check_test_days(data)
     make_scheduler(request.scheduler, metric="val_mae", mode="min", epochs=request.all_epochs)
     paper = paper_dataset(data.card.num_sensors, data.card.unit)
     own = paper or paper_datasets()[MAIN]
     known = _Known(places, data)
     parts = [_part(request, CONTENDERS[name], known, own) for name in contenders_of(tables)]
     return ReproductionPlan(request, list(tables), places, data, paper, parts)
-
-
-def _check_test_days(data: PreparedData) -> None:
-    if not data.card.split[-1]:
-        raise ConfigError(
-            f"claims are judged on test days, but dataset {data.card.name!r} is split "
-            f"{data.card.split_text}; import it again with --split that leaves days for the test"
-        )
-    window_rows(data.stretches("test"), data.window_steps)
 
 
 class _Known:
