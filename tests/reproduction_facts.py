@@ -17,14 +17,14 @@ from hpo.reproduction.facts import FoundRow, ReproductionFacts
 from hpo.reproduction.planning import Part, ReproductionPlan
 from hpo.reproduction.request import ReproductionRequest
 from hpo.reproduction.tables import PaperTable
-from hpo.reproduction.test_days import TestDays, repeated_test_days
+from hpo.reproduction.test_days import JudgedDays, repeated_test_days
 from hpo.space.search_space import built_in_search_space
 from tests.small_sweeps import record
 
 ENTRIES = 500.0
 
 
-def judged(data: PreparedData, by_day: Sequence[float]) -> TestDays:
+def judged(data: PreparedData, by_day: Sequence[float]) -> JudgedDays:
     """Test days with these MAEs, at every horizon the same."""
     days = {}
     for day, error in enumerate(by_day):
@@ -34,7 +34,7 @@ def judged(data: PreparedData, by_day: Sequence[float]) -> TestDays:
         errors.sums[3] = error / 50 * ENTRIES
         errors.windows = 100
         days[day] = errors
-    return TestDays(days)
+    return JudgedDays(days)
 
 
 def found_row(

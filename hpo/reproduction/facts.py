@@ -15,7 +15,7 @@ from hpo.records.trial_records import TrialRecord
 from hpo.reproduction.planning import Part, ReproductionPlan
 from hpo.reproduction.statistics import Floats
 from hpo.reproduction.test_days import (
-    TestDays,
+    JudgedDays,
     repeated_test_days,
     student_test_days,
     teacher_test_days,
@@ -29,7 +29,7 @@ class FoundRow:
     part: Part
     runs: list[TrialRecord]
     """Finished ones, by seed."""
-    test_days: list[TestDays]
+    test_days: list[JudgedDays]
     """Of each run."""
 
     @property
@@ -78,7 +78,7 @@ class ReproductionFacts:
     """By contender; those with a judged run."""
     teacher: Teacher | None
     base: Teacher | None
-    references: Mapping[str, TestDays]
+    references: Mapping[str, JudgedDays]
     """``teacher``, ``base`` and ``repeat_last`` as far as they are there."""
 
     @property

@@ -79,25 +79,32 @@ def _errors(facts: ReproductionFacts, table: PaperTable) -> list[Block]:
 
 def _error_table(facts: ReproductionFacts, table: PaperTable, metric: str) -> Table:
     names = [f"{metric}_{minutes}" for minutes in HORIZON_MINUTES]
-    paper = facts.plan.paper is not None
-    headings = ["row", "parameters", "seeds"]
+    first = metric == METRICS[0]
+    headings = ["row", *(("parameters", "seeds") if first else ())]
     for minutes in HORIZON_MINUTES:
-        headings += [f"{minutes} min", *(["paper"] if paper else [])]
-    rows = [_error_row(facts, row, names) for row in table.rows]
+        headings += [f"{minutes} min", *(["paper"] if facts.plan.paper is not None else [])]
+    rows = [
+        (label(row), *(_size(facts, row) if first else ()), *_error_cells(facts, row, names))
+        for row in table.rows
+    ]
     unit = "%" if metric == "mape" else facts.unit
     title = with_unit(f"Test {METRIC_NAMES[metric]}: mean and spread over seeds", unit)
     return Table(tuple(headings), tuple(rows), title, tuple(range(1, len(headings))))
 
 
-def _error_row(facts: ReproductionFacts, name: str, metrics: Sequence[str]) -> tuple[str, ...]:
+def _size(facts: ReproductionFacts, name: str) -> tuple[str, str]:
     row = facts.rows.get(name)
-    cells = [label(name), parameters(facts, name), "" if row is None else str(len(row.runs))]
+    return parameters(facts, name), "" if row is None else str(len(row.runs))
+
+
+def _error_cells(facts: ReproductionFacts, name: str, metrics: Sequence[str]) -> list[str]:
+    cells = []
     for metric in metrics:
         cells.append(_error(facts, name, metric))
         if facts.plan.paper is not None:
             known = facts.plan.paper.rows.get(name)
             cells.append("" if known is None else f"{known.errors[metric]:.3f}")
-    return tuple(cells)
+    return cells
 
 
 def _error(facts: ReproductionFacts, name: str, metric: str) -> str:

@@ -33,10 +33,9 @@ from hpo.storage.storage import Storage, storage_at
 
 
 @dataclass(frozen=True)
-class TestDays:
+class JudgedDays:
     """The errors of one network on every test day, by the day's number."""
 
-    __test__ = False  # no test, whatever pytest makes of its name
     days: dict[int, ForecastErrors]
 
     def summary(self) -> dict[str, float]:
@@ -59,7 +58,7 @@ def judge_runs(home: SweepFolder, runs: Iterable[TrialRecord], data: PreparedDat
             student_test_days(home, run, data)
 
 
-def student_test_days(home: SweepFolder, run: TrialRecord, data: PreparedData) -> TestDays:
+def student_test_days(home: SweepFolder, run: TrialRecord, data: PreparedData) -> JudgedDays:
     """Return the errors of a run's student on the test days; errors are those of ``judge_runs``."""
     file = home.test_days(run.trial)
     known = _read(home.store, file, data)
@@ -77,7 +76,7 @@ def student_test_days(home: SweepFolder, run: TrialRecord, data: PreparedData) -
     return _judged(model, data, file, weights, home.store)
 
 
-def teacher_test_days(teacher: Teacher, data: PreparedData) -> TestDays:
+def teacher_test_days(teacher: Teacher, data: PreparedData) -> JudgedDays:
     """Return the errors of a teacher, or of a pruning base, on the test days."""
     file, store = teacher.folder / TEST_DAYS, storage_at(teacher.folder.parents[1])
     known = _read(store, file, data)
@@ -86,15 +85,15 @@ def teacher_test_days(teacher: Teacher, data: PreparedData) -> TestDays:
     return _judged(teacher.load(data), data, file, teacher.folder / TEACHER_FILE, store)
 
 
-def repeated_test_days(data: PreparedData) -> TestDays:
+def repeated_test_days(data: PreparedData) -> JudgedDays:
     """Return the errors of repeating the last reading on the test days."""
-    return TestDays(errors_by_day(None, data, "test"))
+    return JudgedDays(errors_by_day(None, data, "test"))
 
 
 def _judged(
     model: STGCN, data: PreparedData, file: Path, weights: Path, store: Storage
-) -> TestDays:
-    found = TestDays(errors_by_day(model, data, "test"))
+) -> JudgedDays:
+    found = JudgedDays(errors_by_day(model, data, "test"))
     content = {
         "dataset_fingerprint": data.fingerprint,
         "weights_sha256": sha256_of_file(weights),
@@ -109,7 +108,7 @@ def _plain(errors: ForecastErrors) -> dict[str, Any]:
     return {"windows": errors.windows, "sums": errors.sums.tolist()}
 
 
-def _read(store: Storage, file: Path, data: PreparedData) -> TestDays | None:
+def _read(store: Storage, file: Path, data: PreparedData) -> JudgedDays | None:
     """Return what a file holds; None where there is none of this data.
 
     Raises:
@@ -127,7 +126,7 @@ def _read(store: Storage, file: Path, data: PreparedData) -> TestDays | None:
         raise StorageError(
             f"{file} must hold errors of test days: {error}; delete it, and they are measured again"
         ) from error
-    return TestDays(days)
+    return JudgedDays(days)
 
 
 def _errors(values: dict[str, Any], data: PreparedData) -> ForecastErrors:

@@ -68,12 +68,12 @@ def reproduce(
     tables = find_tables(table)
     request = build(ReproductionRequest, settings)
     seconds = read_duration("--budget", budget) or math.inf
-    for file in out or []:
-        _check_out(file)
     plan = plan_reproduction(request, tables, Places(data, storage, address))
     if dry_run:
         _print_plan(plan, output)
         return
+    for file in out or []:
+        _check_out(file)
     _run(plan, seconds)
     with error_console.status("judging"):
         result = make_result(gather(plan), _command())
@@ -131,6 +131,8 @@ def _run(plan: ReproductionPlan, seconds: float) -> None:
     from hpo.cli.display.reproduction_display import ReproductionDisplay
     from hpo.reproduction.running import run_reproduction
 
+    if plan.left:
+        error_console.print(_left_in_words(plan), highlight=False, soft_wrap=True)
     with ReproductionDisplay(plan, _command()) as display:
         run_reproduction(plan, display, seconds)
 
@@ -154,19 +156,23 @@ def _print_plan(plan: ReproductionPlan, output: Format) -> None:
         return
     from rich.table import Table
 
-    from hpo.report.wording import in_number
-
     shown = Table(box=None, pad_edge=False)
     for heading in rows[0] if rows else ():
         shown.add_column(heading, overflow="fold")
     for row in rows:
         shown.add_row(*(str(value) for value in row.values()))
-    console.print(shown)
+    if rows:
+        console.print(shown)
+    console.print(_left_in_words(plan), highlight=False, soft_wrap=True)
+
+
+def _left_in_words(plan: ReproductionPlan) -> str:
+    from hpo.report.wording import in_number
+
+    seconds = plan.seconds_per_training
     time = (
         "no training of this data has ended, so how long they take is not known"
-        if whole is None
-        else f"about {in_words(whole)} of one worker"
+        if seconds is None
+        else f"about {in_words(seconds * plan.left)} of one worker"
     )
-    console.print(
-        f"{in_number(plan.left, 'training')} left: {time}", highlight=False, soft_wrap=True
-    )
+    return f"{in_number(plan.left, 'training')} left: {time}"
