@@ -27,11 +27,12 @@ from torch import Tensor
 from benchmarks.measuring import compared
 from benchmarks.problem import make_data, make_network
 from core.datasets.dataset import open_dataset
-from core.export.export_folder import Export, open_export
+from core.export.export_folder import Export, filling_of, open_export
 from core.forecasters.modules import Forecaster
 from core.forecasters.onnx_export import to_onnx
 from core.forecasters.onnx_runtime import WINDOWS_PER_RUN, forecast_windows, open_session
 from core.forms import find_form
+from core.preprocessing.gaps import causal_fill
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
 from core.stgcn import STGCN, TEACHER_CHANNELS
@@ -64,10 +65,12 @@ def _speed(folder: Path, windows: int, threads: int, form: str) -> dict[str, Any
     data = make_data(folder, training_days=1, validation_days=1)
     student = make_network(data, find_form(form).student, form)
     teacher = make_network(data, TEACHER_CHANNELS).eval()
-    session = open_session(to_onnx(student, data.scaler, STEPS)["model.onnx"], threads)
+    filling = filling_of(causal_fill(data.card.day_kind, data.usual), data.card)
+    content = to_onnx(student, data.scaler, STEPS, filling)["model.onnx"]
+    session = open_session(content, threads)
     scaled = torch.randn(windows, data.history_steps, data.card.num_sensors)
     readings = data.scaler.unscale(scaled)
-    forecaster = Forecaster(teacher, data.scaler, STEPS).eval()
+    forecaster = Forecaster(teacher, data.scaler, STEPS, filling).eval()
     run = functools.partial(_run_student, session, readings.numpy())
     rolled = compared(run, functools.partial(_in_parts, forecaster, readings), repetitions=3)
     passes = functools.partial(_by_whole_passes, teacher)

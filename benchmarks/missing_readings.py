@@ -3,7 +3,9 @@
 ``python -m benchmarks.missing_readings DATASET --out FILE`` removes shares of all readings, trains
 students over seeds under each rule and writes their validation errors as JSON, all judged causally:
 only with what was known when a forecast began. ``--csv FILE`` writes the readings with the blocks
-removed instead, for ``hpo data import``. Does not look at test days.
+removed instead, for ``hpo data import``. A share of 0 keeps a dataset's own gaps. ``--rules`` names
+what students do about gaps: a rule that fills them, or ``mask``: filled causally, and which were
+missing is read as well. Does not look at test days.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from core.training.config import TrainingConfig
 
 CHANNELS = ((1, 6, 12), (12, 8, 16))
 RANK = 16
+MASK = "mask"
 SHORTEST, LONGEST = 15, 180
 """Minutes of a block."""
 
@@ -88,9 +91,9 @@ def main(arguments: list[str]) -> int:
         gappy = gappy_dataset(dataset, share)
         causal = prepare(gappy)
         run_seeds(options.out, f"repeat-last {share:g}", 1, partial(_repeated, causal))
-        for rule in GAP_RULES:
-            data = prepare(gappy, gaps=rule)
-            run = partial(_train, data, causal, options.epochs)
+        for rule in options.rules:
+            data = causal if rule == MASK else prepare(gappy, gaps=rule)
+            run = partial(_train, data, causal, options.epochs, rule == MASK)
             run_seeds(options.out, f"student {share:g} {rule}", options.seeds, run)
     return 0
 
@@ -99,9 +102,9 @@ def _repeated(causal: PreparedData, _: int) -> Run:
     return {f"val_{name}": value for name, value in repeat_last(causal, "validation").items()}
 
 
-def _train(data: PreparedData, causal: PreparedData, epochs: int, seed: int) -> Run:
+def _train(data: PreparedData, causal: PreparedData, epochs: int, mask: bool, seed: int) -> Run:
     training = TrainingConfig(epochs, 50, 8e-3, "adam", "warmup", 5, seed=seed, error="mae")
-    form = find_form("direct").with_rank(RANK)
+    form = replace(find_form("direct").with_rank(RANK), missing_mask=mask)
     config = StudentConfig("none", {}, training, CHANNELS, form=form)
     student = distill_student(data, None, config, None, lambda report: None)
     judge = causal if data.gaps == CAUSAL else judged_causally(data, causal)
@@ -115,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("dataset")
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.15, 0.3])
+    rules = (*GAP_RULES, MASK)
+    parser.add_argument("--rules", nargs="+", choices=rules, default=rules)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=30)
     action = parser.add_mutually_exclusive_group(required=True)

@@ -64,7 +64,7 @@ def find_form(name: str) -> Form:
 
 def form_of(shape: STGCNConfig) -> str | None:
     """Return the name of the form that a network has, or None if it has none that is named."""
-    # Whatever its rank: that is a matter of size.
+    # Whatever its rank and mask: matters of size and of the data.
     own = NetworkForm(shape.head, shape.skip, shape.norm, shape.sensor_rank)
     found = [name for name, form in FORMS.items() if form.with_rank(own.sensor_rank) == own]
     return found[0] if found else None

@@ -2,11 +2,12 @@
 
 Scaled readings [B, 1, T, N] in, the next reading of every sensor out, or with a horizon head the
 next H of them, with the hidden features that distillation compares. Other forms than the paper's
-(``core.stgcn_config.NetworkForm``) differ in the head, in a skip past all layers and in their
-norms. Nothing is padded in time and layer norm works within one time step, so the network is
-equivariant to shifts in time: fed a whole day it predicts every window of that day. For the same
-reason it can go on from the tails of its layers, computing only what new columns add. Training,
-scaling and forecasting by roll-out live elsewhere.
+(``core.stgcn_config.NetworkForm``) differ in the head, in a skip past all layers, in their norms
+and in reading a mask as well [B, 2, T, N]: which readings were missing. Nothing is padded in time
+and layer norm works within one time step, so the network is equivariant to shifts in time: fed a
+whole day it predicts every window of that day. For the same reason it can go on from the tails of
+its layers, computing only what new columns add. Training, scaling and forecasting by roll-out live
+elsewhere.
 
 Axes: B windows, C channels, T time steps, N sensors, K Chebyshev order, H steps ahead, R numbers
 of each sensor.
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -313,11 +314,27 @@ class STGCN(nn.Module):
             self.sensors = nn.Parameter(torch.empty(config.sensor_rank, config.num_sensors))
         self._initialise()
 
+    def signal(
+        self, readings: Float[Tensor, "B T N"], missing: Shaped[Tensor, "B T N"] | None = None
+    ) -> Signal:
+        """Return what the network reads: [B, 1, T, N], or [B, 2, T, N] with a mask.
+
+        Args:
+            readings: scaled, without gaps.
+            missing: one or True where they were filled; None: none was missing. Networks
+                without a mask do not read it.
+        """
+        if not self.config.missing_mask:
+            return readings[:, None]
+        mask = torch.zeros_like(readings) if missing is None else missing.to(readings.dtype)
+        return torch.stack([readings, mask], dim=1)
+
     def forward(self, history: Signal) -> tuple[Float[Tensor, "B T2 *H N"], Features]:
         """Predict what comes after every window of ``history_steps`` columns.
 
         Args:
-            history: scaled readings [B, 1, T, N], T >= history_steps.
+            history: scaled readings [B, 1, T, N], T >= history_steps; with a mask as ``signal``
+                makes them.
 
         Returns:
             prediction: [B, T - history_steps + 1, N], one per window; of a horizon head
@@ -338,7 +355,7 @@ class STGCN(nn.Module):
         """Go on in time: like ``forward`` on all columns so far, computing only the new ones.
 
         Args:
-            columns: new scaled readings [B, 1, T, N].
+            columns: new scaled readings [B, 1, T, N], see ``forward``.
             tails: per layer of ``temporal_kernel_sizes`` its last kernel_size - 1 input columns,
                 as ``last_tails`` cuts them from an earlier call's inputs; None at the start.
 

@@ -42,6 +42,15 @@ class NetworkForm:
     channel, and for each sensor what it makes of ``sensor_rank`` numbers of that sensor."""
     sensor_rank: int = 4
     """r: numbers per sensor, one table of them for the whole network; of low-rank norms alone."""
+    missing_mask: bool = False
+    """The network also reads which readings were missing, as a second input channel."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; without a mask, those from before there were masks."""
+        values = asdict(self)
+        if not self.missing_mask:
+            del values["missing_mask"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,9 @@ class STGCNConfig:
     num_sensors: int
     """N."""
     channels: tuple[BlockChannels, ...] = TEACHER_CHANNELS
-    """Per ST block: channels in, of the first two layers, out; before any pruning."""
+    """Per ST block: channels in, of the first two layers, out; before any pruning.
+
+    The first reads one channel; a mask (``missing_mask``) comes on top of it."""
     history_steps: int = 12
     """M: time steps the network sees before it predicts the next."""
     temporal_kernel_size: int = 3
@@ -90,10 +101,11 @@ class STGCNConfig:
     kept: tuple[Kept, ...] | None = None
     """Per prunable layer (``layers``) the channels still there; None: all, nothing was pruned."""
     head: HeadName = "step"
-    """See ``NetworkForm``, as for the next three."""
+    """See ``NetworkForm``, as for the next four."""
     skip: bool = False
     norm: NormName = "sensor"
     sensor_rank: int = 4
+    missing_mask: bool = False
     horizon_steps: int = 9
     """H: time steps that a horizon head predicts; a step head predicts one."""
 
@@ -136,6 +148,11 @@ class STGCNConfig:
     def output_kernel_size(self) -> int:
         """Time steps left after the blocks: the kernel of the output block."""
         return self.history_steps - 2 * len(self.channels) * (self.temporal_kernel_size - 1)
+
+    @property
+    def input_channels(self) -> int:
+        """How many channels are read: the readings, and perhaps which were missing."""
+        return 2 if self.missing_mask else 1
 
     @property
     def full_widths(self) -> tuple[int, ...]:
@@ -213,6 +230,7 @@ class STGCNConfig:
             "skip": self.skip,
             "norm": self.norm == "low_rank",
             "sensor_rank": self.norm == "low_rank",
+            "missing_mask": self.missing_mask,
         }
         return {name for name, is_said in said.items() if not is_said}
 
@@ -222,8 +240,9 @@ class STGCNConfig:
                 raise ConfigError(
                     f"{name} must be {' or '.join(get_args(known))}, got {getattr(self, name)!r}"
                 )
-        if not isinstance(self.skip, bool):
-            raise ConfigError(f"skip must be true or false, got {self.skip!r}")
+        for name in ("skip", "missing_mask"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}")
         if min(self.sensor_rank, self.horizon_steps) < 1:
             raise ConfigError(
                 "sensor_rank and horizon_steps must be at least 1, got "
@@ -250,14 +269,14 @@ class STGCNConfig:
     def _layers(self) -> Iterator[LayerShape]:
         kernel, order = self.temporal_kernel_size, self.chebyshev_order
         kept = iter(self.kept_channels)
-        signal: Kept = (0,)
-        for index, (wide, hidden, out) in enumerate(self.channels):
+        signal, wide = tuple(range(self.input_channels)), self.input_channels
+        for index, (_, hidden, out) in enumerate(self.channels):
             first, spatial, second = next(kept), next(kept), next(kept)
             name, narrows = f"blocks.{index}", (wide > hidden, hidden > out)
             yield LayerShape(f"{name}.first", "glu", kernel, signal, first, narrows[0], False)
             yield LayerShape(f"{name}.spatial", "graph", order, first, spatial, False, False)
             yield LayerShape(f"{name}.second", "relu", kernel, spatial, second, narrows[1], True)
-            signal = second
+            signal, wide = second, out
         first, second = next(kept), next(kept)
         size = self.output_kernel_size
         yield LayerShape("output.first", "glu", size, signal, first, False, True)

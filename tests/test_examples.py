@@ -52,16 +52,46 @@ def test_the_example_needs_numpy_and_onnxruntime_alone(
     data = exported.data
     rows = data.scaler.unscale(data.readings[100:140]).numpy()
     np.savetxt(tmp_path / "readings.csv", rows, delimiter=",", fmt="%.6f")
-    code = f"import runpy; runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')"
-    done = run_bare(bare, code, exported.folder, tmp_path / "readings.csv")
+    done = run_example(bare, exported.folder, tmp_path / "readings.csv")
     assert done.returncode == 0, done.stderr
     session = onnxruntime.InferenceSession(exported.folder / "model.onnx")
-    (wanted,) = session.run(None, {"readings": rows[None, -12:]})
+    (wanted,) = session.run(["forecast"], {"readings": rows[None, -12:]})
     header, *lines = done.stdout.splitlines()
     assert header == "# minutes ahead"
     found = np.array([line.split(",") for line in lines], dtype=float)
     assert found[:, 0].tolist() == [15, 30, 45]
     np.testing.assert_allclose(found[:, 1:], wanted[0], atol=0.0051)
+
+
+def run_example(packages: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    code = f"import runpy; runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')"
+    return run_bare(packages, code, *arguments)
+
+
+def test_gaps_in_the_last_rows_cost_no_other_sensor_its_forecast(
+    exported: Exported, bare: Path, tmp_path: Path
+) -> None:
+    rows = exported.data.scaler.unscale(exported.data.readings[100:140]).numpy()
+    rows[-1, 2], rows[-4:, 3] = np.nan, np.nan  # 15 minutes, which are filled, and an hour
+    lines = [",".join("" if np.isnan(one) else f"{one:.6f}" for one in row) for row in rows]
+    (tmp_path / "readings.csv").write_text("\n".join(lines))
+    done = run_example(bare, exported.folder, tmp_path / "readings.csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = np.array([line.split(",") for line in done.stdout.splitlines()[1:]], dtype=float)
+    assert np.isnan(found[:, 1:]).tolist() == [[False, False, False, True, False]] * 3
+
+
+@pytest.mark.parametrize(
+    ("content", "shape"), [("1,2,3,4,5\n" * 3, "(3, 5)"), ("1,2,3,4\n" * 20, "(20, 4)")]
+)
+def test_a_file_that_does_not_fit_is_refused_in_a_line(
+    exported: Exported, bare: Path, tmp_path: Path, content: str, shape: str
+) -> None:
+    (tmp_path / "readings.csv").write_text(content)
+    done = run_example(bare, exported.folder, tmp_path / "readings.csv")
+    assert done.returncode == 1
+    text = f"{tmp_path / 'readings.csv'} must have 12 rows of 5 readings, got {shape}\n"
+    assert done.stderr == text
 
 
 def test_the_readme_shows_the_example() -> None:

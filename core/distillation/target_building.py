@@ -27,6 +27,7 @@ from core.distillation.correlation.step_tables import StepTable, to_fixed_point
 from core.distillation.table_files import Layout, TableWriter, tables_written_aside
 from core.evaluation.forecasting import roll_on
 from core.preprocessing.prepare import PreparedData
+from core.shapes import Signal
 from core.stgcn import STGCN, Features
 
 OnProgress = Callable[[int, int], None]
@@ -218,18 +219,19 @@ def _runs(teacher: STGCN, data: PreparedData, steps: int) -> Iterator[tuple[int,
     for stretch in data.stretches("train"):
         for piece in torch.split(stretch.first_rows(data.window_steps), windows):
             first, last = int(piece[0]), int(piece[-1])
-            seen = data.readings[first : last + data.history_steps]
+            rows = slice(first, last + data.history_steps)
+            seen = teacher.signal(data.readings[rows][None], data.missing(rows)[None])
             yield first, _run(teacher, seen, steps)
 
 
-def _run(teacher: STGCN, seen: Tensor, steps: int) -> Run:
-    """Pass the readings [T, N] of consecutive windows through the teacher once."""
-    size = len(seen)
+def _run(teacher: STGCN, seen: Signal, steps: int) -> Run:
+    """Pass the history [1, C, T, N] of consecutive windows through the teacher once."""
+    size = seen.shape[2]
     if seen.device.type == "cpu":
         size = max(teacher.config.history_steps, COLUMNS_AT_A_TIME)
     tails, pieces, forecasts = None, [], []
-    for columns in torch.split(seen, size):
-        first, features, inputs = teacher.stream(columns[None, None], tails)
+    for columns in torch.split(seen, size, dim=2):
+        first, features, inputs = teacher.stream(columns, tails)
         tails = teacher.last_tails(inputs)
         pieces.append(features)
         forecasts.append(roll_on(teacher, first, inputs, steps))

@@ -112,7 +112,12 @@ class TeacherTargets:
     def _run_teacher(self, first_rows: Rows, windows_per_segment: int) -> TeacherOutput:
         readings = self.data.readings
         history, _, _ = cut_batch(
-            readings, readings, first_rows, self.data.history_steps, windows_per_segment
+            readings,
+            readings,
+            first_rows,
+            self.data.history_steps,
+            windows_per_segment,
+            measured=self.data.truth if self.teacher.config.missing_mask else None,
         )
         with torch.no_grad():
             _, features = self.teacher(history)
@@ -189,7 +194,7 @@ def _kinds_within(
     if "prediction" in needs:
         chosen["prediction"] = _forecasts_for(steps_per_pass, teacher, data)
     with torch.no_grad():
-        _, sample = teacher(data.readings[None, None, : data.history_steps])
+        _, sample = teacher(teacher.signal(data.readings[None, : data.history_steps]))
     for need, forms in forms_for(sample).items():
         room = memory_budget - sum(size_of(kind, rows) for kind in chosen.values())
         fitting = [form for form in forms if size_of(form, rows) <= room]

@@ -118,7 +118,9 @@ def hidden_representations(
         data: on the network's device.
         rows: first rows of W windows.
     """
-    history = torch.stack([data.readings[row : row + data.history_steps] for row in rows.tolist()])
-    _, features = model(history[:, None])
+    windows = [slice(row, row + data.history_steps) for row in rows.tolist()]
+    readings = torch.stack([data.readings[window] for window in windows])
+    missing = torch.stack([data.missing(window) for window in windows])
+    _, features = model(model.signal(readings, missing))
     last: Tensor = features.temporal[-1][:, :, -1]
     return last.flatten(1).cpu()

@@ -27,13 +27,19 @@ the columns of so few windows stay in the caches; on a GPU larger passes need fe
 
 
 @torch.inference_mode()
-def roll_out(model: STGCN, readings: Float[Tensor, "T N"], steps: int) -> Float[Tensor, "W H N"]:
+def roll_out(
+    model: STGCN,
+    readings: Float[Tensor, "T N"],
+    steps: int,
+    missing: Float[Tensor, "T N"] | None = None,
+) -> Float[Tensor, "W H N"]:
     """Forecast ``steps`` readings after every window of an uninterrupted stretch.
 
     Args:
         model: in training or evaluation mode, which makes no difference to its layers.
         readings: scaled [T, N], T >= history_steps.
         steps: H, at most what a horizon head predicts.
+        missing: see ``STGCN.signal``.
 
     Returns:
         Scaled forecasts [T - history_steps + 1, H, N]; window w reads rows w .. w +
@@ -42,7 +48,8 @@ def roll_out(model: STGCN, readings: Float[Tensor, "T N"], steps: int) -> Float[
     Raises:
         ConfigError: a horizon head predicts fewer steps.
     """
-    first, _, inputs = model.stream(readings[None, None], None)
+    seen = model.signal(readings[None], None if missing is None else missing[None])
+    first, _, inputs = model.stream(seen, None)
     return roll_on(model, first, inputs, steps)
 
 
@@ -66,7 +73,7 @@ def roll_on(
     forecasts = [first[0]]
     tails = _tails_of_windows(model, inputs, windows=len(forecasts[0])) if steps > 1 else []
     for _ in range(steps - 1):
-        newest, _, inputs = model.stream(forecasts[-1][:, None, None], tails)
+        newest, _, inputs = model.stream(model.signal(forecasts[-1][:, None]), tails)
         tails = model.last_tails(inputs)
         forecasts.append(newest[:, 0])
     return torch.stack(forecasts, dim=1)
@@ -118,8 +125,10 @@ def forecasts_of(
     most = WINDOWS_PER_PASS[data.readings.device.type]
     for start in range(stretch.start, last_window + 1, most):
         count = min(most, last_window + 1 - start)
-        seen = data.readings[start : start + count + data.history_steps - 1]
-        yield start, data.scaler.unscale(roll_out(model, seen, data.horizon_steps))
+        rows = slice(start, start + count + data.history_steps - 1)
+        missing = data.missing(rows) if model.config.missing_mask else None
+        forecast = roll_out(model, data.readings[rows], data.horizon_steps, missing)
+        yield start, data.scaler.unscale(forecast)
 
 
 def repeat_last(data: PreparedData, part: Part) -> dict[str, float]:

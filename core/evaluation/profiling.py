@@ -77,9 +77,10 @@ def measure_latency(
     for name, value in (("windows", windows), ("rounds", rounds)):
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}")
-    history = _windows(models[0], windows)
-    taken = _timed([partial(model, history) for model in models], history, rounds, seconds)
-    return Timing(windows, torch.get_num_threads(), str(history.device), taken)
+    readings = _windows(models[0], windows)
+    works = [partial(model, model.signal(readings)) for model in models]
+    taken = _timed(works, readings, rounds, seconds)
+    return Timing(windows, torch.get_num_threads(), str(readings.device), taken)
 
 
 def forecast_latency(model: STGCN, steps: int) -> float:
@@ -89,7 +90,7 @@ def forecast_latency(model: STGCN, steps: int) -> float:
     waiting for a busy core does not count, and the effect of other processes on the caches can
     only lengthen a round. It depends on the network's shape, not on its weights.
     """
-    readings = _windows(model, 1)[0, 0]
+    readings = _windows(model, 1)[0]
     with _one_thread():
         work = partial(roll_out, model, readings, steps)
         limits = FORECAST_ROUNDS, FORECAST_SECONDS
@@ -142,10 +143,9 @@ def _wait_for(tensor: Tensor) -> None:
 
 
 def _windows(model: STGCN, windows: int) -> Tensor:
-    shape = (windows, 1, model.config.history_steps, model.config.num_sensors)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(
-        model.graph_kernel.device
-    )
+    shape = (windows, model.config.history_steps, model.config.num_sensors)
+    readings = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return readings.to(model.graph_kernel.device)
 
 
 def count_parameters(model: STGCN) -> int:
@@ -160,7 +160,8 @@ def count_flops(model: STGCN) -> int:
     """
     config = model.config
     device = model.graph_kernel.device
-    window = torch.zeros(1, 1, config.history_steps, config.num_sensors, device=device)
+    shape = (1, config.input_channels, config.history_steps, config.num_sensors)
+    window = torch.zeros(shape, device=device)
     # The counter refuses weights that a layer is given by another, unless they take no gradient.
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
     with FlopCounterMode(display=False) as counter, torch.inference_mode():

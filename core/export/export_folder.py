@@ -48,13 +48,14 @@ from core.export.manifest import (
 )
 from core.export.sensors import MAX_GAP_MINUTES
 from core.files import folder_written_aside, sha256_of_file, write_bytes, write_json
+from core.forecasters.gap_filling import GapFilling, gap_filling
 from core.forecasters.modules import new_state, state_rows
 from core.forecasters.onnx_export import OPSET, to_onnx
 from core.forecasters.onnx_runtime import measure_speed
 from core.forecasters.parity import Parity, measure_parity, validation_stretches
 from core.forecasters.torch_program import to_program
 from core.graph import chebyshev_stack
-from core.preprocessing.gaps import CausalFill
+from core.preprocessing.gaps import CausalFill, causal_fill
 from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData
 from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN
@@ -116,7 +117,8 @@ def export_student(
     Raises:
         ExportError: the forecasts of a file differ from PyTorch's.
     """
-    forecasters = make_forecasters(model, data.scaler, data.horizon_steps)
+    filling = filling_of(causal_fill(data.card.day_kind, data.usual), data.card)
+    forecasters = make_forecasters(model, data.scaler, data.horizon_steps, filling)
     parity = _checked_parity(forecasters, model, data, folder.name)
     manifest = _manifest(model, data, facts, parity)
     manifest["latency"] = measure_speed(
@@ -136,10 +138,17 @@ def export_student(
         return read_manifest(aside)
 
 
-def make_forecasters(model: STGCN, scaler: Scaler, horizon_steps: int) -> dict[str, bytes]:
+def make_forecasters(
+    model: STGCN, scaler: Scaler, horizon_steps: int, filling: GapFilling
+) -> dict[str, bytes]:
     """Return the standalone forecaster files, by name."""
-    program = to_program(model, scaler, horizon_steps)
-    return {**to_onnx(model, scaler, horizon_steps), "model.pt2": program}
+    program = to_program(model, scaler, horizon_steps, filling)
+    return {**to_onnx(model, scaler, horizon_steps, filling), "model.pt2": program}
+
+
+def filling_of(fill: CausalFill, card: DatasetCard) -> GapFilling:
+    """Return how forecasters of this data fill gaps: up to ``MAX_GAP_MINUTES``."""
+    return gap_filling(fill, MAX_GAP_MINUTES // card.interval_minutes)
 
 
 def open_export(folder: Path) -> Export:
@@ -245,17 +254,31 @@ def _forecaster_facts(
         "input": {"readings": ["batch", data.history_steps, N]},
         "output": {"forecast": ["batch", data.horizon_steps, N]},
     }
+    filled = {"output": {**windows["output"], "filled": ["batch", N]}}
     live = {
         "input": {"reading": [N], "state": state},
-        "output": {"forecast": [data.horizon_steps, N], "next_state": state},
-        "note": f"float32, readings in {unit}, without gaps; the state starts as zeros, forecasts "
-        f"are NaN until {data.history_steps} rows have come",
+        "output": {"forecast": [data.horizon_steps, N], "next_state": state, "filled": [N]},
+        "note": f"float32, readings in {unit}; {_gaps_in_words()}; the state starts as zeros, "
+        f"forecasts are NaN until {data.history_steps} rows have come",
         "state": [asdict(rows) for rows in state_rows(model)],
         "parity": measured["live.onnx"],
     }
-    note = f"float32, both in {unit}; before, fill gaps with the sensor's last reading"
+    note = f"float32, both in {unit}; {_gaps_in_words()}"
     return {
-        "onnx": {"opset": OPSET, **windows, "note": note, "parity": measured["model.onnx"]},
+        "onnx": {
+            "opset": OPSET,
+            **windows,
+            **filled,
+            "note": note,
+            "parity": measured["model.onnx"],
+        },
         "live": {"opset": OPSET, **live},
         "program": {"torch": torch.__version__, **windows, "parity": measured["model.pt2"]},
     }
+
+
+def _gaps_in_words() -> str:
+    return (
+        "NaN where nothing was measured: it is filled with the sensor's last reading, and filled "
+        "says how many in a row; a sensor with more than max_gap_minutes of them has NaN"
+    )

@@ -26,7 +26,7 @@ from core.export.manifest import (
     read_manifest,
 )
 from core.export.sensors import in_trained_order, step_of_day
-from core.forecasters.onnx_runtime import forecast_windows
+from core.forecasters.onnx_runtime import forecast_live, forecast_windows
 from core.preprocessing.gaps import longest_gap
 
 
@@ -76,16 +76,14 @@ def forecast_readings(
         ConfigError: ``at`` is not in the table, or ``max_gap`` below zero.
     """
     manifest = read_manifest(folder)
-    check_files(folder, manifest, ("model.onnx", USUAL_DAY_FILE))
+    check_files(folder, manifest, (_forecaster(manifest), USUAL_DAY_FILE))
     card = card_of(manifest, folder)
     values = in_trained_order(card, table.values, table.sensor_ids)
     table = replace(table, values=values, sensor_ids=card.sensor_ids)
-    limit = _limit(card, manifest["max_gap_minutes"] if max_gap is None else max_gap)
+    limit = _limit(manifest, card, max_gap)
     history = _history(card, manifest, table, at, limit)
     _check_gaps(history, card, manifest["history_steps"], limit)
-    fill = fill_of(manifest, card, folder)
-    window = fill(history.values, history.first_step)[-manifest["history_steps"] :]
-    steps = forecast_windows((folder / "model.onnx").read_bytes(), window[None])[0]
+    steps = _forecast(folder, manifest, card, history)
     minutes = [card.interval_minutes * step for step in range(1, len(steps) + 1)]
     times = None
     if isinstance(history.at, pd.Timestamp):
@@ -93,10 +91,40 @@ def forecast_readings(
     return Forecast(steps, minutes, times, history.at, card.sensor_ids, card.unit)
 
 
-def _limit(card: DatasetCard, minutes: int) -> int:
-    if minutes < 0:
-        raise ConfigError(f"--max-gap must be at least 0 minutes, got {minutes}")
-    return minutes // card.interval_minutes
+def _forecast(
+    folder: Path, manifest: Manifest, card: DatasetCard, history: _History
+) -> NDArray[np.float32]:
+    """Forecast [horizon_steps, N] after the last row of ``history``."""
+    content = (folder / _forecaster(manifest)).read_bytes()
+    if _reads_mask(manifest):
+        streamed: NDArray[np.float32] = forecast_live(content, history.values)[-1]
+        return streamed
+    fill = fill_of(manifest, card, folder)
+    window = fill(history.values, history.first_step)[-manifest["history_steps"] :]
+    forecast: NDArray[np.float32] = forecast_windows(content, window[None])[0]
+    return forecast
+
+
+def _forecaster(manifest: Manifest) -> str:
+    """Name the file to forecast with; one that knows of gaps from before the window, for a mask."""
+    return "live.onnx" if _reads_mask(manifest) else "model.onnx"
+
+
+def _limit(manifest: Manifest, card: DatasetCard, minutes: int | None) -> int:
+    most = manifest["max_gap_minutes"]
+    limit = most if minutes is None else minutes
+    if limit < 0:
+        raise ConfigError(f"--max-gap must be at least 0 minutes, got {limit}")
+    if limit > most and _reads_mask(manifest):
+        raise ConfigError(
+            f"--max-gap must be at most {most} minutes for a student that reads which readings "
+            f"were missing, got {limit}; lower it"
+        )
+    return int(limit // card.interval_minutes)
+
+
+def _reads_mask(manifest: Manifest) -> bool:
+    return bool(manifest["network"].get("missing_mask"))
 
 
 def _history(

@@ -1,7 +1,7 @@
 """Convert a student and its scaler to ONNX files of its forecasters.
 
 Both files read and return values in the unit of the readings: scaling, graph kernel and roll-out
-are inside, so running them needs no code of this project. Gaps must be filled before. Each file is
+are inside, so running them needs no code of this project, and so is what fills gaps. Each file is
 assembled from one step that reads readings and one that reads the prediction before, so the
 converter traces the network twice instead of once per step; a horizon head needs the first step
 alone. Does not write files and does not compare them with PyTorch (``core.forecasters.parity``
@@ -23,24 +23,31 @@ from onnxscript import optimizer
 from torch import nn
 
 from core.errors import ConfigError
-from core.forecasters.modules import FirstStep, LiveStep, NextStep, new_state, state_rows
+from core.forecasters.gap_filling import GapFilling
+from core.forecasters.modules import FirstStep, LiveStep, NextStep, new_state, new_tails, state_rows
 from core.forecasters.onnx_unrolling import unrolled
 from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN
 
 OPSET = 20
-_NOT_READY = "not_ready"
+_UNLESS_READY = "unless_ready"
 _BATCH = torch.export.Dim("batch")
 
 
-def to_onnx(model: STGCN, scaler: Scaler, horizon_steps: int) -> dict[str, bytes]:
+def to_onnx(
+    model: STGCN, scaler: Scaler, horizon_steps: int, filling: GapFilling
+) -> dict[str, bytes]:
     """Return the forecaster as ONNX files: name -> content.
 
     ``model.onnx``: ``readings`` float32 [batch, history_steps, N] to ``forecast`` float32
-    [batch, horizon_steps, N]; ``batch`` is dynamic.
+    [batch, horizon_steps, N] and ``filled`` [batch, N]; ``batch`` is dynamic.
 
     ``live.onnx``: one new row ``reading`` [N] and ``state`` [S, N] to ``forecast``
-    [horizon_steps, N] and ``next_state`` [S, N], as in ``core.forecasters.modules.LiveStep``.
+    [horizon_steps, N], ``next_state`` [S, N] and ``filled`` [N], as in
+    ``core.forecasters.modules.LiveStep``.
+
+    Readings are NaN where nothing was measured; ``filled`` says how many of a sensor, in a row and
+    up to the newest, were filled. Its forecast is NaN where more were than the limit.
 
     Raises:
         ConfigError: a horizon head predicts another number of steps.
@@ -55,21 +62,22 @@ def to_onnx(model: STGCN, scaler: Scaler, horizon_steps: int) -> dict[str, bytes
     following = _following(model) if model.config.steps_ahead is None else None
     window = torch.full((2, model.config.history_steps, N), scaler.mean)
     first = _convert(
-        FirstStep(model, scaler),
+        FirstStep(model, scaler, filling),
         (window,),
         {"readings": {0: _BATCH}},
         ["readings"],
-        ["newest", *after],
+        ["newest", *after, _UNLESS_READY, "filled"],
     )
     live = _convert(
-        LiveStep(model, scaler),
+        LiveStep(model, scaler, filling),
         (window[0, 0], new_state(model)),
         None,
         ["reading", "state"],
-        ["newest", *after, "next_state", _NOT_READY],
+        ["newest", *after, "next_state", _UNLESS_READY, "filled"],
     )
-    batch = unrolled(first, following, horizon_steps, scaler)
-    stream = unrolled(live, following, horizon_steps, scaler, ["next_state"], _NOT_READY)
+    batch = unrolled(first, following, horizon_steps, scaler, _UNLESS_READY, ["filled"])
+    kept = ["next_state", "filled"]
+    stream = unrolled(live, following, horizon_steps, scaler, _UNLESS_READY, kept, squeezed=True)
     return {"model.onnx": _content(batch), "live.onnx": _content(stream)}
 
 
@@ -78,7 +86,7 @@ def _following(model: STGCN) -> onnx.ModelProto:
     after = _tail_names(model)
     return _convert(
         NextStep(model),
-        (torch.zeros(2, 1, model.config.num_sensors), _example_tails(model)),
+        (torch.zeros(2, 1, model.config.num_sensors), new_tails(model, windows=2)),
         {"newest": {0: _BATCH}, "tails": [{0: _BATCH}] * len(after)},
         ["newest", *after],
         ["following", *(f"next_{name}" for name in after)],
@@ -87,11 +95,6 @@ def _following(model: STGCN) -> onnx.ModelProto:
 
 def _tail_names(model: STGCN) -> list[str]:
     return [f"tail_{index}" for index in range(len(state_rows(model)))]
-
-
-def _example_tails(model: STGCN) -> list[torch.Tensor]:
-    N = model.config.num_sensors
-    return [torch.zeros(2, layer.steps, layer.channels, N) for layer in state_rows(model)]
 
 
 def _convert(

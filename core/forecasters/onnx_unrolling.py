@@ -21,8 +21,9 @@ def unrolled(
     following: onnx.ModelProto | None,
     steps: int,
     scaler: Scaler,
-    kept: Sequence[str] = (),
-    added: str | None = None,
+    added: str,
+    kept: Sequence[str],
+    squeezed: bool = False,
 ) -> onnx.ModelProto:
     """Return a model whose output ``forecast`` is the unscaled predictions of all steps.
 
@@ -33,9 +34,9 @@ def unrolled(
             order; None where ``first`` predicts all steps [B, H, N].
         steps: H, of the whole forecast.
         scaler: to unscale with.
+        added: an output of ``first`` to add to the forecast.
         kept: outputs of ``first`` that become outputs of the model too.
-        added: an output of ``first`` to add to the forecast, which is then of a single window and
-            loses its first axis.
+        squeezed: the forecast is of a single window and loses its first axis.
     """
     model = onnx.ModelProto()
     model.CopyFrom(first)
@@ -47,8 +48,8 @@ def unrolled(
         for step in range(1, steps):
             carried = _add_step(graph, following.graph, {**shared, **carried}, f"step_{step}")
             predictions.append(next(iter(carried.values())))
-    _finish(graph, predictions, scaler, added)
-    shape = _forecast_shape(first.graph, steps, windows=added is None)
+    _finish(graph, predictions, scaler, added, squeezed)
+    shape = _forecast_shape(first.graph, steps, windows=not squeezed)
     outputs = [one for one in first.graph.output if one.name in kept]
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info("forecast", TensorProto.FLOAT, shape))
@@ -97,23 +98,21 @@ def _add_step(
 
 
 def _finish(
-    graph: onnx.GraphProto, predictions: Sequence[str], scaler: Scaler, added: str | None
+    graph: onnx.GraphProto, predictions: Sequence[str], scaler: Scaler, added: str, squeezed: bool
 ) -> None:
     for name, value in (("forecast.std", scaler.std), ("forecast.mean", scaler.mean)):
         graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, [], [value]))
-    last = "forecast" if added is None else "forecast.windows"
+    last = "forecast.windows" if squeezed else "forecast"
     nodes = [
         helper.make_node("Concat", predictions, ["forecast.scaled"], axis=1),
         helper.make_node("Mul", ["forecast.scaled", "forecast.std"], ["forecast.spread"]),
-        helper.make_node("Add", ["forecast.spread", "forecast.mean"], [last]),
+        helper.make_node("Add", ["forecast.spread", "forecast.mean"], ["forecast.whole"]),
+        helper.make_node("Add", ["forecast.whole", added], [last]),
     ]
-    if added is not None:
+    if squeezed:
         axes = helper.make_tensor("forecast.axes", TensorProto.INT64, [1], [0])
         graph.initializer.append(axes)
-        nodes += [
-            helper.make_node("Add", [last, added], ["forecast.window"]),
-            helper.make_node("Squeeze", ["forecast.window", "forecast.axes"], ["forecast"]),
-        ]
+        nodes.append(helper.make_node("Squeeze", [last, "forecast.axes"], ["forecast"]))
     graph.node.extend(nodes)
 
 

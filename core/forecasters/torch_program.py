@@ -1,9 +1,9 @@
 """Save and load a student's forecaster as a ``torch.export`` program.
 
 The program maps readings [batch, history_steps, N] to forecasts [batch, horizon_steps, N], both in
-their own unit, like ``model.onnx``. A ``.pt2`` file is a ZIP of a JSON graph and raw weights; torch
-would add the example it was traced with as a pickle, and reads weights of unusual layouts from
-pickles. Ours contain none, and a file with one is refused before torch reads it.
+their own unit, and fills gaps like ``model.onnx``. A ``.pt2`` file is a ZIP of a JSON graph and raw
+weights; torch would add the example it was traced with as a pickle, and reads weights of unusual
+layouts from pickles. Ours contain none, and a file with one is refused before torch reads it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from core.errors import ExportError
+from core.forecasters.gap_filling import GapFilling
 from core.forecasters.modules import Forecaster
 from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN
@@ -26,9 +27,9 @@ Program = Callable[[Tensor], Tensor]
 _PATHS_OF_THIS_MACHINE = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node")
 
 
-def to_program(model: STGCN, scaler: Scaler, horizon_steps: int) -> bytes:
+def to_program(model: STGCN, scaler: Scaler, horizon_steps: int, filling: GapFilling) -> bytes:
     """Return the forecaster as the bytes of a program for ``torch.export.load``."""
-    forecaster = Forecaster(model, scaler, horizon_steps).eval()
+    forecaster = Forecaster(model, scaler, horizon_steps, filling).eval()
     config = model.config
     example = torch.full((2, config.history_steps, config.num_sensors), scaler.mean)
     with warnings.catch_warnings():

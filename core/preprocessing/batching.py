@@ -19,7 +19,8 @@ def cut_batch(
     history_steps: int,
     windows_per_segment: int,
     steps_ahead: int | None = None,
-) -> tuple[Float[Tensor, "S 1 T N"], Float[Tensor, "W *H N"], Int[Tensor, " W"]]:
+    measured: Float[Tensor, "_ N"] | None = None,
+) -> tuple[Float[Tensor, "S C T N"], Float[Tensor, "W *H N"], Int[Tensor, " W"]]:
     """Gather segments from the readings [T, N].
 
     Args:
@@ -30,9 +31,11 @@ def cut_batch(
         history_steps: M.
         windows_per_segment: of each segment.
         steps_ahead: H; None: the target is the next reading alone, without an axis of steps.
+        measured: [T, N], NaN where ``readings`` were filled, for networks that read a mask; None:
+            the network reads none.
 
     Returns:
-        history [S, 1, history_steps + windows_per_segment - 1, N], and per window its target
+        history [S, 1 or 2, history_steps + windows_per_segment - 1, N], and per window its target
         [S * windows_per_segment, N] or [S * windows_per_segment, H, N] and first row.
     """
     seen = history_steps + windows_per_segment - 1
@@ -44,4 +47,8 @@ def cut_batch(
     target = ahead[:, history_steps:]
     if steps_ahead is not None:
         target = target.unfold(1, steps_ahead, 1).transpose(2, 3)
-    return block[:, None, :seen], target.flatten(0, 1), rows
+    history = block[:, :seen]
+    if measured is None:
+        return history[:, None], target.flatten(0, 1), rows
+    missing = measured[rows_of_block[:, :seen]].isnan().to(history.dtype)
+    return torch.stack([history, missing], dim=1), target.flatten(0, 1), rows

@@ -73,6 +73,10 @@ class PreparedData:
         """Rows of a window: history and horizon."""
         return self.history_steps + self.horizon_steps
 
+    def missing(self, rows: slice) -> Float[Tensor, "T N"]:
+        """Return one where a reading of ``rows`` was not measured and zero elsewhere."""
+        return self.truth[rows].isnan().to(self.readings.dtype)
+
     def stretches(self, part: Part) -> tuple[Stretch, ...]:
         """Return the uninterrupted stretches of ``part``."""
         return stretches(self.card, part)

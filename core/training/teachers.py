@@ -64,6 +64,7 @@ class TeacherConfig:
         fields = asdict(self)
         if self.training.error == "mse":
             del fields["training"]["error"]
+        fields["form"] = self.form.to_json()
         if self.form == NetworkForm():
             del fields["form"]
         return fields

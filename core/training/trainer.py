@@ -167,6 +167,7 @@ class Trainer:
             self.data.history_steps,
             self.config.windows_per_segment,
             self.model.config.steps_ahead,
+            self.data.truth if self.model.config.missing_mask else None,
         )
         prediction, features = self.model(history)
         value = self.objective(

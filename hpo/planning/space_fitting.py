@@ -40,7 +40,7 @@ def fit_space(space: SearchSpace, sizes: StudentSizes, latency_of: LatencyOf) ->
         UserError: no trial of it, or not every one, could run.
     """
     config = sizes.config
-    space = _fit_pruning(space, sizes) if config.method == PRUNE else _fit_network(space, config)
+    space = _fit_pruning(space, sizes) if config.method == PRUNE else _fit_network(space, sizes)
     check_space(space, sizes)
     _check_intervals(space, sizes)
     _check_sizes(space, sizes)
@@ -81,8 +81,11 @@ def largest_costs(
     return costs
 
 
-def _fit_network(space: SearchSpace, config: SweepConfig) -> SearchSpace:
+def _fit_network(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
     """Leave out settings of the network that no trial of the sweep would use."""
+    config = sizes.config
+    if not sizes.data.card.missing_share:
+        space = _without(space, {"missing_mask"})
     if config.network == "teacher":
         space = space.holding(dict(zip(STUDENT_WIDTHS, _teacher_widths(config), strict=True)))
     forms = [find_form(str(name)) for name in space.values_of("form") or (config.form,)]

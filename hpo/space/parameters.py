@@ -89,6 +89,7 @@ NETWORK_PARAMETERS: Final = {
     **STUDENT_WIDTHS,
     "form": Setting("name", names=tuple(FORMS)),
     "sensor_rank": Setting("int", low=1),
+    "missing_mask": Setting("int", low=0, high=1),
 }
 """What decides the shape of a student that is trained from scratch."""
 

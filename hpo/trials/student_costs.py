@@ -99,7 +99,9 @@ class StudentCosts:
         # All else, also what the channels of a pruned student were, is the same within a sweep.
         widths = tuple(len(kept) for kept in shape.kept_channels)
         rank = (shape.sensor_rank,) if shape.norm == "low_rank" else ()
-        return (*widths, *rank, *((shape.steps_ahead,) if shape.steps_ahead else ()))
+        ahead = (shape.steps_ahead,) if shape.steps_ahead else ()
+        mask = (shape.input_channels,) if shape.missing_mask else ()
+        return (*widths, *rank, *ahead, *mask)
 
 
 def asks_for_latency(config: SweepConfig) -> bool:

@@ -7,7 +7,7 @@ shape, parameters and FLOPs follow from its settings before anything is trained.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -85,7 +85,8 @@ def check_trial(sizes: StudentSizes, settings: Settings) -> None:
 
 def network_form(config: SweepConfig, settings: Settings) -> NetworkForm:
     """Return what the network of a trial predicts and knows of single sensors."""
-    return _form(config, settings).with_rank(settings.get("sensor_rank"))
+    form = _form(config, settings).with_rank(settings.get("sensor_rank"))
+    return replace(form, missing_mask=bool(settings.get("missing_mask", 0)))
 
 
 def student_channels(config: SweepConfig, settings: Settings) -> tuple[BlockChannels, ...]:

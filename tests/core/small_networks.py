@@ -20,6 +20,7 @@ MIXTURES = [
     {"head": head, "skip": skip, "norm": norm, "horizon_steps": 3, "sensor_rank": 2}
     for head, skip, norm in product(("step", "horizon"), (False, True), ("sensor", "low_rank"))
 ]
+MIXTURES += [{**MIXTURES[0], "missing_mask": True}, {**MIXTURES[-1], "missing_mask": True}]
 """All that a form of a network can be made of."""
 each_mixture = pytest.mark.parametrize(
     "mixture", MIXTURES, ids=lambda one: "-".join(str(value) for value in one.values())
@@ -52,6 +53,12 @@ def readings(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(shape, generator=source, dtype=torch.float64)
 
 
+def histories(config: STGCNConfig, windows: int, steps: int | None = None, seed: int = 1) -> Tensor:
+    """What such a network reads [windows, C, steps, N]; by default as many steps as it needs."""
+    length = config.history_steps if steps is None else steps
+    return readings(windows, config.input_channels, length, config.num_sensors, seed=seed)
+
+
 Shape = dict[str, Any]
 
 
@@ -78,4 +85,5 @@ def small_shapes(draw: st.DrawFn) -> Shape:
         "norm": draw(st.sampled_from(["sensor", "low_rank"])),
         "sensor_rank": draw(width),
         "horizon_steps": draw(width),
+        "missing_mask": draw(st.booleans()),
     }

@@ -14,16 +14,19 @@ from hypothesis import strategies as st
 from core.datasets.dataset import Dataset
 from core.datasets.readings_files import ReadingsTable
 from core.distillation.teacher_targets import load_teacher_targets
+from core.errors import ConfigError
 from core.evaluation.forecasting import evaluate, forecasts_of, repeat_last, repeated_readings
 from core.evaluation.metrics import ForecastErrors
+from core.experiments import network_shape, new_network
 from core.export.evaluate import evaluate_export
-from core.export.export_folder import open_export
+from core.export.export_folder import Export, export_student, open_export
 from core.export.forecast import forecast_readings
 from core.export.live_forecaster import LiveForecaster
 from core.forecasters.onnx_runtime import forecast_live, forecast_windows
+from core.forms import FORMS
 from core.preprocessing.gaps import causal_fill
 from core.preprocessing.prepare import PreparedData, prepare
-from tests.small_exports import Exported
+from tests.small_exports import FACTS, Exported
 from tests.small_students import ROWS_PER_DAY, make_dataset, make_student
 
 HISTORY, TEST_DAYS = 12, slice(4 * ROWS_PER_DAY, 6 * ROWS_PER_DAY)
@@ -137,6 +140,24 @@ def same_training(exported: Exported) -> tuple[Dataset, PreparedData]:
     return dataset, prepare(dataset)
 
 
+def streamed_days(export: Export, days: np.ndarray) -> list[np.ndarray]:
+    """What a live forecaster says on each test day, after its windows that have a truth."""
+    live, streamed = LiveForecaster(export, max_gap_minutes=None), []
+    for day, rows in enumerate(np.split(np.array(days), 2)):
+        live.reset()
+        times = [MONDAY + timedelta(days=day) + index * QUARTER for index in range(len(rows))]
+        pushed = [live.push(row, time) for row, time in zip(rows, times, strict=True)]
+        streamed.append(np.stack(pushed[HISTORY - 1 : -3]))
+    return streamed
+
+
+def windows_of(days: np.ndarray) -> np.ndarray:
+    """The windows of both test days that have a truth, day after day."""
+    cut = np.lib.stride_tricks.sliding_window_view
+    parts = [cut(day, HISTORY, axis=0).transpose(0, 2, 1)[:-3] for day in np.split(days, 2)]
+    return np.ascontiguousarray(np.concatenate(parts))
+
+
 def test_all_entrances_agree_on_gappy_days(
     exported: Exported, same_training: tuple[Dataset, PreparedData]
 ) -> None:
@@ -146,34 +167,21 @@ def test_all_entrances_agree_on_gappy_days(
     told = evaluate_export(export, np.array(dataset.readings), (4, 5))
     assert told["mae"]["30"] == pytest.approx(errors["mae_30"], abs=1e-3)
     filled = export.fill(np.array(days))
-    windows = np.concatenate(
-        [
-            np.lib.stride_tricks.sliding_window_view(day, HISTORY, axis=0).transpose(0, 2, 1)[:-3]
-            for day in np.split(filled, 2)
-        ]
-    )
+    windows = windows_of(filled)
     truths = np.concatenate(
         [
             np.lib.stride_tricks.sliding_window_view(day[HISTORY:], 3, axis=0).transpose(0, 2, 1)
             for day in np.split(np.array(days), 2)
         ]
     )
-    live = LiveForecaster(export, max_gap_minutes=None)
-    streamed = []
-    for day in range(2):
-        live.reset()
-        pushed = [
-            live.push(row, MONDAY + timedelta(days=day) + index * QUARTER)
-            for index, row in enumerate(np.split(np.array(days), 2)[day])
-        ]
-        streamed.append(np.stack(pushed[HISTORY - 1 : -3]))
+    streamed = streamed_days(export, days)
     state = [
         forecast_live((exported.folder / "live.onnx").read_bytes(), day)[HISTORY - 1 : -3]
         for day in np.split(filled, 2)
     ]
     onnx = (exported.folder / "model.onnx").read_bytes()
     for found in (
-        forecast_windows(onnx, np.ascontiguousarray(windows)),
+        forecast_windows(onnx, windows),
         np.concatenate(streamed),
         np.concatenate(state),
     ):
@@ -186,6 +194,63 @@ def test_all_entrances_agree_on_gappy_days(
         table = ReadingsTable(np.array(days), None, None)
         at = forecast_readings(exported.folder, table, str(row), max_gap=2000).values
         np.testing.assert_allclose(at, np.concatenate(streamed)[window], atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def masked(
+    same_training: tuple[Dataset, PreparedData], tmp_path_factory: pytest.TempPathFactory
+) -> Export:
+    """An exported student that reads which readings were missing."""
+    dataset, data = same_training
+    form = replace(FORMS["direct"].network, missing_mask=True)
+    shape = network_shape(data, ((1, 2, 4), (4, 2, 8)), form)
+    model = new_network(shape, data.graph_kernel, seed=0)
+    with torch.no_grad():
+        model.output.weight.mul_(100)  # far from repeating the last reading
+    folder = tmp_path_factory.mktemp("masked") / "export"
+    export_student(folder, model, data, dataset.adjacency, FACTS)
+    return open_export(folder)
+
+
+def test_all_entrances_of_a_student_with_a_mask_agree_on_gappy_days(
+    masked: Export, same_training: tuple[Dataset, PreparedData]
+) -> None:
+    dataset, data = same_training
+    errors, days = evaluate(masked.model, data, "test"), dataset.readings[TEST_DAYS]
+    told = evaluate_export(masked, np.array(dataset.readings), (4, 5))
+    assert told["mae"]["30"] == pytest.approx(errors["mae_30"], abs=1e-3)
+    streamed = streamed_days(masked, days)
+    wanted = [
+        run.numpy()
+        for stretch in data.stretches("test")
+        for _, run in forecasts_of(masked.model, data, stretch)
+    ]
+    np.testing.assert_allclose(np.concatenate(streamed), np.concatenate(wanted), atol=1e-3)
+    content, compared = (masked.folder / "live.onnx").read_bytes(), 0
+    for day, found in zip(np.split(np.array(days), 2), streamed, strict=True):
+        state = forecast_live(content, day)[HISTORY - 1 : -3]
+        # Its usual reading is a mean over the day, which the first windows of a day may read.
+        known = ~np.isnan(state) & (np.arange(len(state)) > 20)[:, None, None]
+        np.testing.assert_allclose(state[known], found[known], atol=1e-3)
+        compared += int(known.sum())
+    assert compared > 100
+    content = (masked.folder / "model.onnx").read_bytes()
+    blind = forecast_windows(content, windows_of(masked.fill(np.array(days))))
+    assert np.abs(blind - np.concatenate(streamed)).max() > 0.1
+
+
+def test_a_file_with_gaps_is_forecast_with_its_mask(
+    masked: Export, same_training: tuple[Dataset, PreparedData]
+) -> None:
+    days = same_training[1].scaler.unscale(same_training[1].readings[TEST_DAYS]).numpy()
+    gaps = np.array([[31, 0], [37, 3], [42, 1], [50, 4]])  # each of one row: 15 minutes
+    days[ROWS_PER_DAY + gaps[:, 0], gaps[:, 1]] = np.nan
+    streamed, table = streamed_days(masked, days)[1], ReadingsTable(days, None, None)
+    for row in (31, 42, 43, 54):  # in the last row, in the first, before the first
+        found = forecast_readings(masked.folder, table, str(ROWS_PER_DAY + row)).values
+        np.testing.assert_allclose(found, streamed[row - HISTORY + 1], atol=1e-3)
+    with pytest.raises(ConfigError, match="--max-gap must be at most 15 minutes for a student"):
+        forecast_readings(masked.folder, table, max_gap=30)
 
 
 def test_repeating_the_last_reading_repeats_what_was_known(

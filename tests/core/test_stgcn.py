@@ -28,6 +28,7 @@ from tests.core.small_networks import (
     TWO_BLOCKS,
     each_mixture,
     edgeless,
+    histories,
     random_network,
     readings,
     small_shapes,
@@ -40,11 +41,11 @@ EXACT = {"rtol": 0.0, "atol": 1e-10}
 
 
 def by_oracle(model: STGCN, history: Tensor) -> tuple[Tensor, Features]:
-    """The oracle's prediction [B, 1, (H,) N] and features of windows [B, 1, T, N]."""
+    """The oracle's prediction [B, 1, (H,) N] and features of windows [B, C, T, N]."""
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     blocks, kernel = len(model.config.channels), model.graph_kernel.numpy()
     found = [
-        oracle.predict(weights, kernel, blocks, window[0].numpy(), model.config.skip)
+        oracle.predict(weights, kernel, blocks, window.numpy(), model.config.skip)
         for window in history
     ]
 
@@ -107,7 +108,7 @@ def test_parameter_counts_of_direct_networks(channels, sensor_rank, parameters):
 @each_mixture
 def test_every_mixture_follows_the_equations(mixture):
     model = random_network(STGCNConfig(4, TWO_BLOCKS, **mixture))
-    history = readings(2, 1, 12, 4)
+    history = histories(model.config, 2)
     with torch.no_grad():
         found = model(history)
         assert_same(found, by_oracle(model, history), **EXACT)
@@ -132,7 +133,7 @@ def test_forward_follows_the_equations(channels):
 def test_forward_follows_the_equations_at_every_size(shape, seed):
     config = STGCNConfig(**shape)
     model = random_network(config, seed)
-    history = readings(2, 1, config.history_steps, config.num_sensors, seed=seed)
+    history = histories(config, 2, seed=seed)
     with torch.no_grad():
         prediction, features = model(history)
         assert_same((prediction, features), by_oracle(model, history), **EXACT)
@@ -196,8 +197,8 @@ def test_gradients_of_weights_and_input(channels, form):
 )
 def test_one_pass_over_a_day_equals_its_windows(dtype, tolerance, mixture):
     model = random_network(STGCNConfig(5, TWO_BLOCKS, **mixture)).to(dtype)
-    day = readings(1, 1, 288, 5).to(dtype)
-    windows = day[0, 0].unfold(0, 12, 1).transpose(1, 2)[:, None]
+    day = histories(model.config, 1, 288).to(dtype)
+    windows = day[0].unfold(1, 12, 1).permute(1, 0, 3, 2)
     with torch.no_grad():
         (prediction, features), (each, own) = model(day), model(windows)
 
@@ -218,7 +219,7 @@ def test_going_on_from_tails_equals_one_pass(shape, pieces):
     config = STGCNConfig(**shape)
     model = random_network(config)
     first, N = config.history_steps, config.num_sensors
-    history = readings(2, 1, first + sum(pieces), N)
+    history = histories(config, 2, first + sum(pieces))
     with torch.no_grad():
         whole, features = model(history)
         predictions, parts, inputs = model.stream(history[:, :, :first], None)
@@ -240,7 +241,7 @@ def test_going_on_from_tails_equals_one_pass(shape, pieces):
 @each_mixture
 def test_a_whole_day_column_by_column(mixture):
     model = random_network(STGCNConfig(3, TWO_BLOCKS, **mixture))
-    day = readings(1, 1, 60, 3)
+    day = histories(model.config, 1, 60)
     with torch.no_grad():
         whole, _ = model(day)
         newest, _, inputs = model.stream(day[:, :, :12], None)

@@ -17,6 +17,7 @@ from tests.core.small_networks import (
     TWO_BLOCKS,
     each_mixture,
     edgeless,
+    histories,
     random_network,
     readings,
     small_shapes,
@@ -50,6 +51,7 @@ def test_refuses_shapes_that_no_network_can_have(fields, text):
         ({"head": "tail"}, "head must be step or horizon, got 'tail'"),
         ({"norm": "batch"}, "norm must be sensor or low_rank, got 'batch'"),
         ({"skip": "yes"}, "skip must be true or false, got 'yes'"),
+        ({"missing_mask": 1}, "missing_mask must be true or false, got 1"),
     ],
 )
 def test_refuses_forms_that_there_are_not(fields, text, monkeypatch):
@@ -80,6 +82,8 @@ def test_only_what_differs_from_the_papers_form_is_written(mixture):
         wanted |= {"skip": True}
     if mixture["norm"] == "low_rank":
         wanted |= {"norm": "low_rank", "sensor_rank": 2}
+    if mixture.get("missing_mask"):
+        wanted |= {"missing_mask": True}
     assert config.to_json() == {**paper.to_json(), **wanted}
     assert STGCNConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
@@ -93,7 +97,7 @@ def test_what_has_no_meaning_makes_no_other_network():
 def test_a_skip_begins_at_repeating_the_last_reading(mixture):
     torch.manual_seed(0)
     model = STGCN(STGCNConfig(4, ((1, 8, 16), (16, 8, 24)), **mixture), edgeless(4))
-    history = readings(2, 1, 14, 4).float()
+    history = histories(model.config, 2, 14).float()
     with torch.no_grad():
         prediction, _ = model(history)
     newest = history[:, 0, -3:]

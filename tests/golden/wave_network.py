@@ -47,7 +47,7 @@ def golden_values() -> list[dict[str, Any]]:
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     found = []
     for window in wave_history()[:, 0].numpy():
-        prediction, layers = oracle.predict(weights, model.graph_kernel.numpy(), 2, window)
+        prediction, layers = oracle.predict(weights, model.graph_kernel.numpy(), 2, window[None])
         found.append(
             {
                 "prediction": prediction.tolist(),

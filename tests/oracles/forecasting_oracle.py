@@ -12,16 +12,22 @@ Array = NDArray[np.float64]
 
 
 def plain_roll_out(model: STGCN, windows: torch.Tensor, steps: int) -> torch.Tensor:
-    """Forecast ``steps`` readings after each scaled window [W, M, N], always by whole passes."""
+    """Forecast ``steps`` readings after each scaled window [W, M, N], always by whole passes.
+
+    Or after [W, C, M, N]: readings and a mask, in which what was predicted was not missing.
+    """
+    windows = windows[:, None] if windows.ndim == 3 else windows
     if model.config.head == "horizon":
         with torch.no_grad():
-            return torch.stack([model(window[None, None])[0][0, 0, :steps] for window in windows])
+            return torch.stack([model(window[None])[0][0, 0, :steps] for window in windows])
     seen, forecasts = windows, []
     for _ in range(steps):
         with torch.no_grad():
-            newest = model(seen[:, None])[0][:, 0]
-        forecasts.append(newest)
-        seen = torch.cat([seen[:, 1:], newest[:, None]], dim=1)
+            newest = model(seen)[0]
+        forecasts.append(newest[:, 0])
+        column = torch.zeros_like(seen[:, :, :1])
+        column[:, 0] = newest
+        seen = torch.cat([seen[:, :, 1:], column], dim=2)
     return torch.stack(forecasts, dim=1)
 
 

@@ -21,12 +21,12 @@ def predict(
     window: Array,
     skip: bool = False,
 ) -> tuple[Array, Layers]:
-    """Map one window [T, N] to the next readings [N] or [H, N] and features of the kept channels.
+    """Map one window [C, T, N] to the next readings [N] or [H, N] and features of kept channels.
 
     ``kept`` lists first, spatial and second of every block, then first and second of the output.
     """
     layers = Layers()
-    signal = window[None]
+    signal = window
     for block in range(len(kept) // 3):
         name = f"blocks.{block}"
         first, spatial, second = kept[3 * block : 3 * block + 3]
@@ -40,7 +40,7 @@ def predict(
     gated = masked(whole.gated(weights, "output.first", signal), first)
     hidden = layer_norm(weights, "output.norm", gated, first)
     mixed = whole.convolve(weights, "output.second", hidden)[:, 0]
-    return whole.skipped(whole.head(weights, mixed, second), window, skip), layers
+    return whole.skipped(whole.head(weights, mixed, second), window[0], skip), layers
 
 
 def masked(signal: Array, kept: Sequence[int]) -> Array:

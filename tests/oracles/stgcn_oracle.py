@@ -30,16 +30,19 @@ class Layers:
 def predict(
     weights: Weights, kernel: Array, blocks: int, window: Array, skip: bool = False
 ) -> tuple[Array, Layers]:
-    """Map one window [T, N] to the next reading of every sensor [N], or the next H [H, N]."""
+    """Map one window [C, T, N] to the next reading of every sensor [N], or the next H [H, N].
+
+    Its first channel is the readings, a second one is a mask.
+    """
     layers = Layers()
-    signal = window[None]
+    signal = window
     for block in range(blocks):
         name = f"blocks.{block}"
         layers.temporal.append(gated(weights, f"{name}.first", signal))
         layers.spatial.append(graph_convolution(weights, name, kernel, layers.temporal[-1]))
         layers.temporal.append(rectified(weights, f"{name}.second", layers.spatial[-1]))
         signal = layer_norm(weights, f"{name}.norm", layers.temporal[-1])
-    return skipped(output_block(weights, signal), window, skip), layers
+    return skipped(output_block(weights, signal), window[0], skip), layers
 
 
 def skipped(prediction: Array, window: Array, skip: bool) -> Array:

@@ -44,6 +44,12 @@ Gaps = Annotated[
         help="How missing readings are filled: causal, from earlier ones, or interpolate.",
     ),
 ]
+MissingMask = Annotated[
+    bool,
+    typer.Option(
+        "--missing-mask", help="Let it read which readings were missing, as a second input."
+    ),
+]
 FromSweep = Annotated[
     str | None,
     typer.Option(help="Train none: take the best student of a sweep, confirmed if any is."),
@@ -61,6 +67,7 @@ def teacher(
     patience: Patience = None,
     seed: Annotated[int, typer.Option(parser=integer, help="Of weights and batches.")] = 0,
     gaps: Gaps = CAUSAL,
+    missing_mask: MissingMask = False,
     from_sweep: FromSweep = None,
     trial: FromTrial = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:INDEX.")] = "auto",
@@ -82,7 +89,7 @@ def teacher(
 
     check_seed(seed)
     training = {"epochs": epochs, "patience": patience, "seed": seed}
-    config = teacher_config(form, training)
+    config = teacher_config(form, training, missing_mask)
     _check_options(from_sweep, trial)
     prepared = prepare(load_dataset(data, dataset), gaps=gaps)
     with TeacherDisplay() as display:
@@ -114,12 +121,15 @@ def _print_json(found: Teacher, dataset: str, trained: bool) -> None:
     )
 
 
-def teacher_config(form: str, training: Mapping[str, Any]) -> TeacherConfig:
+def teacher_config(
+    form: str, training: Mapping[str, Any], missing_mask: bool = False
+) -> TeacherConfig:
     """Return the usual teacher of a form with some settings of its training changed.
 
     Args:
         form: a name in ``FORMS``.
         training: fields of ``TrainingConfig``; None: as usual.
+        missing_mask: whether it reads which readings were missing.
     """
     from dataclasses import replace
 
@@ -127,7 +137,8 @@ def teacher_config(form: str, training: Mapping[str, Any]) -> TeacherConfig:
 
     config = default_teacher(form)
     given = {name: value for name, value in training.items() if value is not None}
-    return replace(config, training=replace(config.training, **given))
+    network = replace(config.form, missing_mask=missing_mask)
+    return replace(config, form=network, training=replace(config.training, **given))
 
 
 def _check_options(from_sweep: str | None, trial: int | None) -> None:

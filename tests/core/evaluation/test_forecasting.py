@@ -60,8 +60,10 @@ def test_roll_out_equals_that_of_every_window_by_itself(
     kernel = torch.stack([torch.eye(4), torch.randn(4, 4) / 4])
     model = STGCN(config, kernel.double()).double()
     readings = torch.randn(20, 4, dtype=torch.float64)
-    found = roll_out(model, readings, steps=7)
-    windows = readings.unfold(0, history_steps, 1).transpose(1, 2)
+    missing = torch.randint(2, (20, 4), dtype=torch.float64)
+    found = roll_out(model, readings, steps=7, missing=missing)
+    channels_of = torch.stack([readings, missing])[: config.input_channels]
+    windows = channels_of.unfold(1, history_steps, 1).permute(1, 0, 3, 2)
     assert len(windows) == 20 - history_steps + 1
     expected = oracle.plain_roll_out(model, windows, 7)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)

@@ -52,7 +52,8 @@ def flops_by_hand(config: STGCNConfig) -> int:
         return (steps * widened * kernel * incoming + projection) * N
 
     steps, total = config.history_steps, 0
-    for incoming, hidden, outgoing in config.channels:
+    (_, *first), *others = config.channels
+    for incoming, hidden, outgoing in [(config.input_channels, *first), *others]:
         steps -= Kt - 1
         total += temporal(steps, incoming, hidden, Kt, 2 * hidden)
         total += steps * hidden * (K - 1) * N * N + steps * K * hidden * hidden * N

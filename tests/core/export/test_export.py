@@ -78,7 +78,8 @@ def test_onnx_forecasts_what_each_window_gives_by_itself(exported: Exported, bat
     windows = torch.stack([exported.data.readings[row : row + 12] for row in rows])
     expected = scaler.unscale(oracle.plain_roll_out(exported.model, windows, 3))
     readings = scaler.unscale(windows).numpy()
-    (forecast,) = session.run(None, {"readings": readings})
+    forecast, filled = session.run(None, {"readings": readings})
+    assert not filled.any()
     assert forecast.dtype == np.float32
     np.testing.assert_allclose(forecast, expected, atol=TOLERANCE)
     # Not by luck: forecasts differ between windows, and from the scaled ones.
@@ -381,8 +382,8 @@ def test_positions_are_no_ids_to_compare(exported: Exported, opened: Export) -> 
     )
 
 
-def test_a_missing_reading_spoils_its_own_windows_alone(exported: Exported) -> None:
-    """Fed past our own checks, the ONNX files say NaN where they cannot know, and nowhere else."""
+def test_too_long_a_gap_spoils_its_own_windows_and_sensor_alone(exported: Exported) -> None:
+    """The ONNX files say NaN where they cannot know, and nowhere else."""
     sensors = exported.data.card.num_sensors
     readings = np.full((40, sensors), 60, np.float32)
     readings += np.arange(40, dtype=np.float32)[:, None] % 7
@@ -390,18 +391,20 @@ def test_a_missing_reading_spoils_its_own_windows_alone(exported: Exported) -> N
     batch = np.ascontiguousarray(windows)
     content = (exported.folder / "model.onnx").read_bytes()
     whole = forecast_windows(content, batch)
-    batch[3, 5, 1] = np.nan
+    batch[3, 5:7, 1] = np.nan  # half an hour, of which 15 minutes are filled
     spoilt = forecast_windows(content, batch)
-    assert np.isnan(spoilt[3]).any()
+    assert np.isnan(spoilt[3, :, 1]).all()
+    assert np.isfinite(np.delete(spoilt[3], 1, axis=1)).all()
     others = [at for at in range(len(batch)) if at != 3]
     assert np.isfinite(spoilt[others]).all()
     np.testing.assert_allclose(spoilt[others], whole[others], atol=1e-4)
 
     content = (exported.folder / "live.onnx").read_bytes()
     whole = forecast_live(content, readings)
-    readings[15, 1] = np.nan
+    readings[14:16, 1] = np.nan
     spoilt = forecast_live(content, readings)
-    assert np.isnan(spoilt[15:27]).any(axis=(1, 2)).all()
+    assert np.isnan(spoilt[15:27, :, 1]).all()
+    assert np.isfinite(np.delete(spoilt[11:], 1, axis=2)).all()
     np.testing.assert_allclose(spoilt[27:], whole[27:], atol=1e-4)
 
 

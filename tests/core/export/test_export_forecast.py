@@ -10,9 +10,10 @@ import torch
 
 from core.datasets.readings_files import ReadingsTable
 from core.errors import ConfigError, ExportError
+from core.export.export_folder import filling_of
 from core.export.forecast import Forecast, forecast_readings
 from core.forecasters.modules import Forecaster
-from core.preprocessing.gaps import longest_gap
+from core.preprocessing.gaps import causal_fill, longest_gap
 from tests.small_exports import Exported
 from tests.small_students import ROWS_PER_DAY, SENSORS
 
@@ -36,7 +37,9 @@ def untimed(values: np.ndarray) -> ReadingsTable:
 
 
 def after(exported: Exported, window: np.ndarray) -> np.ndarray:
-    forecaster = Forecaster(exported.model, exported.data.scaler, 3)
+    data = exported.data
+    filling = filling_of(causal_fill(data.card.day_kind, data.usual), data.card)
+    forecaster = Forecaster(exported.model, data.scaler, 3, filling)
     with torch.inference_mode():
         return forecaster(torch.from_numpy(window)[None])[0].numpy()
 

@@ -10,8 +10,9 @@ import torch
 
 from core.datasets.importing import ImportRequest, import_dataset
 from core.errors import ExportError
-from core.export.export_folder import Export, open_export
+from core.export.export_folder import Export, filling_of, open_export
 from core.export.live_forecaster import LiveForecaster
+from core.forecasters.gap_filling import GapFilling
 from core.forecasters.modules import Forecaster, LiveStep, new_state, state_rows
 from core.forecasters.onnx_export import to_onnx
 from core.forecasters.onnx_runtime import forecast_live
@@ -26,6 +27,7 @@ from tests.small_students import ROWS_PER_DAY, make_student
 
 EIGHT = datetime(2012, 5, 1, 8)
 QUARTER = timedelta(minutes=15)
+FILLING = GapFilling(usual=torch.full((2,), 50.0), limit_steps=1)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,8 @@ def by_window(model: STGCN, scaler: Scaler, steps: int, readings: np.ndarray) ->
     """The batch forecaster after every window."""
     windows = np.lib.stride_tricks.sliding_window_view(readings, 12, axis=0).transpose(0, 2, 1)
     with torch.inference_mode():
-        forecasts = Forecaster(model, scaler, steps)(torch.from_numpy(windows.copy()))
+        filling = GapFilling(torch.full((readings.shape[1],), 50.0), limit_steps=1)
+        forecasts = Forecaster(model, scaler, steps, filling)(torch.from_numpy(windows.copy()))
     return forecasts.numpy()
 
 
@@ -76,16 +79,22 @@ def test_the_manifest_says_what_the_state_holds(exported: Exported, opened: Expo
     rows = [first for one in told for first in range(one["first"], one["first"] + size(one))]
     last = len(rows)
     assert rows == list(range(last))
-    assert opened.manifest["live"]["input"]["state"] == [last + 1, 5]
-    step = LiveStep(exported.model, exported.data.scaler)
-    state = new_state(exported.model)
-    for row in exported.data.readings[:2]:
-        _, _, state, not_ready = step(exported.data.scaler.unscale(row), state)
-    # The first layer looks back at the readings themselves; the last row counts them.
+    assert opened.manifest["live"]["input"]["state"] == [last + 3, 5]
+    data = exported.data
+    step = LiveStep(exported.model, data.scaler, filling_of(opened.fill, data.card))
+    state, rows = new_state(exported.model), data.scaler.unscale(data.readings[:3])
+    rows[2, 4] = torch.nan
+    for row in rows:
+        _, _, state, unless_ready, filled = step(row, state)
+    # The first layer looks back at the readings themselves.
     assert [one["layer"] for one in told][:2] == ["blocks.0.first", "blocks.0.second"]
-    torch.testing.assert_close(state[:2], exported.data.readings[:2])
-    assert state[-1].tolist() == [2.0] * 5
-    assert not_ready.isnan().all()
+    torch.testing.assert_close(state[:2, :4], data.readings[1:3, :4])
+    # Last readings, their ages, and how many rows can be used.
+    torch.testing.assert_close(state[-3, 4], rows[1, 4])
+    assert state[-2].tolist() == [1.0] * 4 + [2.0]
+    assert state[-1].tolist() == [3.0] * 5
+    assert filled.tolist() == [0.0] * 4 + [1.0]
+    assert unless_ready.isnan().all()
 
 
 def size(told: dict[str, int]) -> int:
@@ -100,11 +109,11 @@ def test_layers_that_look_at_one_step_have_no_state(kernel_size: int) -> None:
     assert layers == (["output.first"] if kernel_size == 1 else [*LAYERS])
     readings = 50 + 10 * torch.randn(6, 2)
     windows = readings.unfold(0, 3, 1).transpose(1, 2)
-    expected = Forecaster(model, scaler, 2)(windows)
-    step, state = LiveStep(model, scaler), new_state(model)
+    expected = Forecaster(model, scaler, 2, FILLING)(windows)
+    step, state = LiveStep(model, scaler, FILLING), new_state(model)
     for index, row in enumerate(readings):
-        newest, _, state, not_ready = step(row, state)
-        assert not_ready.isnan().all() == (index < 2)
+        newest, _, state, unless_ready, _ = step(row, state)
+        assert unless_ready.isnan().all() == (index < 2)
         if index >= 2:
             torch.testing.assert_close(scaler.unscale(newest[0, 0]), expected[index - 2, 0])
 
@@ -123,16 +132,18 @@ def test_a_missing_reading_is_the_one_before(live: LiveForecaster, day: np.ndarr
     assert not np.array_equal(day[12, 3], day[11, 3])
 
 
-def test_too_long_a_gap_names_sensor_and_time_and_begins_anew(
-    live: LiveForecaster, day: np.ndarray
+def test_too_long_a_gap_costs_one_sensor_its_forecast_until_it_has_passed(
+    exported: Exported, live: LiveForecaster, day: np.ndarray
 ) -> None:
-    row = day[0].copy()
-    row[3] = np.nan
-    live.push(day[0], EIGHT)
-    live.push(row, EIGHT + QUARTER)
-    with pytest.raises(ExportError, match=r"15 minutes, but sensor 'west' .* 08:30:00; begin"):
-        live.push(row, EIGHT + 2 * QUARTER)
-    assert live.rows_missing == 12
+    gappy = day[:40].copy()
+    gappy[12, 2] = gappy[14:16, 3] = np.nan  # 15 minutes, the most, and 30
+    found = np.stack(pushed(live, gappy)[11:])
+    silent = np.isnan(found).any(axis=1)
+    assert silent[:, :3].sum() == silent[:, 4].sum() == 0
+    # From the second row of the gap on, until it is out of the 12 rows that a forecast reads.
+    assert np.flatnonzero(silent[:, 3]).tolist() == [*range(15 - 11, 15 + 12 - 11)]
+    streamed = forecast_live((exported.folder / "live.onnx").read_bytes(), gappy)[11:]
+    np.testing.assert_allclose(streamed, found, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("time", [EIGHT, None])
@@ -152,12 +163,14 @@ def test_a_stream_that_begins_with_a_gap_begins_with_the_usual_reading(
     assert abs(day[0, 1] - usual[0, 1]) > 0.1
 
 
-def test_a_stream_cannot_begin_with_a_long_gap(live: LiveForecaster, day: np.ndarray) -> None:
-    row = day[0].copy()
-    row[1] = np.nan
-    live.push(row)
-    with pytest.raises(ExportError, match=r"sensor 'east' has had none for longer; begin anew"):
-        live.push(row)
+def test_a_stream_may_begin_with_a_long_gap(live: LiveForecaster, day: np.ndarray) -> None:
+    gappy = day[:14].copy()
+    gappy[:2, 1] = np.nan
+    found = pushed(live, gappy)[11:]
+    assert [np.isnan(one).any(axis=0).tolist() for one in found[:2]] == [
+        [False, True, False, False, False]
+    ] * 2
+    assert not np.isnan(found[2]).any()
 
 
 def test_a_gap_in_time_begins_anew(live: LiveForecaster, day: np.ndarray) -> None:
@@ -209,13 +222,13 @@ def test_a_real_day_in_every_form(real: PreparedData) -> None:
     """228 sensors, nine steps: long sums, where rounding shows."""
     model = make_student(real)
     stretches = validation_stretches(real)
-    files = to_onnx(model, real.scaler, 9)
+    fill = causal_fill(real.card.day_kind, real.usual)
+    files = to_onnx(model, real.scaler, 9, filling_of(fill, real.card))
     for _, one in measure_parity(files, model, real.scaler, 9, stretches):
         assert one.holds
         assert one.mean_difference < 1e-4
         assert one.windows == 288 - 20
     readings = real.scaler.unscale(stretches[0]).numpy()
-    fill = causal_fill(real.card.day_kind, real.usual)
     export = Export(Path(), {"horizon_steps": 9}, real.card, real.scaler, model, fill)
     live = LiveForecaster(export)
     found = pushed(live, readings)[11:]

@@ -17,6 +17,7 @@ from core.export.export_folder import StudentFacts, export_student, make_forecas
 from core.export.live_forecaster import LiveForecaster
 from core.export.manifest import FORECASTERS
 from core.export.verify import verify_export
+from core.forecasters.gap_filling import GapFilling
 from core.forecasters.modules import Forecaster, LiveStep, NextStep, continue_forecast, new_state
 from core.forecasters.onnx_export import to_onnx
 from core.forecasters.parity import measure_parity, synthetic_stretches
@@ -28,6 +29,7 @@ from tests.core.small_networks import TWO_BLOCKS, each_mixture, random_network
 from tests.small_students import LINEAGE, ROWS_PER_DAY, make_dataset, make_student
 
 SCALER = Scaler(55.0, 12.0)
+FILLING = GapFilling(usual=torch.full((5,), 50.0), limit_steps=2)
 
 
 def small(**form: Any) -> STGCN:
@@ -44,12 +46,12 @@ def test_forecasters_in_pytorch_forecast_as_the_roll_out(mixture: dict[str, Any]
     readings = torch.randn(20, 5)
     wanted = SCALER.unscale(roll_out(model, readings, 3))
     measured = SCALER.unscale(readings)
-    step, following, state = LiveStep(model, SCALER), NextStep(model), new_state(model)
+    step, following, state = LiveStep(model, SCALER, FILLING), NextStep(model), new_state(model)
     with torch.inference_mode():
-        forecast = Forecaster(model, SCALER, 3)(windows_of(measured))
+        forecast = Forecaster(model, SCALER, 3, FILLING)(windows_of(measured))
         torch.testing.assert_close(forecast, wanted, rtol=1e-4, atol=1e-3)
         for row, reading in enumerate(measured):
-            newest, tails, state, added = step(reading, state)
+            newest, tails, state, added, _ = step(reading, state)
             live = SCALER.unscale(continue_forecast(following, newest, tails, 3) + added)[0]
             if row < 11:
                 assert live.isnan().all()
@@ -58,7 +60,7 @@ def test_forecasters_in_pytorch_forecast_as_the_roll_out(mixture: dict[str, Any]
 
 
 PLAIN = {"head": "horizon", "horizon_steps": 3}
-MIXED = {"skip": True, "norm": "low_rank", "sensor_rank": 2}
+MIXED = {"skip": True, "norm": "low_rank", "sensor_rank": 2, "missing_mask": True}
 
 
 @pytest.mark.slow
@@ -76,7 +78,7 @@ def test_every_file_forecasts_what_pytorch_does(form: dict[str, Any]) -> None:
 
 def check_files(form: dict[str, Any]) -> None:
     model = small(**form)
-    files = make_forecasters(model, SCALER, 3)
+    files = make_forecasters(model, SCALER, 3, FILLING)
     found = dict(measure_parity(files, model, SCALER, 3, synthetic_stretches(12, 5)))
     assert set(found) == set(FORECASTERS)
     assert all(one.holds for one in found.values())
@@ -93,14 +95,14 @@ def test_a_forecaster_in_pytorch_gives_the_first_of_its_steps() -> None:
     windows = windows_of(readings)
     wanted = SCALER.unscale(roll_out(model, SCALER.scale(readings), 2))
     with torch.inference_mode():
-        torch.testing.assert_close(Forecaster(model, SCALER, 2)(windows), wanted)
+        torch.testing.assert_close(Forecaster(model, SCALER, 2, FILLING)(windows), wanted)
         with pytest.raises(ConfigError, match="no more than the 4 steps it predicts, got 5"):
-            Forecaster(model, SCALER, 5)(windows)
+            Forecaster(model, SCALER, 5, FILLING)(windows)
 
 
 def test_a_horizon_is_exported_whole() -> None:
     with pytest.raises(ConfigError, match="exported with the 4 steps it predicts, got 3"):
-        to_onnx(small(head="horizon", horizon_steps=4), SCALER, 3)
+        to_onnx(small(head="horizon", horizon_steps=4), SCALER, 3, FILLING)
 
 
 @pytest.mark.timeout(600)

@@ -69,6 +69,21 @@ def test_every_window_has_the_readings_of_all_its_steps_ahead(case, steps_ahead)
         assert torch.equal(found, values[row + HISTORY : row + HISTORY + steps_ahead])
 
 
+@given(case=segments())
+def test_a_mask_says_what_was_missing_in_every_window(case):
+    rows, first_rows, size = case
+    values, first = readings(rows), torch.tensor(first_rows)
+    measured = torch.where(readings(rows + 1)[1:] > 0.5, torch.nan, values)
+    plain = cut_batch(values, measured, first, HISTORY, size)
+    history, *others = cut_batch(values, measured, first, HISTORY, size, measured=measured)
+    assert torch.equal(history[:, :1], plain[0])
+    for found, wanted in zip(others, plain[1:], strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+    for segment, row in zip(history[:, 1], first_rows, strict=True):
+        seen = measured[row : row + HISTORY + size - 1]
+        assert torch.equal(segment, seen.isnan().double())
+
+
 @settings(max_examples=25, deadline=None)
 @given(case=segments(), method=st.sampled_from(["none", "skd", "stcd"]))
 def test_a_segment_batch_is_its_windows_one_by_one(case, method):

@@ -9,7 +9,7 @@ from core.pruning.algorithm import best_filters
 from core.pruning.importance import RunningScores, filter_scores
 from core.pruning.shrinking import shrink
 from core.stgcn import STGCN, STGCNConfig
-from tests.core.small_networks import TWO_BLOCKS, random_network, readings, small_shapes
+from tests.core.small_networks import TWO_BLOCKS, histories, random_network, readings, small_shapes
 from tests.oracles import pruning_oracle as oracle
 
 LAYERS = [
@@ -20,7 +20,7 @@ LAYERS = [
 
 
 def differentiated(model: STGCN, seed: int = 0) -> STGCN:
-    history = readings(3, 1, model.config.history_steps, model.config.num_sensors, seed=seed)
+    history = histories(model.config, 3, seed=seed)
     prediction, features = model(history)
     loss = prediction.square().mean() + sum(layer.square().mean() for layer in features.temporal)
     loss.backward()

@@ -25,6 +25,7 @@ from tests.core.small_networks import (
     TWO_BLOCKS,
     each_mixture,
     edgeless,
+    histories,
     random_network,
     readings,
     small_shapes,
@@ -78,7 +79,7 @@ def test_the_shrunk_network_equals_the_masked_one(drawn, seed):
     shape, kept = drawn
     model = random_network(STGCNConfig(**shape), seed)
     smaller = shrink(model, kept)
-    history = readings(2, 1, model.config.history_steps, model.config.num_sensors, seed=seed)
+    history = histories(model.config, 2, seed=seed)
     with torch.no_grad():
         prediction, features = smaller(history)
     assert count_parameters(smaller) == smaller.config.parameters
@@ -87,7 +88,7 @@ def test_the_shrunk_network_equals_the_masked_one(drawn, seed):
             weights_of(model),
             model.graph_kernel.numpy(),
             kept,
-            window[0].numpy(),
+            window.numpy(),
             model.config.skip,
         )
         np.testing.assert_allclose(prediction[index, 0], wanted, rtol=0, atol=1e-9)
@@ -111,7 +112,7 @@ def test_in_single_precision_it_equals_the_masked_one_to_1e_5():
     with torch.no_grad():
         prediction, features = shrink(model.float(), kept)(window.float())
     wanted, layers = oracle.predict(
-        weights_of(model.double()), model.graph_kernel.numpy(), kept, window[0, 0].numpy()
+        weights_of(model.double()), model.graph_kernel.numpy(), kept, window[0].numpy()
     )
     np.testing.assert_allclose(prediction[0, 0], wanted, rtol=0, atol=1e-5)
     for found, layer in zip(features.temporal, layers.temporal, strict=True):
@@ -126,7 +127,7 @@ def test_a_shrunk_network_goes_on_from_tails(data, pieces):
     shape, kept = data.draw(shapes_and_masks())
     model = shrink(random_network(STGCNConfig(**shape)), kept)
     steps = model.config.history_steps
-    history = readings(2, 1, steps + sum(pieces), model.config.num_sensors)
+    history = histories(model.config, 2, steps + sum(pieces))
     with torch.no_grad():
         whole, _ = model(history)
         newest, _, inputs = model.stream(history[:, :, :steps], None)
@@ -197,7 +198,7 @@ def test_the_gradient_of_a_joined_weight_is_that_of_any_other():
 
 def trained(name: str, model: STGCN, optimizer: torch.optim.Optimizer, steps: int) -> None:
     for seed in range(steps):
-        history = readings(4, 1, model.config.history_steps, model.config.num_sensors, seed=seed)
+        history = histories(model.config, 4, seed=seed)
         optimizer.zero_grad(set_to_none=True)
         prediction, _ = model(history)
         (prediction - 1).square().mean().backward()

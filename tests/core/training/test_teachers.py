@@ -88,8 +88,10 @@ def test_a_teacher_of_the_paper_is_known_by_what_it_always_was(data):
     direct = replace(CONFIG, form=FORMS["direct"].network)
     absolute = replace(CONFIG, training=replace(CONFIG.training, error="mae"))
     assert absolute.to_json()["training"]["error"] == "mae"
-    prints = [one.fingerprint_for(data) for one in (CONFIG, direct, absolute)]
-    assert len(set(prints)) == 3
+    assert "missing_mask" not in direct.to_json()["form"]
+    masked = replace(direct, form=replace(direct.form, missing_mask=True))
+    prints = [one.fingerprint_for(data) for one in (CONFIG, direct, absolute, masked)]
+    assert len(set(prints)) == 4
 
 
 # On the disk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from core.forms import FORMS, form_of
 from core.preprocessing.prepare import PreparedData
 from hpo.planning.networks import pruning_base
 from hpo.planning.places import Places
-from hpo.planning.space_fitting import largest_shape
+from hpo.planning.space_fitting import fit_space, largest_shape
 from hpo.planning.sweep_planning import plan_sweep
 from hpo.records.ledger import Ledger
 from hpo.records.sweep_plan import SweepPlan
@@ -57,6 +58,25 @@ def test_a_trial_may_choose_form_rank_and_error() -> None:
     assert config.channels == ((1, 8, 9), (9, 8, 24))
 
 
+def test_a_trial_may_read_which_readings_were_missing() -> None:
+    assert not student_config(sweep(), {"missing_mask": 0}, 0).form.missing_mask
+    config = student_config(sweep(), {"missing_mask": 1, "sensor_rank": 7}, 0)
+    assert config.form == replace(FORMS["direct"].with_rank(7), missing_mask=True)
+
+
+def test_a_mask_is_left_out_where_no_reading_is_missing(
+    small_data: Path, prepared: PreparedData
+) -> None:
+    mask = {"type": "categorical", "choices": [0, 1]}
+    fields = {**SPACE, "parameters": {**SPACE["parameters"], "missing_mask": mask}}
+    space = SearchSpace.from_json(fields)
+    assert prepared.card.missing_share > 0
+    assert "missing_mask" in plan(small_data, space).space.parameters
+    whole = replace(prepared, card=replace(prepared.card, missing_share=0.0))
+    sizes = StudentSizes(sweep(), whole, base=None)
+    assert "missing_mask" not in fit_space(space, sizes, lambda _: 1.0).parameters
+
+
 def test_a_pruned_student_has_its_sweeps_error() -> None:
     settings = {"pruning_ratio": 0.5, "pruning_interval": 5, "fine_tuning_epochs": 1}
     for form in FORMS:
@@ -64,7 +84,10 @@ def test_a_pruned_student_has_its_sweeps_error() -> None:
         assert pruning_config(config, settings, 0).training.error == FORMS[form].error
 
 
-@pytest.mark.parametrize("settings", [{}, {"sensor_rank": 2, "block2_out": 3}, {"form": "paper"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"sensor_rank": 2, "block2_out": 3}, {"form": "paper"}, {"missing_mask": 1}],
+)
 def test_sizes_are_those_of_the_network(settings: dict[str, Any], prepared: PreparedData) -> None:
     config = student_config(sweep(), settings, 0)
     shape = network_shape(prepared, config.channels, config.form)
@@ -83,10 +106,16 @@ def test_forms_and_ranks_are_timed_apart(prepared: PreparedData, tmp_path: Path)
 
     ledger = Ledger(tmp_path / "ledger.jsonl")
     costs = StudentCosts(sizes, ledger, latency)
-    wanted = [{}, {"form": "paper", "block1_out": 16}, {"sensor_rank": 5}, {}]
+    wanted = [
+        {},
+        {"form": "paper", "block1_out": 16},
+        {"sensor_rank": 5},
+        {"missing_mask": 1},
+        {},
+    ]
     found = [costs.of(settings)["latency_ms"] for settings in wanted]
     ledger.close()
-    assert found == [1.0, 2.0, 3.0, 1.0]
+    assert found == [1.0, 2.0, 3.0, 4.0, 1.0]
 
 
 @pytest.mark.parametrize("form", FORMS)
