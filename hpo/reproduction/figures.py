@@ -31,6 +31,8 @@ from hpo.reproduction.verdicts import METRIC, Verdict
 
 _ROW = 34
 """Pixels of a row."""
+_LEAST_WIDTH = 560
+"""Names of rows and claims are long."""
 
 
 def table_panels(
@@ -49,9 +51,9 @@ def table_panels(
 
 
 def _claims(facts: ReproductionFacts, table: PaperTable, judged: Sequence[Verdict]) -> Panel:
-    title = with_unit("difference of the test MAE", facts.unit)
-    figure = _by_row(f"{title}; below zero speaks for the claim", len(judged))
-    names = [f"{one.claim.text}: {one.judgement}" for one in judged]
+    title = with_unit("difference; below zero: the claim holds", facts.unit)
+    figure = _by_row(title, len(judged))
+    names = [one.claim.text for one in judged]
     seeds = [one.over_seeds.interval for one in judged if one.over_seeds is not None]
     _add_intervals(figure, names, seeds, "95 % over seeds", palette.SWEEPS[0], "circle")
     days = [(name, one.over_days) for name, one in zip(names, judged, strict=True)]
@@ -62,7 +64,7 @@ def _claims(facts: ReproductionFacts, table: PaperTable, judged: Sequence[Verdic
         _add_intervals(figure, at, found, "95 % over test days", palette.SWEEPS[1], "square")
     figure.add_vline(x=0, line={"color": palette.MUTED, "width": 1})
     summary = f"Differences of {len(judged)} claims of Table {table.name} with their intervals."
-    return Panel(f"claims-{table.name}", "Claims", figure, summary)
+    return Panel(f"claims-{table.name}", "Claims", figure, summary, least_width=_LEAST_WIDTH)
 
 
 def _errors(facts: ReproductionFacts, table: PaperTable) -> list[Panel]:
@@ -89,7 +91,7 @@ def _errors(facts: ReproductionFacts, table: PaperTable) -> list[Panel]:
         if name in facts.references and name in table.rows:
             _add_level(figure, name, facts.references[name].summary()[METRIC])
     summary = f"Test errors of the {len(rows)} rows of Table {table.name} with their intervals."
-    return [Panel(f"errors-{table.name}", "Test errors", figure, summary)]
+    return [Panel(f"errors-{table.name}", "Test errors", figure, summary, least_width=_LEAST_WIDTH)]
 
 
 def _add_paper(figure: go.Figure, facts: ReproductionFacts, rows: Sequence[FoundRow]) -> None:

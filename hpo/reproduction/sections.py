@@ -11,6 +11,7 @@ from typing import Final
 
 from core.evaluation.metrics import METRICS
 from core.preprocessing.prepare import HORIZON_MINUTES
+from hpo.report.paper import PaperDataset
 from hpo.report.section import Block, Section, Table
 from hpo.report.wording import METRIC_NAMES, setting_text, with_unit
 from hpo.reproduction.contenders import CONTENDERS, REFERENCES
@@ -44,25 +45,30 @@ def table_section(facts: ReproductionFacts, table: PaperTable, sizes: Sizes | No
 
 def claims_table(facts: ReproductionFacts, judged: Sequence[Verdict]) -> Table:
     """Return a table of claims and their verdicts."""
-    headings = ("claim", "verdict", "difference", "95 % over seeds", "p, Holm", "95 % over days")
-    rows = tuple(
-        (
-            one.claim.text,
-            _verdict(one),
-            "" if one.over_seeds is None else f"{one.over_seeds.interval.mean:+.3f}",
-            "" if one.over_seeds is None else _interval(one.over_seeds.interval),
-            "" if one.corrected_p is None else _p(one.corrected_p),
-            "" if one.over_days is None else _interval(one.over_days),
-            "" if one.paper_difference is None else f"{one.paper_difference:+.3f}",
-        )
-        for one in judged
-    )
     unit = with_unit("test MAE, mean of the horizons", facts.unit)
-    return Table((*headings, "in the paper"), rows, f"Claims by {unit}", tuple(range(2, 7)))
+    headings = ["claim", "verdict", "difference", "95 % over seeds", "p, Holm", "95 % over days"]
+    paper = facts.plan.paper is not None
+    headings += ["in the paper"] if paper else []
+    rows = [_claim_cells(one)[: len(headings)] for one in judged]
+    numeric = tuple(range(2, len(headings)))
+    if any(one.why for one in judged):
+        headings.append("what would decide it")
+        rows = [(*row, one.why) for row, one in zip(rows, judged, strict=True)]
+    return Table(tuple(headings), tuple(rows), f"Claims by {unit}", numeric)
 
 
-def _verdict(one: Verdict) -> str:
-    return one.judgement + (f": {one.why}" if one.why else "")
+def _claim_cells(one: Verdict) -> tuple[str, ...]:
+    """Return the cells of a claim, the paper's last."""
+    seeds, paper = one.over_seeds, one.paper_difference
+    return (
+        one.claim.text,
+        one.judgement,
+        "" if seeds is None else f"{seeds.interval.mean:+.3f}",
+        "" if seeds is None else _interval(seeds.interval),
+        "" if one.corrected_p is None else _p(one.corrected_p),
+        "" if one.over_days is None else _interval(one.over_days),
+        "" if paper is None else f"{paper:+.3f}",
+    )
 
 
 def _interval(interval: Interval) -> str:
@@ -138,16 +144,15 @@ def parameters(facts: ReproductionFacts, name: str) -> str:
 
 
 def _shares(facts: ReproductionFacts, table: PaperTable) -> list[Block]:
-    paper = facts.plan.paper
-    rows = []
+    paper, rows = facts.plan.paper, []
     for name in table.rows:
         shares = facts.rows[name].teacher_share if name in facts.rows else []
-        cells = [label(name), str(len(shares) or "")]
-        cells.append(spread_text([100 * share for share in shares]) if shares else MISSING)
-        cells.append("" if paper is None else f"{paper.teacher_share[name]:.3f}")
-        rows.append(tuple(cells))
-    headings = ("row", "seeds", "%", "paper, %")
-    return [Table(headings, tuple(rows), "In the best epoch, by seed", (1, 2, 3))]
+        found = spread_text([100 * share for share in shares]) if shares else MISSING
+        known = [] if paper is None else [f"{paper.teacher_share[name]:.3f}"]
+        rows.append((label(name), str(len(shares) or ""), found, *known))
+    headings = ("row", "seeds", "%", *(() if paper is None else ("paper, %",)))
+    numeric = tuple(range(1, len(headings)))
+    return [Table(headings, tuple(rows), "In the best epoch: mean and spread", numeric)]
 
 
 def _settings(facts: ReproductionFacts, table: PaperTable) -> list[Block]:
@@ -181,30 +186,39 @@ def _setting_cells(names: Sequence[str], settings: Mapping[str, object]) -> list
 
 
 def _sizes(facts: ReproductionFacts, sizes: Sizes) -> Table:
-    paper, rows = facts.plan.paper, []
-    student = len(sizes.shapes) - 1
-    for at, (name, shape) in enumerate(sizes.shapes.items()):
-        quantiles = sizes.timing.quantiles(at)
-        known = None if paper is None else paper.sizes[name]
-        rows.append(
-            (
-                "student" if name == "none" else label(name),
-                f"{shape.parameters:,}",
-                "" if paper is None else f"{paper.rows[name].parameters:,}",
-                f"{sizes.flops(name) * WINDOWS:,}",
-                "" if known is None else f"{known['flops']:,.0f}",
-                f"{quantiles['p50'] / 1e3:.3f}",
-                "" if known is None else f"{known['seconds']:.3f}",
-                f"{sizes.timing.speedup(student, at):.1f}",
-                ""
-                if paper is None or known is None
-                else f"{known['seconds'] / paper.sizes['none']['seconds']:.1f}",
-            )
-        )
-    headings = ("network", "parameters", "paper", "FLOPs", "paper", "seconds", "paper")
-    more = ("times the student's", "paper")
+    """Return Table 1; columns of the paper follow ours where it knows these sensors."""
+    headings = ["network"]
+    for heading in ("parameters", "FLOPs", "seconds", "times the student's"):
+        headings += [heading, *([] if facts.plan.paper is None else ["paper"])]
+    rows = []
+    for at, name in enumerate(sizes.shapes):
+        ours, known = _measured(sizes, at, name), _reported(facts.plan.paper, name)
+        cells = [cell for pair in zip(ours, known, strict=True) for cell in pair if cell]
+        rows.append(("student" if name == "none" else label(name), *cells))
     title = f"A pass over {WINDOWS:,} windows"
-    return Table((*headings, *more), tuple(rows), title, tuple(range(1, 9)))
+    return Table(tuple(headings), tuple(rows), title, tuple(range(1, len(headings))))
+
+
+def _measured(sizes: Sizes, at: int, name: str) -> list[str]:
+    student = len(sizes.shapes) - 1
+    return [
+        f"{sizes.shapes[name].parameters:,}",
+        f"{sizes.flops(name) * WINDOWS:,}",
+        f"{sizes.timing.quantiles(at)['p50'] / 1e3:.3f}",
+        f"{sizes.timing.speedup(student, at):.1f}",
+    ]
+
+
+def _reported(paper: PaperDataset | None, name: str) -> list[str]:
+    if paper is None:
+        return [""] * 4
+    known, student = paper.sizes[name], paper.sizes["none"]
+    return [
+        f"{paper.rows[name].parameters:,}",
+        f"{known['flops']:,.0f}",
+        f"{known['seconds']:.3f}",
+        f"{known['seconds'] / student['seconds']:.1f}",
+    ]
 
 
 def _timed(sizes: Sizes) -> str:

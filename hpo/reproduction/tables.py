@@ -27,7 +27,7 @@ class Claim:
     @property
     def text(self) -> str:
         """The statement in words."""
-        return f"{CONTENDERS[self.better].label} is better than {CONTENDERS[self.worse].label}"
+        return f"{CONTENDERS[self.better].label} beats {CONTENDERS[self.worse].label}"
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,9 @@ class Verdict:
     corrected_p: float | None
     judgement: Judgement
     needed: int | None
-    """Seeds that would decide an open claim; None: more than any, or days are what is missing."""
+    """Seeds that would decide an open claim; None: too many, or days are what is missing."""
     why: str
-    """In words, why it is open; empty where it is decided."""
+    """In words, what would decide an open claim; empty where it is decided."""
     paper_difference: float | None
     """Of the paper's own tables; None of other data."""
 
@@ -68,7 +68,8 @@ def _compared(facts: ReproductionFacts, claim: Claim) -> Verdict:
     difference = _paper_difference(facts.plan.paper, claim)
     shared = _shared_seeds(better, worse)
     if better is None or worse is None or len(shared) < 2:
-        why = "not run yet" if better is None or worse is None else f"{len(shared)} shared seeds"
+        missing = better is None or worse is None
+        why = "to be run" if missing else f"more shared seeds than {len(shared)}"
         return Verdict(claim, len(shared), None, None, None, "open", None, why, difference)
     differences = [better.by_seed[seed][METRIC] - worse.by_seed[seed][METRIC] for seed in shared]
     (ours, own), (others, their) = better.day_sums(shared), worse.day_sums(shared)
@@ -94,14 +95,14 @@ def _judged(verdict: Verdict, corrected: float, claims: int) -> Verdict:
         needed = seeds_needed(mean, seeds.spread, LEVEL / claims)
         return replace(verdict, needed=needed, why=_more_seeds(needed))
     if days is None:
-        return replace(verdict, why=f"seeds decide it, but needs {FEWEST_DAYS} test days")
+        return replace(verdict, why=f"at least {FEWEST_DAYS} test days")
     if not days.excludes_zero or (days.mean > 0) != (mean > 0):
-        return replace(verdict, why="seeds decide it, but not the same on all test days")
+        return replace(verdict, why="more test days: seeds agree, days do not")
     return replace(verdict, judgement="confirmed" if mean < 0 else "refuted")
 
 
 def _more_seeds(needed: int | None) -> str:
-    return "too small a difference for 1,000 seeds" if needed is None else f"about {needed} seeds"
+    return "more than 1,000 seeds" if needed is None else f"about {needed} seeds"
 
 
 def _paper_difference(paper: PaperDataset | None, claim: Claim) -> float | None:
