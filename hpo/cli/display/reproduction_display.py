@@ -27,7 +27,7 @@ from hpo.reproduction.running import ReproductionObserver
 
 if TYPE_CHECKING:
     from core.training.trainer import EpochReport
-    from hpo.records.ledger import SweepState
+    from hpo.records.ledger import SweepState, Trial
     from hpo.records.sweep_plan import SweepPlan
     from hpo.reproduction.planning import Part, ReproductionPlan
 
@@ -43,14 +43,17 @@ class ReproductionDisplay(ReproductionObserver):
             again: the command that goes on after a stop.
         """
         self._plan, self._again = plan, again
-        self._left_before = plan.left
-        self._left = {part.config.name: part.left() for part in plan.parts}
-        self._current: Part | None = None
-        self._doing = ""
+        self._parts = {part.folder.name: part for part in plan.parts}
+        self._left = {name: part.left() for name, part in self._parts.items()}
+        self._left_before = sum(self._left.values())
+        self._now: dict[str, str] = {}
+        """What a row does, by its sweep."""
+        self._reported: dict[str, set[int]] = {}
+        """Trials that have ended, by sweep, of this stage."""
+        self._stage = ""
         self._teacher = TeacherDisplay()
         self._live = Live(console=error_console, auto_refresh=False, transient=True)
-        self._reported: set[int] | None = None
-        self._started = time.monotonic()
+        self._started: float | None = None
 
     def __enter__(self) -> ReproductionDisplay:
         """Return the display."""
@@ -66,17 +69,16 @@ class ReproductionDisplay(ReproductionObserver):
         self._live.stop()
         self._teacher.__exit__(kind, error, trace)
         if isinstance(error, SweepInterruptedError):
-            _say(f"stopped; next: {self._again}")
+            _say(f"stopped with {in_number(self._missing, 'training')} left; next: {self._again}")
 
-    def on_part(self, part: Part, doing: str) -> None:
-        """Show what begins for a row."""
-        self._current, self._doing, self._reported = part, doing, None
-        self._left[part.config.name] = part.left()
-        if doing == "done" and not error_console.is_terminal:
-            done = sum(not left for left in self._left.values())
-            _say(
-                f"{part.contender.label}: done, {done} of {len(self._left)} rows{self._remaining()}"
-            )
+    def on_stage(self, stage: str) -> None:
+        """Show what begins for all rows."""
+        self._stage, self._now, self._reported = stage, {}, {}
+        self._draw()
+
+    def on_judged(self, part: Part) -> None:
+        """Show that a row is complete."""
+        self._now[part.folder.name] = "judged"
         self._draw()
 
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
@@ -96,59 +98,60 @@ class ReproductionDisplay(ReproductionObserver):
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
         """Count the trainings that ended."""
         self._teacher.__exit__(None, None, None)
+        self._started = self._started or time.monotonic()  # a teacher's time is no pace
+        name = plan.config.name
         ended = state.with_status(*ENDED_STATUSES)
-        if self._reported is None:
-            self._reported = {trial.number for trial in ended}
-        part = self._current
-        if part is not None:
-            searching = self._doing == "search"
-            left = plan.config.trials - state.num_ended + (part.seeds if searching else 0)
-            self._left[part.config.name] = max(0, left)
+        known = self._reported.setdefault(name, {trial.number for trial in ended})
+        seeds = self._parts[name].seeds if self._stage == "search" else 0
+        fixed = self._parts[name].fixed
+        self._left[name] = plan.config.trials - state.num_ended + (0 if fixed else seeds)
+        running = len(state.with_status("running"))
+        self._now[name] = f"{self._stage}: {running} running" if running else ""
         for trial in ended:
-            if trial.number not in self._reported:
-                self._reported.add(trial.number)
-                self._report(trial.metrics.get(plan.config.metric), trial.status)
+            if trial.number not in known:
+                known.add(trial.number)
+                self._report(name, trial, plan.config.metric)
         self._draw()
 
-    def _report(self, error: float | None, status: str) -> None:
-        if error_console.is_terminal or self._current is None or status == "infeasible":
+    def _report(self, name: str, trial: Trial, metric: str) -> None:
+        if error_console.is_terminal or trial.status == "infeasible":
             return
-        shown = "" if error is None else f" val_mae {error:.4f}"
-        how = "" if status == "finished" else f" {status}"
-        _say(f"{self._current.contender.label}, {self._doing}:{shown}{how}{self._remaining()}")
+        error = trial.metrics.get(metric)
+        shown = "" if error is None else f" {metric} {error:.4f}"
+        how = "" if trial.status == "finished" else f" {trial.status}"
+        row = self._parts[name].contender.label
+        _say(f"{self._stage}, {row}:{shown}{how}; {self._remaining()}")
+
+    @property
+    def _missing(self) -> int:
+        return sum(self._left.values())
 
     def _remaining(self) -> str:
         """Return how many trainings are left, and how long they take at this run's pace."""
-        left = sum(self._left.values())
-        done = self._left_before - left
-        if not left:
-            return ""
+        left, done = self._missing, self._left_before - self._missing
         pace = ""
-        if done > 0:
+        if done > 0 and left and self._started is not None:
             seconds = (time.monotonic() - self._started) / done * left
             pace = f", about {in_words(seconds)}"
-        return f"; {in_number(left, 'training')} left{pace}"
+        return f"{in_number(left, 'training')} left{pace}"
 
     def _draw(self) -> None:
-        if not error_console.is_terminal:
-            return
-        self._live.start()
-        self._live.update(self._drawing(), refresh=True)
+        if error_console.is_terminal:
+            self._live.start()
+            self._live.update(self._drawing(), refresh=True)
 
     def _drawing(self) -> Group:
-        left = sum(self._left.values())
-        whole = self._left_before
+        done = self._left_before - self._missing
         bar = Table.grid()
-        bar.add_row(ProgressBar(total=max(1, whole), completed=max(0, whole - left), width=60))
+        bar.add_row(ProgressBar(total=max(1, self._left_before), completed=done, width=60))
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for heading in ("row", "trainings left", "now"):
-            table.add_column(heading)
-        for part in self._plan.parts:
-            missing = self._left[part.config.name]
-            now = self._doing if part is self._current else ("" if missing else "done")
-            table.add_row(part.contender.label, str(missing or "-"), now)
+        for heading in ("row", "left", "now"):
+            table.add_column(heading, no_wrap=True)
+        for name, part in self._parts.items():
+            left = self._left[name]
+            table.add_row(part.contender.label, str(left or "-"), self._now.get(name, ""))
         title = f"{self._plan.request.dataset}, {self._plan.request.form} form"
-        return Group(Text(f"{title}{self._remaining()}"), bar, table)
+        return Group(Text(f"{title}: {self._remaining()}"), bar, table)
 
 
 def _say(text: str) -> None:
