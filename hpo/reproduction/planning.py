@@ -152,7 +152,7 @@ def plan_reproduction(
     make_scheduler(request.scheduler, metric="val_mae", mode="min", epochs=request.all_epochs)
     paper = paper_dataset(data.card.num_sensors, data.card.unit)
     own = paper or paper_datasets()[MAIN]
-    known = _Known(places, data)
+    known = _Known(places, data, most_parameters(request, data))
     parts = [_part(request, CONTENDERS[name], known, own) for name in contenders_of(tables)]
     return ReproductionPlan(request, list(tables), places, data, paper, parts)
 
@@ -160,8 +160,8 @@ def plan_reproduction(
 class _Known:
     """The data, and the sweeps of it that exist."""
 
-    def __init__(self, places: Places, data: PreparedData) -> None:
-        self.places, self.data = places, data
+    def __init__(self, places: Places, data: PreparedData, most: int) -> None:
+        self.places, self.data, self.most = places, data, most
         self.latency_of = timed_once(data)
         self.sweeps = [(folder, folder.read_plan()) for folder in _readable(places.storage)]
 
@@ -182,7 +182,7 @@ def _readable(storage: Path) -> list[SweepFolder]:
 def _part(
     request: ReproductionRequest, contender: Contender, known: _Known, paper: PaperDataset
 ) -> Part:
-    config = request.sweep_config(contender, most_parameters(request, known.data))
+    config = request.sweep_config(contender, known.most)
     check_objectives(config)
     networks = find_networks(config, known.places.storage, known.data)
     sizes = student_sizes(config, known.data, networks.base)

@@ -51,7 +51,8 @@ def search_space(
     if contender.base is not None:
         space = _pruning(request, contender, space, paper)
     if request.recipe == "paper":
-        space = _only(space, "the paper", {**_TRAINING, **_own_settings(contender, space, paper)})
+        values = {**_TRAINING, **_own_settings(contender, space, paper)}
+        space = replace(space, first_points=(_start(space, "the paper", values),))
     return space
 
 
@@ -65,7 +66,7 @@ def most_parameters(request: ReproductionRequest, data: PreparedData) -> int:
     paper = network_shape(data, table_1.student, table_1.network).parameters
     sizes = StudentSizes(request.sweep_config(none, paper), data, base=None)
     starts = built_in_search_space(none.method, request.form).points()
-    return max(paper, min(sizes.of(values)["parameters"] for values in starts))
+    return max(paper, min(sizes.shape(values).parameters for values in starts))
 
 
 def held_at_first_start(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
@@ -79,15 +80,15 @@ def held_at_first_start(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
     point = next(
         one
         for one in space.first_points
-        if most is None or sizes.of(one.values)["parameters"] <= most
+        if most is None or sizes.shape(one.values).parameters <= most
     )
-    return _only(space, point.source, point.values)
+    return replace(space.holding(point.values), first_points=(point,))
 
 
-def _only(space: SearchSpace, source: str, values: Mapping[str, Value]) -> SearchSpace:
+def _start(space: SearchSpace, source: str, values: Mapping[str, Value]) -> FirstPoint:
+    """Return the first start of ``space`` with these values instead of its own."""
     held = {**space.first_points[0].values, **values}
-    known = {name: held[name] for name in space.parameters}
-    return replace(space.holding(known), first_points=(FirstPoint(source, known),))
+    return FirstPoint(source, {name: held[name] for name in space.parameters})
 
 
 def _own_settings(

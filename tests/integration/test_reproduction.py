@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -136,20 +135,3 @@ def test_time_that_is_up_leaves_claims_open(data: Path, tmp_path: Path) -> None:
     assert {claim["verdict"] for claim in found["claims"]} == {"open"}
     assert "time is up" in done.stderr
     assert "next: hpo reproduce 2" in done.stderr
-
-
-def test_a_plan_trains_nothing(data: Path, tmp_path: Path) -> None:
-    storage = tmp_path / "runs"
-    planned = hpo(*asked(data, storage, "--dry-run"))
-    assert planned.returncode == 0, planned.stderr
-    assert "60 trainings left" in planned.stdout
-    assert not storage.exists()
-    for wrong, said in ((["--seeds", 1], "at least 2"), (["--form", "dirct"], "direct")):
-        refused = hpo(*asked(data, storage, *wrong))
-        assert (refused.returncode, refused.stdout) == (2, "")
-        assert said in refused.stderr
-        assert refused.stderr.count("\n") == 1
-    shutil.copytree(data / "synthetic", tmp_path / "data" / "other")
-    unknown = hpo(*asked(tmp_path / "data", storage, "--dataset", "othr"))
-    assert unknown.returncode == 2
-    assert "did you mean 'other'" in unknown.stderr
