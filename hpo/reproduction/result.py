@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +16,8 @@ from typing import Any
 
 from core.preprocessing.prepare import PreparedData
 from hpo.records.trial_records import read_records
-from hpo.report.section import Commands, Numbers, Section, Table
-from hpo.report.wording import in_number
+from hpo.report.section import Block, Commands, Numbers, Section, Table
+from hpo.report.wording import in_number, with_unit
 from hpo.reproduction.facts import ReproductionFacts
 from hpo.reproduction.planning import ReproductionPlan
 from hpo.reproduction.sections import table_section
@@ -65,7 +65,7 @@ def make_result(facts: ReproductionFacts, command: str) -> ReproductionResult:
     timed = any(table.kind == "sizes" for table in tables)
     sizes = measure_sizes(facts.plan.data, facts.plan.request.form) if timed else None
     judged = {table.name: verdicts(facts, table) for table in tables if table.claims}
-    sections = {"result": _overview(facts, [one for found in judged.values() for one in found])}
+    sections = {"result": _overview(facts, judged)}
     for table in tables:
         if table.kind != "forecasts":
             sections[f"table-{table.name}"] = table_section(facts, table, sizes)
@@ -73,8 +73,9 @@ def make_result(facts: ReproductionFacts, command: str) -> ReproductionResult:
     return ReproductionResult(facts, sections, judged, sizes)
 
 
-def _overview(facts: ReproductionFacts, judged: Sequence[Verdict]) -> Section:
+def _overview(facts: ReproductionFacts, by_table: Mapping[str, Sequence[Verdict]]) -> Section:
     request = facts.plan.request
+    judged = [one for found in by_table.values() for one in found]
     claims = counted(judged) or "none are judged by these tables"
     searched = (
         "one fixed configuration"
@@ -86,7 +87,9 @@ def _overview(facts: ReproductionFacts, judged: Sequence[Verdict]) -> Section:
         f"{in_number(request.all_epochs, 'epoch')} each, in the {request.form} form (recipe "
         f"{request.recipe}), then {request.seeds} seeds that all rows share."
     )
-    blocks = [Numbers(_count(judged))] if judged else []
+    blocks: list[Block] = []
+    if judged:
+        blocks = [Numbers(_count(judged)), _claims(facts, by_table)]
     ran = [_ran(facts.plan)] if facts.plan.parts else []
     return Section("Result", seen, (*blocks, *ran), _made(facts.plan.data))
 
@@ -96,6 +99,22 @@ def _count(judged: Sequence[Verdict]) -> tuple[tuple[str, str], ...]:
     return tuple(
         (f"{sum(one.judgement == kind for one in judged)}", f"claims {kind}") for kind in kinds
     )
+
+
+def _claims(facts: ReproductionFacts, by_table: Mapping[str, Sequence[Verdict]]) -> Table:
+    """Return all claims with their verdicts; their tables have the intervals."""
+    rows = tuple(
+        (
+            one.claim.text,
+            table,
+            one.judgement,
+            "" if one.over_seeds is None else f"{one.over_seeds.interval.mean:+.3f}",
+        )
+        for table, found in by_table.items()
+        for one in found
+    )
+    difference = with_unit("difference", facts.unit)
+    return Table(("claim", "table", "verdict", difference), rows, "Claims", (1, 3))
 
 
 def _ran(plan: ReproductionPlan) -> Table:
@@ -122,7 +141,7 @@ def _made(data: PreparedData) -> str:
         f"validation days chose, and the students of all seeds were judged on the test days once. "
         f"{machine}, torch {version('torch')}, ray {version('ray')}, optuna {version('optuna')}, "
         f"stgcn-student-search {version('stgcn-student-search')}{built}. The teacher and the "
-        "pruning base are one network each, trained as `hpo teacher` does. The paper's errors are "
+        "pruning base are one network each, trained as hpo teacher does. The paper's errors are "
         "of its own test days, so only their order compares with ours."
     )
 
