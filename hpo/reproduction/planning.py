@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from statistics import fmean
 
 from core.datasets.loading import load_dataset
@@ -131,7 +130,7 @@ class ReproductionPlan:
         """Mean seconds of an ended training of this data and as many epochs; None without any."""
         found = [
             record.seconds / record.epochs
-            for sweep in _readable(self.places.storage)
+            for sweep in all_sweeps(self.places.storage)
             for record in read_records(sweep.results)
             if record.dataset_fingerprint == self.data.fingerprint
             and record.form == self.request.form
@@ -163,19 +162,22 @@ class _Known:
     def __init__(self, places: Places, data: PreparedData, most: int) -> None:
         self.places, self.data, self.most = places, data, most
         self.latency_of = timed_once(data)
-        self.sweeps = [(folder, folder.read_plan()) for folder in _readable(places.storage)]
+        self._folders = all_sweeps(places.storage)  # downloads them where they are elsewhere
+
+    @cached_property
+    def sweeps(self) -> list[tuple[SweepFolder, SweepPlan]]:
+        """Those whose plan is whole; only read where some row has no sweep of its own."""
+        return _readable(self._folders)
 
 
-def _readable(storage: Path) -> list[SweepFolder]:
+def _readable(folders: Sequence[SweepFolder]) -> list[tuple[SweepFolder, SweepPlan]]:
     """Return the sweeps whose plan is whole; the others are left out, and said to be."""
     whole = []
-    for folder in all_sweeps(storage):
+    for folder in folders:
         try:
-            folder.read_plan()
+            whole.append((folder, folder.read_plan()))
         except StorageError as error:
             log_left_out(f"sweep {folder.name!r}", error)
-        else:
-            whole.append(folder)
     return whole
 
 

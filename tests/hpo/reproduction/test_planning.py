@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError, UnknownNameError, UserError
+from core.errors import ConfigError, StorageError, UnknownNameError, UserError
 from core.preprocessing.prepare import PreparedData
 from hpo.planning.places import Places
 from hpo.records.ledger import Ledger
@@ -84,6 +84,18 @@ def test_changed_data_is_refused(places: Places, prepared: PreparedData) -> None
 def test_a_sweep_of_other_settings_is_refused(places: Places, prepared: PreparedData) -> None:
     begin(planned(places).parts[0], prepared, pairs=3)
     with pytest.raises(ConfigError, match="must have the settings of this version"):
+        planned(places)
+
+
+def test_a_damaged_sweep_of_a_row_is_named_and_any_other_left_out(
+    places: Places, prepared: PreparedData, caplog: pytest.LogCaptureFixture
+) -> None:
+    part = planned(places).parts[0]
+    begin(part, prepared, name="mine").plan_file.write_text("{}")
+    assert planned(places).parts[0].folder.name == part.config.name
+    assert "leaving out sweep 'mine'" in caplog.text
+    begin(part, prepared).plan_file.write_text("{}")
+    with pytest.raises(StorageError, match="must be a sweep's plan"):
         planned(places)
 
 
