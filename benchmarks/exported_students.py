@@ -66,7 +66,8 @@ def _speed(folder: Path, windows: int, threads: int, form: str) -> dict[str, Any
     student = make_network(data, find_form(form).student, form)
     teacher = make_network(data, TEACHER_CHANNELS).eval()
     filling = filling_of(causal_fill(data.card.day_kind, data.usual), data.card)
-    content = to_onnx(student, data.scaler, STEPS, filling)["model.onnx"]
+    widths = np.ones((STEPS, data.card.num_sensors), dtype=np.float32)
+    content = to_onnx(student, data.scaler, STEPS, filling, widths)["model.onnx"]
     session = open_session(content, threads)
     scaled = torch.randn(windows, data.history_steps, data.card.num_sensors)
     readings = data.scaler.unscale(scaled)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from core.datasets.formats.row_order import check_spacing
 from core.errors import ExportError
+from core.evaluation.coverage import measure_coverage
 from core.evaluation.forecasting import add_repeated, add_stretch, new_errors
 from core.evaluation.metrics import METRICS, ForecastErrors
 from core.export.export_folder import Export
@@ -50,8 +51,10 @@ def evaluate_export(
 
     Returns:
         ``{"mae": {"15": …, "30": …, "45": …}, "mape": {…}, "rmse": {…}, "windows": …,
-        "repeat_last": {"mae": {…}, …}}``, MAPE in percent; None where no reading was measured.
-        ``repeat_last``: of repeating the last reading after the same windows.
+        "repeat_last": {"mae": {…}, …}, "intervals": …}``, MAPE in percent; None where no reading
+        was measured. ``repeat_last``: of repeating the last reading after the same windows.
+        ``intervals``: ``{"coverage": 0.9, "share": {"15": …, …}, "width": {…}}``, what they promise
+        and what they cover here; None of exports without intervals.
 
     Raises:
         ExportError: the readings do not fit the export.
@@ -78,8 +81,21 @@ def evaluate_export(
             f"a window needs {data.window_steps} rows without a break, but the readings have "
             f"{len(readings)}; give more"
         )
-    windows = {"windows": errors.windows, "repeat_last": _by_metric(repeated)}
-    return {**_by_metric(errors), **windows}
+    return {
+        **_by_metric(errors),
+        "windows": errors.windows,
+        "repeat_last": _by_metric(repeated),
+        "intervals": _covered(export, data, stretches, first_step),
+    }
+
+
+def _covered(
+    export: Export, data: PreparedData, stretches: Sequence[Stretch], first_step: int
+) -> dict[str, Any] | None:
+    if export.intervals is None:
+        return None
+    found = measure_coverage(export.model, data, stretches, export.intervals, first_step)
+    return {"coverage": export.intervals.coverage, **found.to_json()}
 
 
 def _by_metric(errors: ForecastErrors) -> dict[str, Any]:

@@ -7,6 +7,7 @@
     config.json           the shape of the network they belong to, and its scaler
     graph.safetensors     the adjacency between its sensors [N, N]
     usual_day.safetensors what each sensor usually reads at each time step of a day [D, N]
+    intervals.safetensors half-widths of prediction intervals [H, N], and by hour [24, H, N]
     manifest.json         settings, errors, lineage, and checksums of the other files
 
 This is the only module of ``core`` that evaluates on test days. Does not choose which students to
@@ -25,16 +26,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from core.checkpoint import load_file, load_model, save_file, save_model
 from core.datasets.dataset import DatasetCard
 from core.errors import ExportError, UserError
+from core.evaluation.coverage import fit_intervals, measure_coverage
 from core.evaluation.forecasting import evaluate, repeat_last
+from core.evaluation.intervals import Intervals
 from core.evaluation.profiling import count_flops, count_parameters
 from core.export.manifest import (
     AGAIN,
     FILES,
+    INTERVALS_FILE,
     MANIFEST_FILE,
     MANIFEST_VERSION,
     MODEL_FILE,
@@ -43,6 +48,7 @@ from core.export.manifest import (
     card_of,
     check_files,
     fill_of,
+    intervals_of,
     plain_numbers,
     read_manifest,
 )
@@ -91,6 +97,8 @@ class Export:
     model: STGCN
     fill: CausalFill
     """Fills gaps in new readings."""
+    intervals: Intervals | None
+    """Around its forecasts; None: it was exported before there were any."""
 
     @property
     def horizon_steps(self) -> int:
@@ -118,9 +126,12 @@ def export_student(
         ExportError: the forecasts of a file differ from PyTorch's.
     """
     filling = filling_of(causal_fill(data.card.day_kind, data.usual), data.card)
-    forecasters = make_forecasters(model, data.scaler, data.horizon_steps, filling)
+    intervals = fit_intervals(model, data, "validation")
+    widths = intervals.overall
+    forecasters = make_forecasters(model, data.scaler, data.horizon_steps, filling, widths)
     parity = _checked_parity(forecasters, model, data, folder.name)
     manifest = _manifest(model, data, facts, parity)
+    manifest["intervals"] = _interval_facts(model, data, intervals)
     manifest["latency"] = measure_speed(
         forecasters["model.onnx"], data.history_steps, data.card.num_sensors
     )
@@ -133,17 +144,25 @@ def export_student(
         graph = {"adjacency": torch.from_numpy(np.array(adjacency))}
         save_file(aside / "graph.safetensors", graph, {"graph": data.card.graph})
         save_file(aside / USUAL_DAY_FILE, {"usual": torch.from_numpy(data.usual)}, {})
+        widths_of = {"overall": intervals.overall, "by_hour": intervals.by_hour}
+        tensors = {name: torch.from_numpy(one) for name, one in widths_of.items()}
+        save_file(aside / INTERVALS_FILE, tensors, {})
         manifest["files"] = {name: sha256_of_file(aside / name) for name in FILES}
         write_json(aside / MANIFEST_FILE, manifest)
         return read_manifest(aside)
 
 
 def make_forecasters(
-    model: STGCN, scaler: Scaler, horizon_steps: int, filling: GapFilling
+    model: STGCN,
+    scaler: Scaler,
+    horizon_steps: int,
+    filling: GapFilling,
+    half_widths: Float[np.ndarray, "H N"],
 ) -> dict[str, bytes]:
     """Return the standalone forecaster files, by name."""
     program = to_program(model, scaler, horizon_steps, filling)
-    return {**to_onnx(model, scaler, horizon_steps, filling), "model.pt2": program}
+    graphs = to_onnx(model, scaler, horizon_steps, filling, half_widths)
+    return {**graphs, "model.pt2": program}
 
 
 def filling_of(fill: CausalFill, card: DatasetCard) -> GapFilling:
@@ -167,8 +186,8 @@ def open_export(folder: Path) -> Export:
     except (KeyError, UserError) as error:
         raise ExportError(f"{folder} must be a whole export: {error}; {AGAIN}") from error
     _check_sensors(folder, card, model)
-    fill = fill_of(manifest, card, folder)
-    return Export(folder, manifest, card, Scaler(**manifest["scaler"]), model, fill)
+    fill, intervals = fill_of(manifest, card, folder), intervals_of(manifest, card, folder)
+    return Export(folder, manifest, card, Scaler(**manifest["scaler"]), model, fill, intervals)
 
 
 def _check_sensors(folder: Path, card: DatasetCard, model: STGCN) -> None:
@@ -224,6 +243,15 @@ def _manifest(
     }
 
 
+def _interval_facts(model: STGCN, data: PreparedData, intervals: Intervals) -> dict[str, Any]:
+    """Return what intervals promise, and what they cover on the test days."""
+    found = {}
+    for part in ("validation", "test"):
+        covered = measure_coverage(model, data, data.stretches(part), intervals)
+        found[part] = covered.to_json()
+    return {"coverage": intervals.coverage, "fitted_on": "validation", **found}
+
+
 def _units(unit: str) -> dict[str, str]:
     return {"readings": unit, "mae": unit, "rmse": unit, "mape": "%", "latency": "ms"}
 
@@ -254,10 +282,18 @@ def _forecaster_facts(
         "input": {"readings": ["batch", data.history_steps, N]},
         "output": {"forecast": ["batch", data.horizon_steps, N]},
     }
-    filled = {"output": {**windows["output"], "filled": ["batch", N]}}
+    ends = {name: ["batch", data.horizon_steps, N] for name in ("lower", "upper")}
+    batch = {"output": {**windows["output"], "filled": ["batch", N], **ends}}
+    ahead = [data.horizon_steps, N]
     live = {
         "input": {"reading": [N], "state": state},
-        "output": {"forecast": [data.horizon_steps, N], "next_state": state, "filled": [N]},
+        "output": {
+            "forecast": ahead,
+            "next_state": state,
+            "filled": [N],
+            "lower": ahead,
+            "upper": ahead,
+        },
         "note": f"float32, readings in {unit}; {_gaps_in_words()}; the state starts as zeros, "
         f"forecasts are NaN until {data.history_steps} rows have come",
         "state": [asdict(rows) for rows in state_rows(model)],
@@ -268,7 +304,7 @@ def _forecaster_facts(
         "onnx": {
             "opset": OPSET,
             **windows,
-            **filled,
+            **batch,
             "note": note,
             "parity": measured["model.onnx"],
         },

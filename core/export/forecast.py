@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from core.datasets.dataset import DatasetCard
 from core.datasets.readings_files import ReadingsTable
 from core.errors import ConfigError, ExportError
+from core.evaluation.intervals import hours_ahead
 from core.export.manifest import (
-    USUAL_DAY_FILE,
+    LATER_FILES,
     Manifest,
     card_of,
     check_files,
     fill_of,
+    intervals_of,
     read_manifest,
 )
 from core.export.sensors import in_trained_order, step_of_day
@@ -44,6 +46,10 @@ class Forecast:
     """The row's time, or its position from 0."""
     sensor_ids: tuple[str, ...]
     unit: str
+    half_widths: NDArray[np.float32] | None
+    """Of intervals around ``values`` [horizon_steps, N]; None of exports without intervals."""
+    coverage: float | None
+    """Share of readings that should lie within the intervals."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def forecast_readings(
         ConfigError: ``at`` is not in the table, or ``max_gap`` below zero.
     """
     manifest = read_manifest(folder)
-    check_files(folder, manifest, (_forecaster(manifest), USUAL_DAY_FILE))
+    check_files(folder, manifest, (_forecaster(manifest), *LATER_FILES))
     card = card_of(manifest, folder)
     values = in_trained_order(card, table.values, table.sensor_ids)
     table = replace(table, values=values, sensor_ids=card.sensor_ids)
@@ -88,7 +94,18 @@ def forecast_readings(
     times = None
     if isinstance(history.at, pd.Timestamp):
         times = [history.at + pd.Timedelta(minutes=after) for after in minutes]
-    return Forecast(steps, minutes, times, history.at, card.sensor_ids, card.unit)
+    intervals = intervals_of(manifest, card, folder)
+    ahead = history.first_step + len(history.values), 1, len(steps), card.interval_minutes
+    return Forecast(
+        steps,
+        minutes,
+        times,
+        history.at,
+        card.sensor_ids,
+        card.unit,
+        None if intervals is None else intervals.around(hours_ahead(*ahead))[0],
+        None if intervals is None else intervals.coverage,
+    )
 
 
 def _forecast(

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from core.datasets.dataset import DatasetCard
 from core.errors import DatasetError, ExportError
+from core.evaluation.intervals import HOURS, Intervals
 from core.files import sha256_of_file
 from core.preprocessing.gaps import CausalFill, causal_fill
 
@@ -30,8 +32,10 @@ SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")
 FORECASTERS = ("model.onnx", "live.onnx", "model.pt2")
 MANIFEST_FILE, MODEL_FILE = "manifest.json", "model.safetensors"
 USUAL_DAY_FILE = "usual_day.safetensors"
-"""Exports from before it was written have none."""
-FILES = (*FORECASTERS, MODEL_FILE, "config.json", "graph.safetensors", USUAL_DAY_FILE)
+INTERVALS_FILE = "intervals.safetensors"
+LATER_FILES = (USUAL_DAY_FILE, INTERVALS_FILE)
+"""Exports from before these were written have none."""
+FILES = (*FORECASTERS, MODEL_FILE, "config.json", "graph.safetensors", *LATER_FILES)
 AGAIN = "export the student again"
 Manifest = dict[str, Any]
 
@@ -73,7 +77,7 @@ def check_schema(manifest: Manifest, name: str) -> None:
 def check_files(folder: Path, manifest: Manifest, names: tuple[str, ...] = FILES) -> None:
     """Raise ``ExportError`` unless the files ``names`` exist and match their checksums."""
     for name in names:
-        if name == USUAL_DAY_FILE and name not in manifest["files"]:
+        if name in LATER_FILES and name not in manifest["files"]:
             continue
         path = folder / name
         if not path.is_file():
@@ -112,16 +116,33 @@ def fill_of(manifest: Manifest, card: DatasetCard, folder: Path) -> CausalFill:
     shape = (card.steps_per_day, card.num_sensors)
     usual = np.full(shape, manifest["scaler"]["mean"], dtype=np.float32)
     if USUAL_DAY_FILE in manifest["files"]:
-        try:
-            usual = load_file(folder / USUAL_DAY_FILE)["usual"]
-        except (OSError, KeyError, SafetensorError) as error:
-            raise ExportError(f"{folder} must be a whole export: {error}; {AGAIN}") from error
-    if usual.shape != shape:
-        raise ExportError(
-            f"{folder / USUAL_DAY_FILE} must have shape {list(shape)}, got {list(usual.shape)}; "
-            f"{AGAIN}"
-        )
+        usual = _array(folder / USUAL_DAY_FILE, "usual", shape)
     return causal_fill(card.day_kind, usual)
+
+
+def intervals_of(manifest: Manifest, card: DatasetCard, folder: Path) -> Intervals | None:
+    """Return the intervals around the student's forecasts; None of exports without any.
+
+    Raises:
+        ExportError: the file cannot be read or is of another shape.
+    """
+    if INTERVALS_FILE not in manifest["files"]:
+        return None
+    shape = (int(manifest["horizon_steps"]), card.num_sensors)
+    path = folder / INTERVALS_FILE
+    overall, by_hour = _array(path, "overall", shape), _array(path, "by_hour", (HOURS, *shape))
+    return Intervals(manifest["intervals"]["coverage"], overall, by_hour)
+
+
+def _array(path: Path, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Read one array of an export's file."""
+    try:
+        found: NDArray[np.float32] = load_file(path)[name]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise ExportError(f"{path.parent} must be a whole export: {error}; {AGAIN}") from error
+    if found.shape != shape:
+        raise ExportError(f"{path} must have shape {list(shape)}, got {list(found.shape)}; {AGAIN}")
+    return found
 
 
 def errors_look_ahead(manifest: Manifest) -> bool:

@@ -17,15 +17,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from jaxtyping import Float
 from onnxscript import optimizer
 from torch import nn
 
 from core.errors import ConfigError
 from core.forecasters.gap_filling import GapFilling
 from core.forecasters.modules import FirstStep, LiveStep, NextStep, new_state, new_tails, state_rows
-from core.forecasters.onnx_unrolling import unrolled
+from core.forecasters.onnx_unrolling import unrolled, with_interval
 from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN
 
@@ -35,7 +37,11 @@ _BATCH = torch.export.Dim("batch")
 
 
 def to_onnx(
-    model: STGCN, scaler: Scaler, horizon_steps: int, filling: GapFilling
+    model: STGCN,
+    scaler: Scaler,
+    horizon_steps: int,
+    filling: GapFilling,
+    half_widths: Float[np.ndarray, "H N"],
 ) -> dict[str, bytes]:
     """Return the forecaster as ONNX files: name -> content.
 
@@ -47,7 +53,8 @@ def to_onnx(
     ``core.forecasters.modules.LiveStep``.
 
     Readings are NaN where nothing was measured; ``filled`` says how many of a sensor, in a row and
-    up to the newest, were filled. Its forecast is NaN where more were than the limit.
+    up to the newest, were filled. Its forecast is NaN where more were than the limit. ``lower`` and
+    ``upper``, shaped like ``forecast``, are ``half_widths`` below and above it.
 
     Raises:
         ConfigError: a horizon head predicts another number of steps.
@@ -78,7 +85,8 @@ def to_onnx(
     batch = unrolled(first, following, horizon_steps, scaler, _UNLESS_READY, ["filled"])
     kept = ["next_state", "filled"]
     stream = unrolled(live, following, horizon_steps, scaler, _UNLESS_READY, kept, squeezed=True)
-    return {"model.onnx": _content(batch), "live.onnx": _content(stream)}
+    files = {"model.onnx": batch, "live.onnx": stream}
+    return {name: _content(with_interval(proto, half_widths)) for name, proto in files.items()}
 
 
 def _following(model: STGCN) -> onnx.ModelProto:

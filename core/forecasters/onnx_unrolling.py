@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from jaxtyping import Float
+from onnx import TensorProto, helper, numpy_helper
 
 from core.preprocessing.scaling import Scaler
 
@@ -55,6 +57,22 @@ def unrolled(
     graph.output.append(helper.make_tensor_value_info("forecast", TensorProto.FLOAT, shape))
     graph.output.extend(outputs)
     return model
+
+
+def with_interval(model: onnx.ModelProto, half_widths: Float[np.ndarray, "H N"]) -> onnx.ModelProto:
+    """Return ``model`` with outputs ``lower`` and ``upper``, so far from its ``forecast``."""
+    wider = onnx.ModelProto()
+    wider.CopyFrom(model)
+    graph = wider.graph
+    widths = numpy_helper.from_array(half_widths.astype(np.float32), "interval.half_widths")
+    graph.initializer.append(widths)
+    forecast = next(one for one in graph.output if one.name == "forecast")
+    for name, operation in (("lower", "Sub"), ("upper", "Add")):
+        graph.node.append(helper.make_node(operation, ["forecast", "interval.half_widths"], [name]))
+        end = graph.output.add()
+        end.CopyFrom(forecast)
+        end.name = name
+    return wider
 
 
 def _add_weights(graph: onnx.GraphProto, following: onnx.GraphProto) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from core.evaluation.coverage import Covered
 from core.evaluation.error_breakdown import JudgedPart
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import Part
@@ -111,6 +112,8 @@ class EvaluatedNetwork:
     judged: JudgedPart
     hidden: Tensor | None
     """Hidden representations [windows, features]; None of repeated readings."""
+    covered: Covered | None
+    """By its prediction intervals; None unless it is a student on test days, which fitted none."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from core.checkpoint import load_model
+from core.evaluation.coverage import fit_intervals, measure_coverage
 from core.evaluation.error_breakdown import hidden_representations, judge
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import Part, window_rows
@@ -49,17 +50,22 @@ def evaluate_networks(facts: ReportFacts, on_network: OnNetwork = lambda _: None
         )
     repeated = judge(None, facts.data, part)
     label = ROLE_NAMES["repeat_last"]
-    evaluation.networks.append(EvaluatedNetwork("repeat_last", None, label, repeated, hidden=None))
+    evaluation.networks.append(
+        EvaluatedNetwork("repeat_last", None, label, repeated, hidden=None, covered=None)
+    )
     return replace(facts, evaluation=evaluation)
 
 
 def _evaluated(
     model: STGCN, evaluation: Evaluation, role: Role, sweep: int | None, label: str
 ) -> EvaluatedNetwork:
-    hidden = hidden_representations(model, evaluation.data, evaluation.hidden_rows)
-    return EvaluatedNetwork(
-        role, sweep, label, judge(model, evaluation.data, evaluation.part), hidden
-    )
+    data, part = evaluation.data, evaluation.part
+    hidden = hidden_representations(model, data, evaluation.hidden_rows)
+    covered = None
+    if role == "student" and part == "test":
+        fitted = fit_intervals(model, data, "validation")
+        covered = measure_coverage(model, data, data.stretches(part), fitted)
+    return EvaluatedNetwork(role, sweep, label, judge(model, data, part), hidden, covered)
 
 
 def _map_rows(data: PreparedData, part: Part) -> Rows:

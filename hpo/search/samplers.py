@@ -99,10 +99,14 @@ def random(seed: int) -> BaseSampler:
 def gp(seed: int) -> BaseSampler:
     """Gaussian process: needs few trials, but seconds per suggestion once there are hundreds.
 
-    Its first ten trials are drawn at random. It ignores running trials.
+    Its first ten trials are drawn at random. It expects of a running trial what its model says, and
+    models by how much students exceed each limit (constrained expected improvement).
     """
     from optuna.samplers import GPSampler  # noqa: PLC0415 - optuna is slow to import
 
+    # A student beyond a limit has no error: to the sampler an infinite one, which it cuts to the
+    # worst it knows. Users can do nothing about it.
+    warnings.filterwarnings("ignore", message="Clip non-finite values", category=UserWarning)
     return GPSampler(seed=seed, n_startup_trials=10)
 
 
@@ -133,7 +137,7 @@ def qmc(seed: int) -> BaseSampler:
 SAMPLERS: Final[dict[str, SamplerKind]] = {
     "tpe": SamplerKind(tpe, several_objectives=True, constraints=True),
     "random": SamplerKind(random, several_objectives=True),
-    "gp": SamplerKind(gp, several_objectives=True),
+    "gp": SamplerKind(gp, several_objectives=True, constraints=True),
     "cmaes": SamplerKind(cmaes, generation_attribute=CMAES_GENERATION),
     "nsga2": SamplerKind(
         nsga2,

@@ -117,6 +117,12 @@ def _table(errors: dict[str, Any], unit: str) -> Table:
         table.add_row(f"{metric.upper()}, {measured}", *_cells(errors[metric]))
     repeated = _cells(errors["repeat_last"]["mae"])
     table.add_row(f"MAE of repeating the last reading, {unit}", *repeated)
+    intervals = errors["intervals"]
+    if intervals is not None:
+        shares = intervals["share"].values()
+        cells = ("-" if one is None else f"{100 * one:.1f}" for one in shares)
+        table.add_row(f"inside the {100 * intervals['coverage']:g} % interval, %", *cells)
+        table.add_row(f"mean width of the interval, {unit}", *_cells(intervals["width"]))
     return table
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,9 @@ from hpo.cli.settings_options import Settings
 from hpo.cli.students.readings_source import say_how_read, source_like
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
     from rich.table import Table
 
     from core.export.forecast import Forecast
@@ -126,8 +129,21 @@ def _answer(found: Forecast) -> dict[str, Any]:
         "minutes": found.minutes,
         "times": times,
         "sensors": list(found.sensor_ids),
-        "forecast": found.values.astype(float).tolist(),
+        "forecast": _numbers(found.values),
+        **_interval(found),
     }
+
+
+def _interval(found: Forecast) -> dict[str, Any]:
+    if found.half_widths is None:
+        return {}
+    lower, upper = found.values - found.half_widths, found.values + found.half_widths
+    return {"coverage": found.coverage, "lower": _numbers(lower), "upper": _numbers(upper)}
+
+
+def _numbers(values: NDArray[np.float32]) -> list[list[float | None]]:
+    """Return values [H, N] for JSON, which has no NaN: None instead."""
+    return [[None if math.isnan(one) else float(one) for one in row] for row in values]
 
 
 def _frame(found: Forecast) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from hpo.report.sections.forecasts import forecasts
 from hpo.report.sections.hidden import hidden
 from hpo.report.sections.history import history
 from hpo.report.sections.importances import importances
+from hpo.report.sections.intervals import intervals
 from hpo.report.sections.learning import learning
 from hpo.report.sections.parallel import parallel
 from hpo.report.sections.pareto import pareto
@@ -36,6 +37,7 @@ SECTIONS: Final[dict[str, Draw]] = {
     "learning": learning,
     "errors": errors,
     "forecasts": forecasts,
+    "intervals": intervals,
     "hidden": hidden,
     "pruning": pruning,
     "failures": failures,

@@ -78,8 +78,12 @@ def test_onnx_forecasts_what_each_window_gives_by_itself(exported: Exported, bat
     windows = torch.stack([exported.data.readings[row : row + 12] for row in rows])
     expected = scaler.unscale(oracle.plain_roll_out(exported.model, windows, 3))
     readings = scaler.unscale(windows).numpy()
-    forecast, filled = session.run(None, {"readings": readings})
+    names = ["forecast", "filled", "lower", "upper"]
+    forecast, filled, lower, upper = session.run(names, {"readings": readings})
     assert not filled.any()
+    widths = open_export(exported.folder).intervals.overall
+    np.testing.assert_allclose(forecast - lower, np.broadcast_to(widths, lower.shape), atol=1e-4)
+    np.testing.assert_allclose(upper - forecast, np.broadcast_to(widths, lower.shape), atol=1e-4)
     assert forecast.dtype == np.float32
     np.testing.assert_allclose(forecast, expected, atol=TOLERANCE)
     # Not by luck: forecasts differ between windows, and from the scaled ones.
@@ -281,7 +285,14 @@ def test_evaluating_the_test_days_gives_the_test_errors(exported: Exported, open
     found = evaluate_export(opened, exported.dataset.readings, (4, 5), SENSORS)
     expected = by_metric(evaluate(exported.model, exported.data, "test"))
     last = by_metric(repeat_last(exported.data, "test"))
-    assert found == {**expected, "windows": 2 * WINDOWS_PER_DAY, "repeat_last": last}
+    told = opened.manifest["intervals"]
+    assert found == {
+        **expected,
+        "windows": 2 * WINDOWS_PER_DAY,
+        "repeat_last": last,
+        "intervals": {"coverage": 0.9, **told["test"]},
+    }
+    assert all(0.85 < share < 0.97 for share in told["validation"]["share"].values())
 
 
 def test_no_window_crosses_a_midnight_between_weekdays(exported: Exported, opened: Export) -> None:
@@ -302,6 +313,7 @@ def test_consecutive_days_are_one_stretch(exported: Exported, opened: Export) ->
         **by_metric(evaluate(exported.model, data, "test")),
         "windows": windows,
         "repeat_last": by_metric(repeat_last(data, "test")),
+        "intervals": found["intervals"],
     }
     assert evaluate_export(export, readings[:100])["windows"] == 86
     assert evaluate_export(export, readings[:15])["windows"] == 1

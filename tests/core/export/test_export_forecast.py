@@ -12,6 +12,7 @@ from core.datasets.readings_files import ReadingsTable
 from core.errors import ConfigError, ExportError
 from core.export.export_folder import filling_of
 from core.export.forecast import Forecast, forecast_readings
+from core.export.manifest import LATER_FILES
 from core.forecasters.modules import Forecaster
 from core.preprocessing.gaps import causal_fill, longest_gap
 from tests.small_exports import Exported
@@ -229,7 +230,7 @@ def test_the_forecaster_is_checked_before_it_is_used(
     exported: Exported, readings: np.ndarray, tmp_path: Path
 ) -> None:
     """The manifest, model.onnx and what fills gaps are enough."""
-    for name in ("manifest.json", "model.onnx", "usual_day.safetensors"):
+    for name in ("manifest.json", "model.onnx", *LATER_FILES):
         (tmp_path / name).write_bytes((exported.folder / name).read_bytes())
     assert_follows(forecast_readings(tmp_path, untimed(readings)), exported, readings[-12:])
     (tmp_path / "model.onnx").write_bytes(b"?")

@@ -57,8 +57,8 @@ def test_without_them_over_made_up_readings(exported: Exported) -> None:
 def test_the_schema_is_one() -> None:
     schema = json.loads(SCHEMA_FILE.read_text())
     Draft202012Validator.check_schema(schema)
-    # Exports from before there were two rules for gaps do not tell theirs.
-    assert set(schema["required"]) == set(schema["properties"]) - {"gaps"}
+    # Exports from before there were two rules for gaps, or intervals, do not tell theirs.
+    assert set(schema["required"]) == set(schema["properties"]) - {"gaps", "intervals"}
 
 
 def another_onnx(folder: Path, change: Callable[[onnx.ModelProto], object]) -> None:
@@ -69,7 +69,11 @@ def another_onnx(folder: Path, change: Callable[[onnx.ModelProto], object]) -> N
 
 
 def rename_output(proto: onnx.ModelProto) -> None:
-    proto.graph.node[-1].output[0] = proto.graph.output[0].name = "prediction"
+    (first, *_), names = proto.graph.output, {"forecast": "prediction"}
+    for node in proto.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    first.name = "prediction"
 
 
 def change_scale(proto: onnx.ModelProto) -> None:

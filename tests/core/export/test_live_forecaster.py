@@ -223,13 +223,14 @@ def test_a_real_day_in_every_form(real: PreparedData) -> None:
     model = make_student(real)
     stretches = validation_stretches(real)
     fill = causal_fill(real.card.day_kind, real.usual)
-    files = to_onnx(model, real.scaler, 9, filling_of(fill, real.card))
+    widths = np.ones((9, 228), dtype=np.float32)
+    files = to_onnx(model, real.scaler, 9, filling_of(fill, real.card), widths)
     for _, one in measure_parity(files, model, real.scaler, 9, stretches):
         assert one.holds
         assert one.mean_difference < 1e-4
         assert one.windows == 288 - 20
     readings = real.scaler.unscale(stretches[0]).numpy()
-    export = Export(Path(), {"horizon_steps": 9}, real.card, real.scaler, model, fill)
+    export = Export(Path(), {"horizon_steps": 9}, real.card, real.scaler, model, fill, None)
     live = LiveForecaster(export)
     found = pushed(live, readings)[11:]
     expected = by_window(model, real.scaler, 9, readings)

@@ -30,6 +30,7 @@ from tests.small_students import LINEAGE, ROWS_PER_DAY, make_dataset, make_stude
 
 SCALER = Scaler(55.0, 12.0)
 FILLING = GapFilling(usual=torch.full((5,), 50.0), limit_steps=2)
+WIDTHS = np.ones((3, 5), dtype=np.float32)
 
 
 def small(**form: Any) -> STGCN:
@@ -78,7 +79,7 @@ def test_every_file_forecasts_what_pytorch_does(form: dict[str, Any]) -> None:
 
 def check_files(form: dict[str, Any]) -> None:
     model = small(**form)
-    files = make_forecasters(model, SCALER, 3, FILLING)
+    files = make_forecasters(model, SCALER, 3, FILLING, WIDTHS)
     found = dict(measure_parity(files, model, SCALER, 3, synthetic_stretches(12, 5)))
     assert set(found) == set(FORECASTERS)
     assert all(one.holds for one in found.values())
@@ -102,7 +103,7 @@ def test_a_forecaster_in_pytorch_gives_the_first_of_its_steps() -> None:
 
 def test_a_horizon_is_exported_whole() -> None:
     with pytest.raises(ConfigError, match="exported with the 4 steps it predicts, got 3"):
-        to_onnx(small(head="horizon", horizon_steps=4), SCALER, 3, FILLING)
+        to_onnx(small(head="horizon", horizon_steps=4), SCALER, 3, FILLING, WIDTHS)
 
 
 @pytest.mark.timeout(600)

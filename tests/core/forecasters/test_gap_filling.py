@@ -32,6 +32,7 @@ SENSORS, USUAL = 3, np.array([40.0, 50.0, 60.0], dtype=np.float32)
 FILL = CausalFill(np.tile(USUAL, (288, 1)), restarts_daily=False)
 FILLING = gap_filling(FILL, limit_steps=2)
 SCALER = Scaler(50.0, 12.0)
+WIDTHS = np.arange(9, dtype=np.float32).reshape(3, SENSORS)
 FORMS = [
     {},
     {"head": "horizon", "skip": True, "norm": "low_rank", "horizon_steps": 3, "missing_mask": True},
@@ -109,7 +110,7 @@ def expected(model: Any, gappy: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def files(model: Any) -> dict[str, bytes]:
-    return to_onnx(model, SCALER, 3, FILLING)
+    return to_onnx(model, SCALER, 3, FILLING, WIDTHS)
 
 
 def test_a_stream_with_gaps_forecasts_as_evaluations_do(
@@ -125,7 +126,10 @@ def test_windows_with_gaps_forecast_as_evaluations_do(
 ) -> None:
     windows = np.lib.stride_tricks.sliding_window_view(gappy, 12, axis=0).transpose(0, 2, 1).copy()
     session = open_session(files["model.onnx"])
-    found, filled = session.run(["forecast", "filled"], {"readings": windows})
+    names = ["forecast", "filled", "lower", "upper"]
+    found, filled, lower, upper = session.run(names, {"readings": windows})
+    np.testing.assert_allclose(found - lower, np.where(np.isnan(found), np.nan, WIDTHS), atol=1e-4)
+    np.testing.assert_allclose(upper - found, np.where(np.isnan(found), np.nan, WIDTHS), atol=1e-4)
     # Where a gap began before the window, its last reading is not in the window.
     whole = [at for at in range(len(windows)) if not at or not np.isnan(windows[at, 0]).any()]
     assert len(whole) > 40
@@ -146,7 +150,7 @@ def test_without_a_limit_to_speak_of_every_sensor_has_a_forecast(model: Any) -> 
 
 def test_a_mask_changes_what_is_forecast() -> None:
     model = random_network(STGCNConfig(SENSORS, TWO_BLOCKS, **FORMS[1])).float()
-    readings = torch.randn(12, SENSORS)
+    readings = torch.linspace(-1, 1, 12 * SENSORS).view(12, SENSORS)
     seen, missing = roll_out(model, readings, 3), torch.zeros(12, SENSORS)
     torch.testing.assert_close(roll_out(model, readings, 3, missing), seen)
     missing[-1, 1] = 1

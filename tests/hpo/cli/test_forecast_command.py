@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from core.datasets.dataset import open_dataset
+from core.export.export_folder import open_export
 from core.preprocessing.prepare import data_fingerprint
 from hpo.cli.main import run
 from tests.small_exports import Exported
@@ -62,7 +63,14 @@ def test_all_kinds_of_files_give_the_same(
         "times": ["2012-05-01T12:15:00", "2012-05-01T12:30:00", "2012-05-01T12:45:00"],
         "sensors": list(SENSORS),
         "forecast": answers[0]["forecast"],
+        "coverage": 0.9,
+        "lower": answers[0]["lower"],
+        "upper": answers[0]["upper"],
     }
+    middle = np.mean([answers[0]["lower"], answers[0]["upper"]], axis=0)
+    np.testing.assert_allclose(middle, answers[0]["forecast"], rtol=1e-5)
+    widths = open_export(exported.folder).intervals.by_hour[12, range(3)]
+    np.testing.assert_allclose(np.subtract(answers[0]["upper"], middle), widths, rtol=1e-4)
     assert np.shape(answers[0]["forecast"]) == (3, 5)
     assert answers[2]["times"] is None
 

@@ -380,7 +380,7 @@ def test_evaluate_command_gives_the_test_errors_from_folder_and_file_alone(
     )
     found = json.loads(answer.stdout)
     test = read_manifest(export_folder)["metrics"]["test"]["student"]
-    assert list(found) == ["mae", "mape", "rmse", "windows", "repeat_last"]
+    assert list(found) == ["mae", "mape", "rmse", "windows", "repeat_last", "intervals"]
     for metric in ("mae", "mape", "rmse"):
         by_minutes = {at: test[f"{metric}_{at}"] for at in ("15", "30", "45")}
         assert found[metric] == pytest.approx(by_minutes, rel=1e-6)

@@ -6,9 +6,12 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.files import write_json
+from hpo.outcomes.export_best import export_best
+from hpo.records.sweep_folder import SweepFolder
 from hpo.report import palette
 from hpo.report.building import draw
 from hpo.report.charts import count_along, new_figure
@@ -21,6 +24,8 @@ from hpo.report.sections import SECTIONS
 from hpo.report.sections.pareto import pareto
 from hpo.report.sections.result import result
 from tests.report_sweeps import REASON, confirm, make_every_sweep, make_storage
+from tests.small_students import stand_in_forecasters
+from tests.small_sweeps import make_students
 
 CASES = {
     "one": ["good"],
@@ -30,6 +35,7 @@ CASES = {
     "pruned": ["pruned"],
     "several objectives": ["weighed"],
     "widths searched": ["wide"],
+    "exported": ["away"],
     "side by side": ["good", "plain", "pruned", "broken", "running", "weighed"],
 }
 ALWAYS = {"result", "failures", "again"}
@@ -42,6 +48,10 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ReportFacts]:
     storage = make_storage(tmp_path_factory.mktemp("report"))
     make_every_sweep(storage)
     confirm(storage, "plain", trial=0, errors=[3.9, 3.7])
+    make_students(storage.sweep("away", "ord", [3.0, 3.5]), storage.data, [0])
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in_forecasters(patch)
+        export_best(SweepFolder(storage.path / "away"), top=1)
     (storage.path / "teachers").rename(storage.path / "kept")
     without = evaluate_networks(gather(["plain"], storage.path))
     (storage.path / "kept").rename(storage.path / "teachers")
@@ -98,7 +108,21 @@ def test_sections_appear_where_there_is_something_to_show(drawn: Drawn) -> None:
     assert set(drawn["still running"]) == WITH_A_STUDENT
     assert set(drawn["pruned"]) == {*WITH_A_STUDENT, "importances", "parallel", "pruning"}
     assert set(drawn["widths searched"]) == {*WITH_A_STUDENT, "importances", "parallel"}
-    assert set(drawn["side by side"]) == set(SECTIONS)
+    assert set(drawn["side by side"]) == set(SECTIONS) - {"intervals"}
+    # Intervals are judged on test days alone, which only exported students have seen.
+    assert "intervals" in drawn["exported"]
+
+
+def test_intervals_say_what_they_cover(drawn: Drawn, facts: dict[str, ReportFacts]) -> None:
+    section, evaluation = drawn["exported"]["intervals"], facts["exported"].evaluation
+    covered = evaluation.students[0].covered
+    assert f"At 45 minutes {100 * covered.share[45]:.1f}\u00a0% of the test days" in section.seen
+    table, panel = section.blocks
+    assert table.rows[0][1:3] == (
+        f"{100 * covered.share[15]:.1f}",
+        f"{covered.width[15]:.1f} wide",
+    )
+    np.testing.assert_allclose(panel.figure.data[0].y, 100 * covered.by_hour[15])
 
 
 def test_the_result_names_best_teacher_and_standing(drawn: Drawn) -> None:
