@@ -219,4 +219,5 @@ def _student(facts: ReproductionFacts, at: int, row: FoundRow) -> EvaluatedNetwo
 def _evaluated(
     facts: ReproductionFacts, model: STGCN, role: Role, at: int | None, name: str
 ) -> EvaluatedNetwork:
-    return EvaluatedNetwork(role, at, name, judge(model, facts.plan.data, "test"), hidden=None)
+    judged = judge(model, facts.plan.data, "test")
+    return EvaluatedNetwork(role, at, name, judged, hidden=None, covered=None)
