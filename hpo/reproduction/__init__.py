@@ -2,5 +2,5 @@
 
 ``contenders`` and ``tables`` list what is compared and what the paper claims; ``planning`` finds
 the sweeps that a table needs, ``running`` runs what is missing of them, ``test_days`` looks at the
-test days once, ``statistics`` and ``verdicts`` judge, ``sections`` and ``markdown`` write it down.
+test days once, ``statistics`` and ``verdicts`` judge, ``pages`` writes it down.
 """

@@ -29,8 +29,8 @@ from hpo.cli.settings_options import Settings, build, options_of
 from hpo.cli.sweeps.report import check_packages
 
 if TYPE_CHECKING:
+    from hpo.reproduction.pages.result import ReproductionResult
     from hpo.reproduction.planning import ReproductionPlan
-    from hpo.reproduction.result import ReproductionResult
 
 
 def reproduce(
@@ -60,9 +60,9 @@ def reproduce(
     from hpo.planning.places import Places
     from hpo.report.wording import in_number
     from hpo.reproduction.facts import gather
+    from hpo.reproduction.pages.result import make_result
     from hpo.reproduction.planning import plan_reproduction
     from hpo.reproduction.request import ReproductionRequest
-    from hpo.reproduction.result import make_result
     from hpo.reproduction.tables import find_tables
 
     tables = find_tables(table)
@@ -112,15 +112,23 @@ def names_of_reproductions() -> dict[str, str]:
 
 def _check_out(file: Path) -> None:
     check_packages("hpo reproduce --out")
-    from hpo.reproduction.writing import check_out
+    from hpo.reproduction.pages.writing import check_out
 
     check_out(file)
 
 
 def _written(result: ReproductionResult, file: Path) -> list[Path]:
-    from hpo.reproduction.writing import write_result
+    from hpo.reproduction.pages.writing import write_result
 
-    return write_result(result, file)
+    files = write_result(result, file)
+    if files == [file] and file.suffix == ".md":
+        error_console.print(
+            f"{file} has no figures: drawing them needs Chromium or Chrome; FILE.html has them",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    return files
 
 
 def _command() -> str:

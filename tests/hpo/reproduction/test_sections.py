@@ -13,11 +13,11 @@ from hpo.report import palette
 from hpo.report.paper import paper_datasets
 from hpo.report.section import Table
 from hpo.reproduction.facts import ReproductionFacts
-from hpo.reproduction.markdown import markdown
-from hpo.reproduction.result import make_result
-from hpo.reproduction.sections import table_section
+from hpo.reproduction.pages.markdown import markdown
+from hpo.reproduction.pages.result import make_result
+from hpo.reproduction.pages.sections import table_section
+from hpo.reproduction.pages.writing import check_out, write_result
 from hpo.reproduction.tables import TABLES
-from hpo.reproduction.writing import check_out, write_result
 from tests.reproduction_facts import facts_of, found_row, noisy
 
 NAMES = ("none", "rd_l2", "rd_kl", "ord")
@@ -73,7 +73,7 @@ def test_every_table_has_its_row_of_cells(facts: ReproductionFacts) -> None:
 def test_files_hold_the_same_numbers(
     facts: ReproductionFacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpo.reproduction.writing.has_browser", lambda: False)
+    monkeypatch.setattr("hpo.reproduction.pages.writing.has_browser", lambda: False)
     result = make_result(facts, "hpo reproduce 2 --dataset small")
     page, text = tmp_path / "r.html", tmp_path / "r.md"
     assert write_result(result, page) == [page]
@@ -91,7 +91,7 @@ def test_files_hold_the_same_numbers(
 
 
 def test_figures_use_colours_that_have_dark_counterparts(facts: ReproductionFacts) -> None:
-    from hpo.reproduction.figures import table_panels
+    from hpo.reproduction.pages.figures import table_panels
 
     result = make_result(facts, "hpo reproduce all")
     for table in facts.plan.tables:
@@ -103,7 +103,7 @@ def test_figures_use_colours_that_have_dark_counterparts(facts: ReproductionFact
 
 
 def test_errors_of_figures_are_those_of_the_rows(facts: ReproductionFacts) -> None:
-    from hpo.reproduction.figures import table_panels
+    from hpo.reproduction.pages.figures import table_panels
 
     (panel,) = table_panels(facts, TABLES["2"], [], None)
     mean = next(trace for trace in panel.figure.data if trace.name == "mean, 95 %")

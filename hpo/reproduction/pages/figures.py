@@ -23,7 +23,7 @@ from hpo.report.sections.forecasts import one_day
 from hpo.report.wording import with_unit
 from hpo.reproduction.contenders import REFERENCES
 from hpo.reproduction.facts import FoundRow, ReproductionFacts
-from hpo.reproduction.sections import label
+from hpo.reproduction.pages.sections import label
 from hpo.reproduction.sizes import WINDOWS, Sizes
 from hpo.reproduction.statistics import Interval, mean_interval
 from hpo.reproduction.tables import Kind, PaperTable

@@ -19,8 +19,8 @@ from hpo.records.trial_records import read_records
 from hpo.report.section import Block, Commands, Numbers, Section, Table
 from hpo.report.wording import in_number, with_unit
 from hpo.reproduction.facts import ReproductionFacts
+from hpo.reproduction.pages.sections import table_section
 from hpo.reproduction.planning import ReproductionPlan
-from hpo.reproduction.sections import table_section
 from hpo.reproduction.sizes import Sizes, measure_sizes
 from hpo.reproduction.verdicts import Verdict, counted, verdicts
 
@@ -156,12 +156,17 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """Return the commit of a checkout; empty where this is none."""
-    here = Path(__file__).parent
+    """Return the commit of this checkout; empty where the project is installed otherwise."""
+    # An environment may lie in a repository of something else.
+    own = _git("ls-files", Path(__file__).name)
+    return _git("rev-parse", "--short", "HEAD") if own else ""
+
+
+def _git(*arguments: str) -> str:
     try:
         found = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
-            cwd=here,
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
             check=False,

@@ -16,9 +16,9 @@ from hpo.report.figure_files import has_browser, write_figures
 from hpo.report.page import page
 from hpo.report.paper import PAPER
 from hpo.report.section import Section
-from hpo.reproduction.figures import forecast_section, table_panels
-from hpo.reproduction.markdown import markdown
-from hpo.reproduction.result import ReproductionResult
+from hpo.reproduction.pages.figures import forecast_section, table_panels
+from hpo.reproduction.pages.markdown import markdown
+from hpo.reproduction.pages.result import ReproductionResult
 
 ENDINGS = (".md", ".html")
 
