@@ -11,18 +11,45 @@
     └── StorageError               a folder that cannot be read, written or locked
     TrainingDivergedError (ArithmeticError)   a loss or weight is no longer finite
 
-Every message says what must hold, what was given, and what to do next. Nothing here prints or
-exits.
+Every message says what must hold, what was given, and what to do next. It is written with options
+such as ``--max-parameters``; a Python caller reads ``max_parameters`` instead. Nothing here prints
+or exits.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+_COMMAND_OR_OPTION = re.compile(r"`[^`]*`|(?<![\w-])--([a-z][a-z-]*[a-z])")
+_options_named = False
+
+
+@contextmanager
+def options_named() -> Iterator[None]:
+    """Let errors of this process name options while the block runs: it is a command line."""
+    global _options_named  # noqa: PLW0603 - a process has one command line, or none
+    before, _options_named = _options_named, True
+    try:
+        yield
+    finally:
+        _options_named = before
 
 
 class UserError(ValueError):
     """A mistake that the user can fix."""
+
+    def __str__(self) -> str:
+        """Return the message, for a command line or with arguments in place of options."""
+        text = super().__str__()
+        return text if _options_named else _COMMAND_OR_OPTION.sub(_as_argument, text)
+
+
+def _as_argument(found: re.Match[str]) -> str:
+    """Return an option as an argument; what stands in backquotes is a command and stays one."""
+    return found[1].replace("-", "_") if found[1] else found[0]
 
 
 class ConfigError(UserError):

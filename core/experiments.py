@@ -16,12 +16,9 @@ from core.checkpoint import CheckpointFolder, save_model
 from core.distillation.correlation.pair_samples import check_pairs, sample_pairs
 from core.distillation.interface import LossValue, TeacherOutput
 from core.distillation.losses import LOSSES, Loss, make_loss
+from core.distillation.memory_budget import MEMORY_BUDGET
 from core.distillation.target_building import OnProgress
-from core.distillation.teacher_targets import (
-    MEMORY_BUDGET,
-    TeacherTargets,
-    load_teacher_targets,
-)
+from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.errors import ConfigError
 from core.files import exclusive_lock
 from core.preprocessing.prepare import PreparedData
@@ -33,15 +30,13 @@ from core.shapes import GraphKernel, Rows, WindowValues
 from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, Features, STGCNConfig
 from core.stgcn_config import NetworkForm
 from core.training.step_replay import CudaGraphs, Recorder
-from core.training.teachers import (
+from core.training.teacher_files import (
     CHECKPOINTS_FOLDER,
     TARGETS_FOLDER,
     TEACHER_FILE,
-    Teacher,
-    TeacherConfig,
-    open_teacher,
     teacher_folder,
 )
+from core.training.teachers import Teacher, TeacherConfig, open_teacher
 from core.training.trainer import EpochReport, Trainer, TrainingConfig
 
 __all__ = [

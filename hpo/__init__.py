@@ -4,6 +4,7 @@ Computes no gradient: the network, its losses and its training are in ``core``. 
 a user's script imports: ``sweep``, ``selection``, ``sweep_config``. The packages, each of which
 imports only those below it:
 
+    notebook  what a notebook imports: progress, records as a table
     cli       commands, and how they are displayed
     outcomes  confirmed winners, export folders, logs for other tools
     report    the HTML page about sweeps

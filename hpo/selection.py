@@ -1,6 +1,7 @@
 """Select the best configurations of a dataset from the records of all sweeps.
 
-Ranks by validation errors only. A dataset's name may have meant different data over time; records
+Ranks by validation errors only: by the mean over fresh seeds where a configuration is confirmed,
+and single trials after those. A dataset's name may have meant different data over time; records
 of different data are never compared: only those of the data searched last count. Runs and writes
 nothing.
 """
@@ -8,18 +9,30 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from core.distillation.losses import LOSSES
-from core.errors import ConfigError, UnknownNameError
+from core.errors import ConfigError, StorageError, UnknownNameError
+from core.files import log_left_out
 from hpo.records.confirmation import Confirmed, confirmed
+from hpo.records.ranked_trials import Judged, RankedTrial, expected_luck, fronts, judge
 from hpo.records.ranking import ranked_records
 from hpo.records.sweep_folder import SweepFolder, all_sweeps
 from hpo.records.trial_records import TrialRecord, read_records
-from hpo.space.objectives import OBJECTIVES, pareto_front
-from hpo.space.parameters import PRUNE
+from hpo.space.objectives import OBJECTIVES
+from hpo.space.search_space import check_method
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best configurations of a dataset, and how far single trials can be trusted."""
+
+    trials: list[RankedTrial]
+    """The best first: confirmed ones, then single trials."""
+    finished: int
+    """How many trials they are the best of."""
+    luck: float | None
+    """By how much the best single trial is expected to be lucky; None: nothing is confirmed."""
 
 
 def best(
@@ -31,8 +44,8 @@ def best(
     top: int = 10,
     metric: str = "val_mae",
     pareto: bool = False,
-) -> list[dict[str, Any]]:
-    """Return the best finished trials over all sweeps of a dataset, the best first.
+) -> list[RankedTrial]:
+    """Return the best configurations over all sweeps of a dataset, the best first.
 
     Args:
         dataset: its name.
@@ -41,30 +54,55 @@ def best(
         max_parameters: only students of at most so many parameters.
         top: how many at most.
         metric: to rank by, one of ``OBJECTIVES``; lower is better.
-        pareto: only trials that no other beats in both ``metric`` and parameters.
+        pareto: only those that no other, of the confirmed or of the single trials, beats in both
+            ``metric`` and parameters.
 
     Returns:
-        Per trial ``rank sweep trial dataset method config metrics parameters flops confirmed``, and
-        ``latency_ms`` where its sweep asked for it; ``config`` holds the searched settings,
-        ``epochs`` and ``seed``. ``confirmed`` is None, or the configuration's result on fresh seeds
-        (``Confirmed.summary``). Empty if no trial matches.
+        Records of their trials, as ``run_sweep`` returns them, with rank and confirmation; empty
+        if none fits.
 
     Raises:
         UnknownNameError: no record of the dataset, or no such metric or method.
         ConfigError: ``top`` or ``max_parameters`` is below 1.
     """
+    return rank(
+        dataset,
+        storage,
+        method=method,
+        max_parameters=max_parameters,
+        top=top,
+        metric=metric,
+        pareto=pareto,
+    ).trials
+
+
+def rank(
+    dataset: str,
+    storage: Path,
+    *,
+    method: str | None = None,
+    max_parameters: int | None = None,
+    top: int = 10,
+    metric: str = "val_mae",
+    pareto: bool = False,
+) -> Ranking:
+    """Return what ``best`` returns, and how lucky the best single trial is expected to be.
+
+    Args and errors are those of ``best``.
+    """
     _check(method, max_parameters, top, metric)
-    ranked = ranked_records(records_of(dataset, storage), metric)
-    if method is not None:
-        ranked = [record for record in ranked if record.method == method]
-    if max_parameters is not None:
-        ranked = [record for record in ranked if record.parameters <= max_parameters]
-    if pareto:
-        points = [(record.metrics[metric], float(record.parameters)) for record in ranked]
-        ranked = [ranked[index] for index in pareto_front(points)]
-    shown = ranked[:top]
-    known = _confirmations(storage, shown, metric)
-    return [_row(rank, one, known[one.sweep]) for rank, one in enumerate(shown, start=1)]
+    everything = ranked_records(records_of(dataset, storage), metric)
+    known = _confirmations(storage, everything, metric)
+    luck = expected_luck(one for every in known.values() for one in every)
+    fitting = [
+        record
+        for record in everything
+        if method in (None, record.method)
+        and (max_parameters is None or record.parameters <= max_parameters)
+    ]
+    judged = [one for one in judge(everything, known, metric) if one.trial in fitting]
+    shown = (fronts(judged) if pareto else judged)[:top]
+    return Ranking(_rows(storage, shown, metric), len(fitting), luck)
 
 
 def records_of(dataset: str, storage: Path) -> list[TrialRecord]:
@@ -73,12 +111,7 @@ def records_of(dataset: str, storage: Path) -> list[TrialRecord]:
     Raises:
         UnknownNameError: there are none.
     """
-    # A folder may have been renamed or copied: the sweep is called as it can be found.
-    everything = [
-        replace(record, sweep=sweep.name)
-        for sweep in all_sweeps(storage)
-        for record in read_records(sweep.results)
-    ]
+    everything = all_records(storage)
     named = [record for record in everything if record.dataset == dataset]
     if not named:
         known = {record.dataset for record in everything}
@@ -87,9 +120,18 @@ def records_of(dataset: str, storage: Path) -> list[TrialRecord]:
     return [record for record in named if record.dataset_fingerprint == newest]
 
 
+def all_records(storage: Path) -> list[TrialRecord]:
+    """Return the records of all sweeps, each called as its folder can be found."""
+    return [
+        replace(record, sweep=sweep.name)  # a folder may have been renamed or copied
+        for sweep in all_sweeps(storage)
+        for record in read_records(sweep.results)
+    ]
+
+
 def _check(method: str | None, max_parameters: int | None, top: int, metric: str) -> None:
-    if method is not None and method not in {*LOSSES, PRUNE}:
-        raise UnknownNameError("method", method, [*LOSSES, PRUNE])
+    if method is not None:
+        check_method(method)
     if metric not in OBJECTIVES:
         raise UnknownNameError("metric", metric, OBJECTIVES)
     for option, value in (("--top", top), ("--max-parameters", max_parameters)):
@@ -98,28 +140,33 @@ def _check(method: str | None, max_parameters: int | None, top: int, metric: str
 
 
 def _confirmations(
-    storage: Path, records: Sequence[TrialRecord], metric: str
+    storage: Path, ranked: Sequence[TrialRecord], metric: str
 ) -> dict[str, list[Confirmed]]:
-    """Return the confirmed configurations among those of ``records``, by sweep."""
+    """Return the confirmed configurations of the sweeps of ``ranked``, by sweep."""
     known = {}
-    for name in {record.sweep for record in records}:
-        own = [record for record in records if record.sweep == name]
+    for name in {record.sweep for record in ranked}:
+        own = [record for record in ranked if record.sweep == name]
         known[name] = confirmed(SweepFolder(storage / name), own, metric)
     return known
 
 
-def _row(rank: int, record: TrialRecord, known: list[Confirmed]) -> dict[str, Any]:
-    summaries = [one.summary() for one in known if one.trial.settings == record.settings]
-    return {
-        "rank": rank,
-        "sweep": record.sweep,
-        "trial": record.trial,
-        "dataset": record.dataset,
-        "method": record.method,
-        "config": record.configuration,
-        "metrics": record.metrics,
-        "parameters": record.parameters,
-        "flops": record.flops,
-        **({} if record.latency_ms is None else {"latency_ms": record.latency_ms}),
-        "confirmed": summaries[0] if summaries else None,
-    }
+def _rows(storage: Path, judged: Sequence[Judged], metric: str) -> list[RankedTrial]:
+    repeated = {name: _repeat_last(storage, name) for name in {one.trial.sweep for one in judged}}
+    return [
+        RankedTrial(
+            **vars(one.trial),
+            rank=rank,
+            confirmed=one.confirmed,
+            metric=metric,
+            repeat_last=repeated[one.trial.sweep],
+        )
+        for rank, one in enumerate(judged, start=1)
+    ]
+
+
+def _repeat_last(storage: Path, name: str) -> dict[str, float] | None:
+    try:
+        return SweepFolder(storage / name).read_outline().baselines.get("repeat_last")
+    except StorageError as error:
+        log_left_out(f"the plan of sweep {name!r}", error)
+        return None

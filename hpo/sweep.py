@@ -173,15 +173,16 @@ def _train_missing(checked: CheckedSweep, folder: SweepFolder, observer: SweepOb
     """Train the teacher and the pruning base that the sweep needs, unless they exist."""
     config, storage, data = checked.config, folder.storage, checked.data
 
-    def train(missing: TeacherConfig) -> Teacher:
+    def train(what: str, missing: TeacherConfig) -> Teacher:
         on_epoch, on_step = observer.on_teacher_epoch, observer.on_teacher_step
+        observer.on_network(what, missing.training.epochs)
         return train_stored_teacher(data.to(choose_device()), missing, storage, on_epoch, on_step)
 
     # Searched for again: another process may have trained one since the checks.
     if needs_teacher(config) and find_networks(config, storage, data).teacher is None:
-        train(default_teacher(config.form))
+        train("teacher", default_teacher(config.form))
     if config.base_name == "table1":
-        train(pruning_base(config.form))
+        train("pruning base", pruning_base(config.form))
     found = find_networks(config, storage, data)
     for network in (found.teacher, found.base):
         if network is not None:

@@ -11,7 +11,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal
 
-from core.distillation.teacher_targets import MEMORY_BUDGET
+from core.distillation.memory_budget import MEMORY_BUDGET
 from core.errors import ConfigError, UnknownNameError
 from core.files import check_name
 from core.forms import DEFAULT_FORM, FORMS, find_form

@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from core.datasets.dataset import Dataset
 from core.datasets.synthetic import build_synthetic
+from core.errors import options_named
 
 if TYPE_CHECKING:
     from tests.object_stores import S3Server
@@ -35,6 +36,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files, so that no process waits for another at the end."""
     items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def errors_of_the_command_line() -> Iterator[None]:
+    """Tests read errors as ``hpo`` prints them; ``tests/core/test_errors.py`` as Python does."""
+    with options_named():
+        yield
 
 
 @pytest.fixture(scope="session")

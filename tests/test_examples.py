@@ -1,4 +1,4 @@
-"""The examples run as they are shown, with nothing but what they say they need."""
+"""The examples run as they are shown; the forecast with nothing but what it says it needs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import onnxruntime
 import pytest
+from nbclient import NotebookClient
 
 from tests.small_exports import Exported
 
@@ -98,3 +100,31 @@ def test_the_readme_shows_the_example() -> None:
     code = EXAMPLE.read_text().partition('"""\n\n')[2]
     assert code in (ROOT / "README.md").read_text()
     assert len([line for line in code.splitlines() if line]) <= 15
+
+
+NOTEBOOK = ROOT / "examples" / "search.ipynb"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of Jupyter's own packages
+def test_the_notebook_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    place = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=150, kernel_name="python3", resources=place).execute()
+    *_, ranked, configuration, mistake = (
+        cell.outputs for cell in notebook.cells if cell.cell_type == "code"
+    )
+    (table,) = ranked
+    rows = [line.split() for line in table.data["text/plain"].splitlines()]
+    assert rows[0][:3] == ["rank", "trial", "val_mae"]
+    # Two confirmed by two seeds each, then two single trials.
+    assert [row[-1] for row in rows[1:]] == ["2", "2", "0", "0"]
+    assert "'learning_rate'" in configuration[0].data["text/plain"]
+    assert mistake[0].text == "top must be at least 1, got 0\n"
+
+
+def test_the_notebook_is_shown_as_it_ran() -> None:
+    cells = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.get("outputs")]
+    assert len(cells) == 4
+    assert not any(output.output_type == "error" for cell in cells for output in cell.outputs)

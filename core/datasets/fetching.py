@@ -152,5 +152,5 @@ def _unreachable(dataset: PublishedDataset, item: Download, error: Exception) ->
     return DownloadError(
         f"{item.address} must be reachable, but: {' '.join(str(reason).split())}; try again, or "
         f"get {dataset.readings.names[0]} and {dataset.graph.names[0]} elsewhere (see "
-        f"{dataset.page}) and run hpo data import {dataset.name} --from FOLDER"
+        f"{dataset.page}) and run `hpo data import {dataset.name} --from FOLDER`"
     )

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from core.distillation.correlation.step_tables import StepTable, StoredDistances, StoredFeatures
 from core.distillation.interface import TeacherOutput
+from core.distillation.memory_budget import MEMORY_BUDGET
 from core.distillation.table_files import map_tables
 from core.distillation.target_building import (
     Forecasts,
@@ -49,9 +50,6 @@ logger = logging.getLogger(__name__)
 TARGETS_VERSION = 4
 WHOLE, NEXT = "prediction", "prediction-next"
 """Folders of forecasts."""
-
-MEMORY_BUDGET = 1_500_000_000
-"""Bytes of targets shared by the trials of a machine; 44 days of 228 sensors fit as distances."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from core.evaluation.forecasting import forecasts_of, truth_after
 from core.evaluation.intervals import HOURS, Intervals, hours_ahead, intervals_from
-from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData, steps_of
+from core.preprocessing.horizons import HORIZON_MINUTES
+from core.preprocessing.prepare import PreparedData, steps_of
 from core.preprocessing.windows import Part, Stretch
 from core.stgcn import STGCN
 

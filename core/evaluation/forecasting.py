@@ -17,7 +17,8 @@ from torch import Tensor
 
 from core.errors import ConfigError
 from core.evaluation.metrics import ForecastErrors
-from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData, steps_of
+from core.preprocessing.horizons import HORIZON_MINUTES
+from core.preprocessing.prepare import PreparedData, steps_of
 from core.preprocessing.windows import Part, Stretch
 from core.stgcn import STGCN
 

@@ -13,8 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-METRICS = ("mae", "mape", "rmse")
-
 
 class ForecastErrors:
     """Accumulates errors of forecasts in original units."""

@@ -20,12 +20,14 @@ from core.datasets.formats.row_order import check_spacing
 from core.errors import ExportError
 from core.evaluation.coverage import measure_coverage
 from core.evaluation.forecasting import add_repeated, add_stretch, new_errors
-from core.evaluation.metrics import METRICS, ForecastErrors
+from core.evaluation.metric_names import METRICS
+from core.evaluation.metrics import ForecastErrors
 from core.export.export_folder import Export
 from core.export.manifest import plain_numbers
 from core.export.sensors import in_trained_order, step_of_day
 from core.preprocessing.gaps import CAUSAL
-from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData
+from core.preprocessing.horizons import HORIZON_MINUTES
+from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import Stretch
 
 Days = tuple[int, int]

@@ -62,7 +62,8 @@ from core.forecasters.parity import Parity, measure_parity, validation_stretches
 from core.forecasters.torch_program import to_program
 from core.graph import chebyshev_stack
 from core.preprocessing.gaps import CausalFill, causal_fill
-from core.preprocessing.prepare import HORIZON_MINUTES, PreparedData
+from core.preprocessing.horizons import HORIZON_MINUTES
+from core.preprocessing.prepare import PreparedData
 from core.preprocessing.scaling import Scaler
 from core.stgcn import STGCN
 

@@ -27,12 +27,10 @@ from core.preprocessing.gaps import (
     interpolate_gaps,
     usual_day,
 )
+from core.preprocessing.horizons import HORIZON_MINUTES
 from core.preprocessing.scaling import Scaler
 from core.preprocessing.windows import PARTS, Part, Stretch, stretches
 from core.shapes import GraphKernel
-
-HORIZON_MINUTES = (15, 30, 45)
-"""Horizons at which errors are reported (Tables 2, 4, 5, 7 and 8); forecasts end at the last."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,5 @@
 """Find and open trained teachers on the disk, by a fingerprint of their data and settings.
 
-    STORAGE/teachers/FINGERPRINT/teacher.safetensors   weights, config, settings, metrics
-    STORAGE/teachers/FINGERPRINT/targets/              what students imitate (TeacherTargets)
-    STORAGE/teachers/FINGERPRINT/checkpoints/          while it trains
-
 The same data and settings have the same fingerprint, so an existing teacher is found instead of
 being trained again. Does not train (``core.experiments`` does).
 """
@@ -22,14 +18,9 @@ from core.preprocessing.gaps import INTERPOLATE
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, TEACHER_CHANNELS, BlockChannels
 from core.stgcn_config import NetworkForm, STGCNConfig
+from core.training.teacher_files import TARGETS_FOLDER, TEACHER_FILE, teacher_folder
 from core.training.trainer import TrainingConfig
 
-TEACHERS_FOLDER = "teachers"
-"""All teachers of a storage; the folders of each are named by its fingerprint."""
-TEACHER_FILE = "teacher.safetensors"
-"""File name of a teacher's weights, in its folder."""
-CHECKPOINTS_FOLDER = "checkpoints"
-TARGETS_FOLDER = "targets"
 DEFAULT_TRAINING = TrainingConfig(
     epochs=18,
     learning_rate=2e-3,
@@ -105,11 +96,6 @@ class Teacher:
     def targets_folder(self) -> Path:
         """Default folder of its teacher targets, whether they exist or not."""
         return self.folder / TARGETS_FOLDER
-
-
-def teacher_folder(storage: Path, teacher_fingerprint: str) -> Path:
-    """Return the folder of a teacher, whether it exists or not."""
-    return storage / TEACHERS_FOLDER / teacher_fingerprint
 
 
 def open_teacher(folder: Path) -> Teacher:

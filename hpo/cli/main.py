@@ -12,7 +12,7 @@ import traceback
 
 import typer
 
-from core.errors import UserError
+from core.errors import UserError, options_named
 from hpo.cli.agents.mcp import mcp
 from hpo.cli.command_group import HELP, CommandGroup, top_options
 from hpo.cli.datasets.data import app as data_app
@@ -82,7 +82,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     given = [argument for argument in arguments if argument != DEBUG]
-    with left_out_printed() as left_out:
+    with options_named(), left_out_printed() as left_out:
         code = _run(given, debug=DEBUG in arguments)
     unwritten = flushed_output()
     if unwritten is not None and not code:

@@ -21,11 +21,17 @@ class SweepInterruptedError(KeyboardInterrupt):
 class SweepObserver:
     """Watches a sweep; ignores every report that a subclass does not override."""
 
+    def on_network(self, what: str, epochs: int) -> None:
+        """Receive which network the sweep lacks: ``teacher`` or ``pruning base``.
+
+        It is trained for at most so many epochs, unless another process has trained it since.
+        """
+
     def on_teacher_epoch(self, report: EpochReport) -> None:
-        """Receive the report of an epoch of the teacher, where the sweep trains one."""
+        """Receive the report of an epoch of that network."""
 
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
-        """Receive the progress of that teacher after a training step."""
+        """Receive the progress of that network after a training step."""
 
     def on_targets(self, done: int, windows: int) -> None:
         """Receive how many of the training windows have teacher targets."""
@@ -40,6 +46,11 @@ class Observers(SweepObserver):
     def __init__(self, observers: Iterable[SweepObserver]) -> None:
         """Notify ``observers``."""
         self._observers = tuple(observers)
+
+    def on_network(self, what: str, epochs: int) -> None:
+        """Notify all of the network that is trained next."""
+        for observer in self._observers:
+            observer.on_network(what, epochs)
 
     def on_teacher_epoch(self, report: EpochReport) -> None:
         """Notify all of an epoch of the teacher."""

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from core.errors import StorageError
 from core.files import check_name, writable_folder, write_json
-from core.training.teachers import TEACHER_FILE, TEACHERS_FOLDER, open_teacher, teacher_folder
+from core.training.teacher_files import TEACHER_FILE, TEACHERS_FOLDER, teacher_folder
+from core.training.teachers import open_teacher
 from hpo.housekeeping.archive_file import Contents, read_archive, read_contents, write_archive
 from hpo.housekeeping.deleting import faults_reported, remove, undriven
 from hpo.records.layout import LEDGER, LOCK, PLAN, RESERVED_NAMES

@@ -29,7 +29,7 @@ from hpo.records.sweep_folder import SweepFolder, find_sweep
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.search.fixed_runs import FixedRun
-from hpo.selection import best
+from hpo.selection import records_of
 
 FEWEST_SEEDS = 2
 """A single one gives no spread."""
@@ -233,8 +233,9 @@ def missing_before_export(folder: SweepFolder, top: int, seeds: int) -> list[Con
 def missing_in_dataset(dataset: str, storage: Path, top: int, seeds: int) -> list[ConfirmationPlan]:
     """Return the same for every sweep that holds one of a dataset's best trials."""
     candidates: dict[str, list[int]] = {}
-    for row in best(dataset, storage, top=max(top, CANDIDATES)):
-        candidates.setdefault(row["sweep"], []).append(row["trial"])
+    # By their own errors: a trial that beats all confirmed ones is to be confirmed too.
+    for record in ranked_records(records_of(dataset, storage), "val_mae")[: max(top, CANDIDATES)]:
+        candidates.setdefault(record.sweep, []).append(record.trial)
     missing = []
     for name, trials in candidates.items():
         folder = find_sweep(storage, name)

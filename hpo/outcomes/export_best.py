@@ -12,7 +12,7 @@ trials' records; trains and confirms nothing.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,8 @@ from core.export.export_folder import StudentFacts, export_student, open_export
 from core.export.manifest import read_manifest
 from core.files import folder_written_aside, log_left_out, writable_folder
 from core.preprocessing.prepare import PreparedData
-from core.training.teachers import TEACHER_FILE, open_teacher, teacher_folder
+from core.training.teacher_files import TEACHER_FILE, teacher_folder
+from core.training.teachers import open_teacher
 from hpo.planning.sweep_planning import open_planned_data
 from hpo.records import layout
 from hpo.records.confirmation import Confirmed, confirmed
@@ -38,9 +39,17 @@ from hpo.records.trial_files import download_student, has_student
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.selection import records_of
 
+OnStudent = Callable[[str, int, int], None]
+"""Called before each student with what begins, how many are done, and of how many."""
+
 
 def export_best(
-    folder: SweepFolder, top: int, out: Path | None = None, *, confirmed: bool = False
+    folder: SweepFolder,
+    top: int,
+    out: Path | None = None,
+    *,
+    confirmed: bool = False,
+    on_student: OnStudent = lambda *_: None,
 ) -> list[Path]:
     """Export the best students of a sweep by its own objective.
 
@@ -49,6 +58,7 @@ def export_best(
         top: how many; fewer come back if fewer have finished.
         out: folder of additional copies; None: only the sweep's own ``exports``.
         confirmed: only confirmed configurations, ranked by their confirmation runs alone.
+        on_student: see ``OnStudent``.
 
     Returns:
         The export folders, the best first.
@@ -64,12 +74,18 @@ def export_best(
     if not winners:
         raise _nothing_to_export(f"sweep {folder.name!r}", [sweep], confirmed, folder.name)
     sweep.check_students(winners)
-    exports = [sweep.export(winner) for winner in winners]
+    exports = _exported([(sweep, winner) for winner in winners], on_student)
     return exports if out is None else [_copied(path, out / path.name) for path in exports]
 
 
 def export_dataset_best(
-    dataset: str, storage: Path, top: int, out: Path | None = None, *, confirmed: bool = False
+    dataset: str,
+    storage: Path,
+    top: int,
+    out: Path | None = None,
+    *,
+    confirmed: bool = False,
+    on_student: OnStudent = lambda *_: None,
 ) -> list[Path]:
     """Export the best students over all sweeps of a dataset by validation MAE.
 
@@ -87,7 +103,7 @@ def export_dataset_best(
         raise _nothing_to_export(f"dataset {dataset!r}", sweeps, confirmed, "NAME")
     for sweep in sweeps:
         sweep.check_students([winner for owner, winner in found[:top] if owner is sweep])
-    exports = [sweep.export(winner) for sweep, winner in found[:top]]
+    exports = _exported(found[:top], on_student)
     if out is None:
         return exports
     copies = [
@@ -95,6 +111,16 @@ def export_dataset_best(
         for rank, (sweep, winner) in enumerate(found[:top], start=1)
     ]
     return [_copied(path, out / name) for path, name in zip(exports, copies, strict=True)]
+
+
+def _exported(
+    winners: Sequence[tuple[_ExportedSweep, _Winner]], on_student: OnStudent
+) -> list[Path]:
+    exports = []
+    for done, (sweep, winner) in enumerate(winners):
+        on_student(f"exporting trial {winner.trial} of {sweep.folder.name}", done, len(winners))
+        exports.append(sweep.export(winner))
+    return exports
 
 
 def _readable(sweeps: Sequence[_ExportedSweep]) -> list[_ExportedSweep]:

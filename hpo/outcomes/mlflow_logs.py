@@ -49,6 +49,24 @@ class _Run:
     """Metric and step of what it has already."""
 
 
+def load_mlflow() -> Any:
+    """Return MLflow's package, with its environment set.
+
+    Raises:
+        ConfigError: the package mlflow is missing.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import mlflow  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise ConfigError(
+            "--mlflow needs the package mlflow, which is not installed; install this project "
+            "with its extra [mlflow], or leave the option out"
+        ) from error
+    return mlflow
+
+
 class MlflowLogs(SweepObserver):
     """Logs every epoch and the end of every trial."""
 
@@ -58,15 +76,7 @@ class MlflowLogs(SweepObserver):
         Raises:
             ConfigError: the package mlflow is missing, or cannot use ``uri``.
         """
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        try:
-            import mlflow  # noqa: PLC0415 - optional
-        except ImportError as error:
-            raise ConfigError(
-                "--mlflow needs the package mlflow, which is not installed; install this project "
-                "with its extra [mlflow], or leave the option out"
-            ) from error
+        mlflow = load_mlflow()
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         self._errors = (mlflow.MlflowException, OSError, SQLAlchemyError, ValueError)
         try:

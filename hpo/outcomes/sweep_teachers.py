@@ -11,7 +11,8 @@ import hashlib
 from core.checkpoint import load_model, save_model
 from core.errors import ConfigError, ExportError, UserError
 from core.files import fingerprint
-from core.training.teachers import TEACHER_FILE, Teacher, open_teacher, teacher_folder
+from core.training.teacher_files import TEACHER_FILE, teacher_folder
+from core.training.teachers import Teacher, open_teacher
 from hpo.planning.sweep_planning import open_planned_data
 from hpo.records.confirmation import confirmed
 from hpo.records.ranking import no_student, ranked_records

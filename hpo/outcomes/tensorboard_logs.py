@@ -19,6 +19,23 @@ if TYPE_CHECKING:
     from hpo.records.sweep_plan import SweepPlan
 
 
+def load_tensorboard() -> type[Any]:
+    """Return the writer of TensorBoard's logs.
+
+    Raises:
+        ConfigError: the package tensorboard is missing.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise ConfigError(
+            "--tensorboard needs the package tensorboard, which is not installed; "
+            "install this project with its extra [tensorboard], or leave the option out"
+        ) from error
+    writer: type[Any] = SummaryWriter
+    return writer
+
+
 class TensorBoardLogs(SweepObserver):
     """Logs every epoch of every trial.
 
@@ -31,14 +48,7 @@ class TensorBoardLogs(SweepObserver):
         Raises:
             ConfigError: the package tensorboard is missing.
         """
-        try:
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional
-        except ImportError as error:
-            raise ConfigError(
-                "--tensorboard needs the package tensorboard, which is not installed; "
-                "install this project with its extra [tensorboard], or leave the option out"
-            ) from error
-        self._new_writer, self._folder = SummaryWriter, folder
+        self._new_writer, self._folder = load_tensorboard(), folder
         self._writers: dict[int, Any] = {}
         self._epochs: dict[int, int] = {}
         self._closed: set[int] = set()

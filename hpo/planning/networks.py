@@ -9,14 +9,13 @@ from core.distillation.losses import LOSSES
 from core.experiments import network_shape
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS
+from core.training.teacher_files import TEACHER_FILE, teacher_folder
 from core.training.teachers import (
-    TEACHER_FILE,
     Teacher,
     TeacherConfig,
     default_teacher,
     find_teacher,
     open_teacher,
-    teacher_folder,
 )
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.teacher_sync import download_teachers

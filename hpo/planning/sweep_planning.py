@@ -24,7 +24,7 @@ from hpo.records.layout import RESERVED_NAMES
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
 from hpo.search.schedulers import make_scheduler
-from hpo.space.search_space import SearchSpace, built_in_search_space
+from hpo.space.search_space import SearchSpace, built_in_search_space, check_method
 from hpo.sweep_config import SweepConfig
 from hpo.trials.student_costs import LatencyOf, timed_once
 
@@ -72,6 +72,7 @@ def check_sweep(
         raise ConfigError(f"a sweep cannot be called {config.name!r}; choose another name")
     make_scheduler(config.scheduler, metric=config.metric, mode="min", epochs=config.epochs)
     check_objectives(config)
+    check_method(config.method)
     space = space or built_in_search_space(config.method, config.form)
     if space.method != config.method:
         raise ConfigError(

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 
-from core.training.teachers import TEACHERS_FOLDER
+from core.training.teacher_files import TEACHERS_FOLDER
 
 PLAN = "sweep.json"
 LOCK = "driver.lock"

@@ -37,6 +37,16 @@ def configurations(ranked: Sequence[TrialRecord]) -> list[TrialRecord]:
     return kept
 
 
+def beats_last(error: float | None, repeated: float | None) -> bool:
+    """Return whether a model's ``error`` is below that of repeating the last reading.
+
+    True where the latter is not known.
+    """
+    if repeated is None or math.isnan(repeated):
+        return True
+    return error is not None and error < repeated
+
+
 def no_student(what: str, records: Sequence[TrialRecord], see: str) -> str:
     """Return one line that says that ``what`` has no student, and why.
 

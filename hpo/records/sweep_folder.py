@@ -18,7 +18,7 @@ from typing import Any
 from core.errors import StorageError, UnknownNameError
 from core.files import check_name, write_json
 from hpo.records import layout, sweep_sync
-from hpo.records.sweep_plan import PLAN_VERSION, SweepPlan
+from hpo.records.sweep_plan import PLAN_VERSION, SweepOutline, SweepPlan
 from hpo.space.search_space import SearchSpace
 from hpo.storage.storage import Storage, storage_at
 from hpo.sweep_config import SweepConfig
@@ -116,13 +116,28 @@ class SweepFolder:
         Raises:
             StorageError: it is damaged or of another version.
         """
+        with self._damage_named():
+            fields = self._read_fields()
+            return SweepPlan(**{**fields, "space": SearchSpace.from_json(fields["space"])})
+
+    def read_outline(self) -> SweepOutline:
+        """Read the plan without its search space, which is quick; errors are those of the plan."""
+        with self._damage_named():
+            fields = self._read_fields()
+            del fields["space"]
+            return SweepOutline(**fields)
+
+    def _read_fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = json.loads(self.plan_file.read_text())
+        if fields.pop("version") != PLAN_VERSION:
+            raise StorageError(f"{self.plan_file} was written by another version; start anew")
+        fields["config"] = SweepConfig.from_json(fields["config"])
+        return fields
+
+    @contextmanager
+    def _damage_named(self) -> Iterator[None]:
         try:
-            fields: dict[str, Any] = json.loads(self.plan_file.read_text())
-            if fields.pop("version") != PLAN_VERSION:
-                raise StorageError(f"{self.plan_file} was written by another version; start anew")
-            fields["config"] = SweepConfig.from_json(fields["config"])
-            fields["space"] = SearchSpace.from_json(fields["space"])
-            return SweepPlan(**fields)
+            yield
         except StorageError:
             raise
         # ValueError: broken text, broken JSON, and settings that break rules.

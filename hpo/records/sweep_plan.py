@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from hpo.records.ledger import SweepState
 from hpo.space.search_space import SearchSpace
@@ -12,11 +13,10 @@ PLAN_VERSION = 1
 
 
 @dataclass(frozen=True)
-class SweepPlan:
-    """The settings and data that every trial of a sweep relies on; written once, never changed."""
+class SweepOutline:
+    """A sweep's plan without its search space, which cannot be read without torch."""
 
     config: SweepConfig
-    space: SearchSpace
     data_folder: str
     """Absolute path of the datasets."""
     dataset_fingerprint: str
@@ -33,7 +33,17 @@ class SweepPlan:
     last observation and the size of the largest student."""
 
 
-def extended_plan(plan: SweepPlan, state: SweepState) -> SweepPlan:
+@dataclass(frozen=True)
+class SweepPlan(SweepOutline):
+    """The settings and data that every trial of a sweep relies on; written once, never changed."""
+
+    space: SearchSpace = field(kw_only=True)
+
+
+Plan = TypeVar("Plan", bound=SweepOutline)
+
+
+def extended_plan(plan: Plan, state: SweepState) -> Plan:
     """Return the plan with the number of trials that was last asked for."""
     trials = state.extended_to or plan.config.trials
     return replace(plan, config=replace(plan.config, trials=trials))

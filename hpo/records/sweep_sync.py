@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.export.manifest import MANIFEST_FILE
-from core.training.teachers import TEACHER_FILE, teacher_folder
+from core.training.teacher_files import TEACHER_FILE, teacher_folder
 from hpo.records.layout import CONFIRMATION, EXPORTS, LEDGER, LOCK, PLAN, PLANS, RECORDS, RESULTS
 from hpo.storage.storage import DRIVERS, Listing, Storage
 

@@ -11,13 +11,8 @@ from pathlib import Path
 
 from core.experiments import OnEpoch, OnStep, train_teacher
 from core.preprocessing.prepare import PreparedData
-from core.training.teachers import (
-    CHECKPOINTS_FOLDER,
-    TEACHER_FILE,
-    Teacher,
-    TeacherConfig,
-    teacher_folder,
-)
+from core.training.teacher_files import CHECKPOINTS_FOLDER, TEACHER_FILE, teacher_folder
+from core.training.teachers import Teacher, TeacherConfig
 from core.training.trainer import EpochReport
 from hpo.storage.storage import Listing, storage_at
 

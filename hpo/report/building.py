@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from hpo.report.section import Numbers, Section, Table
 from hpo.report.sections import SECTIONS
 from hpo.report.sections.result import result
 
+OnStage = Callable[[str, int, int], None]
+"""Called before each network and section with what begins, how many are done, and of how many."""
+
 
 @dataclass(frozen=True)
 class WrittenReport:
@@ -42,7 +46,7 @@ def write_report(
     storage: Path,
     out: Path | None = None,
     figures: Path | None = None,
-    on_network: Callable[[str], None] = lambda _: None,
+    on_stage: OnStage = lambda *_: None,
 ) -> WrittenReport:
     """Write the report of one sweep, or of several side by side.
 
@@ -52,7 +56,7 @@ def write_report(
         out: file of the page; None: ``report.html`` in the sweep's folder, of several sweeps
             ``comparison.html`` in the first one's.
         figures: a folder for all figures as files.
-        on_network: called with the name of each network before it is evaluated.
+        on_stage: see ``OnStage``.
 
     Raises:
         UserError: what ``gather`` refuses; ``figures`` without a browser on this machine; or a
@@ -67,7 +71,9 @@ def write_report(
     for folder in (path.parent, *([] if figures is None else [figures])):
         writable_folder(folder)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sections = draw(evaluate_networks(facts, on_network))
+    begin = _stages(facts, on_stage)
+    evaluated = evaluate_networks(facts, lambda network: begin(f"forecasting with {network}"))
+    sections = draw(evaluated, lambda anchor: begin(f"drawing {anchor}"))
     paper = PAPER if facts.paper else ""
     write_bytes(path, page(_title(names), _made(facts), sections, paper).encode())
     panels = [panel for section in sections.values() for panel in section.panels]
@@ -94,10 +100,30 @@ def result_facts(names: Sequence[str], storage: Path) -> dict[str, Any]:
     }
 
 
-def draw(facts: ReportFacts) -> dict[str, Section]:
-    """Return the sections that apply to these facts, in the order of the page."""
-    drawn = {anchor: section(facts) for anchor, section in SECTIONS.items()}
-    return {anchor: section for anchor, section in drawn.items() if section is not None}
+def draw(
+    facts: ReportFacts, on_section: Callable[[str], None] = lambda _: None
+) -> dict[str, Section]:
+    """Return the sections that apply to these facts, in the order of the page.
+
+    Args:
+        facts: what they draw from.
+        on_section: called with the anchor of each before it is drawn.
+    """
+    drawn = {}
+    for anchor, draw_section in SECTIONS.items():
+        on_section(anchor)
+        section = draw_section(facts)
+        if section is not None:
+            drawn[anchor] = section
+    return drawn
+
+
+def _stages(facts: ReportFacts, on_stage: OnStage) -> Callable[[str], None]:
+    """Return a function to call with each network and section before it begins."""
+    students = 0 if facts.data is None else sum(one.shown is not None for one in facts.sweeps)
+    teachers = students > 0 and facts.teacher is not None
+    done, total = count(), students + teachers + len(SECTIONS)
+    return lambda what: on_stage(what, next(done), total)
 
 
 def _default_path(facts: ReportFacts) -> Path:

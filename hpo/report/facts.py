@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
 
 from torch import Tensor
@@ -22,6 +21,7 @@ from core.shapes import Rows
 from core.training.teachers import Teacher
 from hpo.records.confirmation import Confirmed
 from hpo.records.ledger import SweepState, Trial
+from hpo.records.ranked_trials import expected_luck
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_records import TrialRecord
@@ -190,14 +190,11 @@ class ReportFacts:
 
     @property
     def luck(self) -> float | None:
-        """How much worse confirmed configurations came out than the trials that found them.
+        """How lucky the best trial of a sweep is expected to be; None where nothing is confirmed.
 
-        A mean, in the unit of ``metric``; None without any.
+        See ``hpo.records.ranked_trials.expected_luck``.
         """
-        found = [one for sweep in self.sweeps for one in sweep.confirmed if one.finished]
-        if not found:
-            return None
-        return fmean(one.mean - one.trial.metrics[self.metric] for one in found)
+        return expected_luck(one for sweep in self.sweeps for one in sweep.confirmed)
 
     def error_of(self, metrics: Mapping[str, Any]) -> float | None:
         """Return the report's ``metric`` among recorded metrics, if it is there."""

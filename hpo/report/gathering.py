@@ -17,7 +17,8 @@ from core.experiments import network_shape
 from core.export.manifest import MODEL_FILE, read_manifest
 from core.forms import FORMS
 from core.preprocessing.prepare import PreparedData
-from core.training.teachers import TEACHER_FILE, Teacher, find_teacher, open_teacher, teacher_folder
+from core.training.teacher_files import TEACHER_FILE, teacher_folder
+from core.training.teachers import Teacher, find_teacher, open_teacher
 from hpo.planning.sweep_planning import open_planned_data
 from hpo.records import layout
 from hpo.records.confirmation import Confirmed, confirmed

@@ -9,7 +9,8 @@ from statistics import fmean
 
 import numpy as np
 
-from core.training.teachers import TEACHER_FILE, Teacher, open_teacher, teacher_folder
+from core.training.teacher_files import TEACHER_FILE, teacher_folder
+from core.training.teachers import Teacher, open_teacher
 from hpo.planning.networks import pruning_base
 from hpo.records.trial_records import TrialRecord
 from hpo.reproduction.planning import Part, ReproductionPlan

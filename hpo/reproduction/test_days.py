@@ -24,7 +24,8 @@ from core.evaluation.metrics import ForecastErrors
 from core.files import sha256_of_file, write_json
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCN
-from core.training.teachers import TEACHER_FILE, Teacher
+from core.training.teacher_files import TEACHER_FILE
+from core.training.teachers import Teacher
 from hpo.records.layout import TEST_DAYS
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_files import download_student, has_student

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from core.errors import ConfigError, UnknownNameError
-from core.evaluation.metrics import METRICS
-from core.preprocessing.prepare import HORIZON_MINUTES
+from core.evaluation.metric_names import METRICS
+from core.preprocessing.horizons import HORIZON_MINUTES
 from hpo.internals.optuna_hypervolume import unit_hypervolume
 
 OBJECTIVES: Final = tuple(

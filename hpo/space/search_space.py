@@ -154,6 +154,14 @@ def corners(space: SearchSpace) -> list[dict[str, Value]]:
     return [{name: pair[side] for name, pair in ends.items()} for side in (0, 1)]
 
 
+def check_method(method: str) -> None:
+    """Raise ``UnknownNameError`` unless the method is a loss or ``prune``."""
+    from core.distillation.losses import LOSSES  # noqa: PLC0415 - torch is slow to import
+
+    if method not in {*LOSSES, PRUNE}:
+        raise UnknownNameError("method", method, [*LOSSES, PRUNE])
+
+
 def method_settings(method: str) -> dict[str, Setting]:
     """Return every setting of a trial of ``method``.
 
@@ -163,10 +171,7 @@ def method_settings(method: str) -> dict[str, Setting]:
     Raises:
         UnknownNameError: the method is neither a loss nor ``prune``.
     """
-    from core.distillation.losses import LOSSES  # noqa: PLC0415 - torch is slow to import
-
-    if method not in {*LOSSES, PRUNE}:
-        raise UnknownNameError("method", method, [*LOSSES, PRUNE])
+    check_method(method)
     own = PRUNING_PARAMETERS if method == PRUNE else NETWORK_PARAMETERS
     return {**training_parameters(), **own, **loss_parameters(method)}
 
@@ -184,7 +189,7 @@ def built_in_search_space(name: str, form: str = DEFAULT_FORM) -> SearchSpace:
     own = _space_files(folder / form)
     known = {**_space_files(folder), **own}
     if name not in known:
-        raise UnknownNameError("method", name, known)
+        raise UnknownNameError("search space", name, known)
     place = f"{form}/" if name in own else ""
     return _parse(known[name].read_text(encoding="utf-8"), f"search_spaces/{place}{name}.yaml")
 

@@ -30,7 +30,8 @@ from core.experiments import (
 from core.files import write_json
 from core.forms import find_form
 from core.preprocessing.prepare import PreparedData, prepare
-from core.training.teachers import find_teacher, open_teacher, teacher_folder
+from core.training.teacher_files import teacher_folder
+from core.training.teachers import find_teacher, open_teacher
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
 from hpo.sweep_config import SweepConfig

@@ -137,6 +137,7 @@ def test_out_of_range_is_refused_by_make_loss(value: float) -> None:
 
 def dry_run(places: Places, *arguments: str) -> int:
     found = ["--data", str(places.data), "--storage", str(places.storage), "--dry-run"]
+    found += ["--format", "json"]
     return run(["sweep", "softened", "--dataset", "small", *found, *arguments])
 
 

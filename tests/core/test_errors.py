@@ -6,7 +6,13 @@ import re
 import pytest
 
 from core import errors
-from core.errors import TrainingDivergedError, UnknownNameError, UserError
+from core.errors import (
+    ConfigError,
+    TrainingDivergedError,
+    UnknownNameError,
+    UserError,
+    options_named,
+)
 
 
 def error_classes() -> dict[str, type[Exception]]:
@@ -46,3 +52,27 @@ def test_every_error_is_documented(name):
 def test_an_unknown_name_comes_with_the_nearest_and_all(name, known, text):
     with pytest.raises(UnknownNameError, match=text):
         raise UnknownNameError("method", name, iter(known))
+
+
+@pytest.fixture
+def from_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a script, where no command line runs."""
+    monkeypatch.setattr("core.errors._options_named", False)
+
+
+@pytest.mark.usefixtures("from_python")
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("--max-parameters must be at least 1", "max_parameters must be at least 1"),
+        ("lower --cpus-per-trial or --gpus-per-trial", "lower cpus_per_trial or gpus_per_trial"),
+        ("by --set alpha1=0.5, or --top", "by set alpha1=0.5, or top"),
+        ("train it by `hpo trial first 2 --rerun`", "train it by `hpo trial first 2 --rerun`"),
+        ("a range -- or a day--night", "a range -- or a day--night"),
+    ],
+)
+def test_python_reads_of_arguments(text: str, read: str) -> None:
+    assert str(ConfigError(text)) == read
+    with options_named():
+        assert str(ConfigError(text)) == text
+    assert str(ConfigError(text)) == read

@@ -12,12 +12,14 @@ from typer.testing import CliRunner
 
 from core.errors import ConfigError, UnknownNameError
 from hpo.cli.students.best import best as best_command
-from hpo.selection import best, pareto_front
+from hpo.records.ranked_trials import RankedTrial
+from hpo.selection import best
+from hpo.space.objectives import pareto_front
 from tests.small_sweeps import make_sweep, record
 
 KEYS = [
     *("rank", "sweep", "trial", "dataset", "method"),
-    *("config", "metrics", "parameters", "flops", "confirmed"),
+    *("config", "metrics", "parameters", "flops", "confirmed", "better_than_last"),
 ]
 
 
@@ -44,22 +46,22 @@ def storage(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def found(rows: list[dict]) -> list[tuple[str, int]]:
-    assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
-    return [(row["sweep"], row["trial"]) for row in rows]
+def found(rows: list[RankedTrial]) -> list[tuple[str, int]]:
+    assert [row.rank for row in rows] == list(range(1, len(rows) + 1))
+    return [(row.sweep, row.trial) for row in rows]
 
 
 def test_the_best_of_all_sweeps_of_a_dataset(storage: Path) -> None:
     rows = best("small", storage)
     assert found(rows) == [("second", 1), ("first", 1), ("second", 0), ("first", 0)]
-    assert [list(row) for row in rows] == [KEYS] * 4
-    assert rows[0]["method"] == "ord"
-    assert rows[0]["parameters"] == 2000
-    assert rows[0]["metrics"]["val_mae_45"] == pytest.approx(1.95)
+    assert [list(row.to_json()) for row in rows] == [KEYS] * 4
+    assert rows[0].method == "ord"
+    assert rows[0].parameters == 2000
+    assert rows[0].metrics["val_mae_45"] == pytest.approx(1.95)
 
 
 def test_config_is_what_a_trial_ran_with(storage: Path) -> None:
-    assert best("small", storage)[1]["config"] == {
+    assert best("small", storage)[1].to_json()["config"] == {
         "form": "paper",
         "learning_rate": 0.01,
         "batch_size": 50,
@@ -172,7 +174,7 @@ def run(monkeypatch: pytest.MonkeyPatch):
 def test_command_prints_json_alone(storage: Path, run) -> None:
     answer = run("--dataset", "small", "--storage", str(storage), "--format", "json", "--top", "2")
     assert answer.exit_code == 0
-    assert json.loads(answer.stdout) == best("small", storage, top=2)
+    assert json.loads(answer.stdout) == [one.to_json() for one in best("small", storage, top=2)]
     assert answer.stderr == ""
 
 
@@ -192,16 +194,16 @@ def test_command_says_when_nothing_fits(storage: Path, run) -> None:
 def test_latency_is_shown_where_a_sweep_asked_for_it(storage: Path, run) -> None:
     make_sweep(storage, [record(0, 1.0, sweep="timed", latency_ms=3.456)])
     rows = best("small", storage)
-    assert [row.get("latency_ms") for row in rows] == [3.456, *[None] * 4]
+    assert [row.to_json().get("latency_ms") for row in rows] == [3.456, *[None] * 4]
     given = ("--dataset", "small", "--storage", str(storage))
     table = run(*given).stdout.splitlines()
-    assert [line.split()[-1] for line in table[:3]] == ["ms", "3.46", "-"]
+    assert [line.split()[-1] for line in table[1:4]] == ["ms", "3.46", "-"]
     untimed = run(*given, "--method", "ord").stdout.splitlines()
-    assert untimed[0].split()[-1] == "parameters"
+    assert untimed[1].split()[-1] == "parameters"
 
 
 def test_a_renamed_sweep_is_called_as_its_folder(tmp_path: Path) -> None:
     folder = make_sweep(tmp_path, [record(0, 1.0)])
     folder.path.rename(tmp_path / "renamed")
     (row,) = best("small", tmp_path)
-    assert row["sweep"] == "renamed"
+    assert row.sweep == "renamed"

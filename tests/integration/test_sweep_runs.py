@@ -18,7 +18,8 @@ from core.export.export_folder import open_export
 from core.forms import DEFAULT_FORM, FORMS
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import STUDENT_CHANNELS
-from core.training.teachers import Teacher, TeacherConfig, open_teacher, teacher_folder
+from core.training.teacher_files import teacher_folder
+from core.training.teachers import Teacher, TeacherConfig, open_teacher
 from core.training.trainer import TrainingConfig
 from hpo.driver import ray_tune as tuning
 from hpo.driver.ray_tune import WORKER_DEATHS
@@ -286,7 +287,7 @@ def test_a_sweep_of_prune_trains_its_base_and_finds_students_within_a_budget(
         assert model.config.parameters == record.parameters
         assert record.epochs == 2 + record.settings["fine_tuning_epochs"]
     (row, *_) = best("small", places.storage, method="prune", max_parameters=3000)
-    assert (row["config"]["loss"], row["config"]["base"]) == ("stcd", "table1")
+    assert (row.loss, row.base) == ("stcd", "table1")
     (export,) = export_best(SweepFolder(places.storage / "pruned"), top=1)
     opened = open_export(export)
     assert opened.model.config.kept is not None

@@ -6,17 +6,10 @@ unawares. Measures nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from hpo.cli.display.output import error_console
-
-
-def beats_last(error: float | None, repeated: float | None) -> bool:
-    """Return whether a model's ``error`` is lower; True where repeating's is not known."""
-    if repeated is None or math.isnan(repeated):
-        return True
-    return error is not None and error < repeated
+from hpo.records.ranking import beats_last
 
 
 def warn_beside_last(

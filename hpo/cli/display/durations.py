@@ -7,6 +7,8 @@ import re
 _PART = r"(?:([0-9]+(?:\.[0-9]+)?){}\s*)?"
 _DURATION = re.compile("".join(_PART.format(unit) for unit in "hms"))
 _SECONDS = (3600.0, 60.0, 1.0)
+SHORTEST = 5.0
+"""Seconds; what takes less is not worth a word."""
 
 
 def read_duration(option: str, text: str | None) -> float | None:
@@ -28,5 +30,14 @@ def read_duration(option: str, text: str | None) -> float | None:
 
 
 def in_words(seconds: float) -> str:
-    """Return a rounded duration: ``45 s``, or minutes from 90 seconds on."""
+    """Return a rounded duration: ``45 s``, minutes from 90 seconds on, hours from 90 minutes."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def left_in_words(seconds: float | None) -> str:
+    """Return ``, about 3 min left``; nothing where that is not known, or soon over."""
+    if seconds is None or seconds < SHORTEST:
+        return ""
+    return f", about {in_words(seconds)} left"

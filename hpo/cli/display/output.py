@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
@@ -28,6 +29,11 @@ LOOKS_AHEAD = (
     "gaps are interpolated: these errors look ahead and are too good; --gaps causal does not"
 )
 """What is said wherever errors are shown that a forecast could not have reached."""
+
+
+def can_redraw(shown: Console) -> bool:
+    """Return whether a console can replace what it shows: a terminal, or a notebook's widgets."""
+    return shown.is_terminal or (shown.is_jupyter and find_spec("ipywidgets") is not None)
 
 
 def print_json(value: Any) -> None:

@@ -6,7 +6,6 @@ nothing.
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.display.durations import in_words
-from hpo.cli.display.output import error_console
+from hpo.cli.display.output import can_redraw, error_console
+from hpo.cli.display.pace import Pace
 from hpo.cli.display.teacher_display import TeacherDisplay
 from hpo.driver.observers import SweepInterruptedError
 from hpo.records.ledger import ENDED_STATUSES
@@ -53,7 +53,7 @@ class ReproductionDisplay(ReproductionObserver):
         self._stage = ""
         self._teacher = TeacherDisplay()
         self._live = Live(console=error_console, auto_refresh=False, transient=True)
-        self._started: float | None = None
+        self._pace = Pace()
 
     def __enter__(self) -> ReproductionDisplay:
         """Return the display."""
@@ -81,6 +81,10 @@ class ReproductionDisplay(ReproductionObserver):
         self._now[part.folder.name] = "judged"
         self._draw()
 
+    def on_network(self, what: str, epochs: int) -> None:
+        """Note which network is trained, and for how long."""
+        self._teacher.begin(what, epochs)
+
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
         """Advance the bar of the teacher's training."""
         self._live.stop()
@@ -98,7 +102,6 @@ class ReproductionDisplay(ReproductionObserver):
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
         """Count the trainings that ended."""
         self._teacher.__exit__(None, None, None)
-        self._started = self._started or time.monotonic()  # a teacher's time is no pace
         name = plan.config.name
         ended = state.with_status(*ENDED_STATUSES)
         known = self._reported.setdefault(name, {trial.number for trial in ended})
@@ -114,7 +117,7 @@ class ReproductionDisplay(ReproductionObserver):
         self._draw()
 
     def _report(self, name: str, trial: Trial, metric: str) -> None:
-        if error_console.is_terminal or trial.status == "infeasible":
+        if can_redraw(error_console) or trial.status == "infeasible":
             return
         error = trial.metrics.get(metric)
         shown = "" if error is None else f" {metric} {error:.4f}"
@@ -129,14 +132,12 @@ class ReproductionDisplay(ReproductionObserver):
     def _remaining(self) -> str:
         """Return how many trainings are left, and how long they take at this run's pace."""
         left, done = self._missing, self._left_before - self._missing
-        pace = ""
-        if done > 0 and left and self._started is not None:
-            seconds = (time.monotonic() - self._started) / done * left
-            pace = f", about {in_words(seconds)}"
+        seconds = self._pace.seconds_left(done, self._left_before)
+        pace = f", about {in_words(seconds)}" if seconds and left else ""
         return f"{in_number(left, 'training')} left{pace}"
 
     def _draw(self) -> None:
-        if error_console.is_terminal:
+        if can_redraw(error_console):
             self._live.start()
             self._live.update(self._drawing(), refresh=True)
 

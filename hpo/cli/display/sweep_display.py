@@ -6,12 +6,9 @@ answer alone. Runs nothing.
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import typer
-from rich import box
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -19,16 +16,16 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.display import durations
-from hpo.cli.display.beside_last import warn_beside_last
-from hpo.cli.display.output import Format, console, error_console, print_json
+from hpo.cli.display.output import can_redraw, error_console
+from hpo.cli.display.pace import Pace
 from hpo.cli.display.teacher_display import TeacherDisplay
-from hpo.cli.display.trial_table import describe, failures_text, settings_text, trial_table
+from hpo.cli.display.trial_table import describe, failures_text, trial_table
 from hpo.driver.observers import Observers, SweepInterruptedError, SweepObserver
+from hpo.planning.expected_time import seconds_per_trial
 from hpo.records.ledger import ENDED_STATUSES
-from hpo.records.ranking import commonest_reason, no_student
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from core.training.trainer import EpochReport
@@ -44,22 +41,28 @@ MOST_ROWS = 12
 class SweepDisplay(SweepObserver):
     """Observes a sweep, of this process or another, and shows its progress."""
 
-    def __init__(self, title: str | None = None, again: str | None = None) -> None:
+    def __init__(
+        self,
+        title: str | None = None,
+        again: str | None = None,
+        like: Callable[[], Iterable[TrialRecord]] | None = None,
+    ) -> None:
         """Prepare the display; nothing is shown until the sweep reports something.
 
         Args:
             title: of what runs; None: the sweep's name.
             again: the command that goes on after a stop; None: ``hpo resume NAME``.
+            like: reads records of other trials, from which the time is expected before any has
+                run; None: it is not said before.
         """
-        self._title, self._again = title, again
+        self._title, self._again, self._like = title, again, like
         self.plan: SweepPlan | None = None
         self._state: SweepState | None = None
         self._teacher = TeacherDisplay()
         self._live = Live(console=error_console, auto_refresh=False, transient=True)
         self._reported: set[int] = set()
         self._share_reported = False
-        self._started = time.monotonic()
-        self._ended_before: int | None = None
+        self._pace, self._announced = Pace(patience=0.0), False
 
     def __enter__(self) -> SweepDisplay:
         """Return the display."""
@@ -85,6 +88,10 @@ class SweepDisplay(SweepObserver):
     def _name(self, config: SweepConfig) -> str:
         return self._title or config.name
 
+    def on_network(self, what: str, epochs: int) -> None:
+        """Note which network is trained, and for how long."""
+        self._teacher.begin(what, epochs)
+
     def on_teacher_step(self, epoch: int, step: int, steps: int) -> None:
         """Advance the bar of the teacher's training."""
         self._teacher.on_step(epoch, step, steps)
@@ -101,18 +108,40 @@ class SweepDisplay(SweepObserver):
         """Redraw the table, or outside a terminal print the trials that ended."""
         self._state = state
         if self.plan is None:
-            self.plan, self._ended_before = plan, state.num_ended
+            self.plan = plan
             self._teacher.__exit__(None, None, None)
+            self._announce(plan, state)
             self._reported = {trial.number for trial in state.with_status(*ENDED_STATUSES)}
-            if error_console.is_terminal:
+            if can_redraw(error_console):
                 self._live.start()
         if state.gpu_share is not None and not self._share_reported:
             self._share_reported = True
             error_console.print(share_in_words(state.gpu_share), highlight=False, soft_wrap=True)
-        if error_console.is_terminal:
-            self._live.update(self._drawing(plan, state), refresh=True)
+        left = self._pace.seconds_left(_trials_done(plan.config, state), plan.config.trials)
+        if can_redraw(error_console):
+            self._live.update(self._drawing(plan, state, left), refresh=True)
         else:
-            self._report_ended(plan.config, state)
+            if not self._announced and left is not None and left >= durations.SHORTEST:
+                self._say_time(plan.config, state, f"about {durations.in_words(left)} left")
+            self._report_ended(plan.config, state, left)
+
+    def _announce(self, plan: SweepPlan, state: SweepState) -> None:
+        """Print how long the trials take, as far as others like them tell."""
+        missing = plan.config.trials - state.num_ended
+        each = None if self._like is None or not missing else seconds_per_trial(plan, self._like())
+        if each is not None and missing * each >= durations.SHORTEST:
+            self._say_time(
+                plan.config,
+                state,
+                f"{missing} trials of about {durations.in_words(each)}, "
+                f"about {durations.in_words(missing * each)} of one worker",
+            )
+
+    def _say_time(self, config: SweepConfig, state: SweepState, text: str) -> None:
+        """Print once how long it takes: before the first trial ends nothing else is printed."""
+        self._announced = True
+        line = f"[{state.num_ended}/{config.trials}] {text}"
+        error_console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def report_remaining_trials(self) -> None:
         """Print how to resume a sweep that ran out of time."""
@@ -127,11 +156,11 @@ class SweepDisplay(SweepObserver):
                 soft_wrap=True,
             )
 
-    def _drawing(self, plan: SweepPlan, state: SweepState) -> Group:
+    def _drawing(self, plan: SweepPlan, state: SweepState, left: float | None) -> Group:
         config = plan.config
         done = state.num_ended
         head = Text(
-            f"{self._name(config)}: {done} of {config.trials} trials{self._time_left(config, done)}"
+            f"{self._name(config)}: {done} of {config.trials} trials{durations.left_in_words(left)}"
         )
         # A bar alone does not end its line; a table's row does.
         bar = Table.grid()
@@ -147,14 +176,7 @@ class SweepDisplay(SweepObserver):
             trial_table(plan, state, MOST_ROWS),
         )
 
-    def _time_left(self, config: SweepConfig, done: int) -> str:
-        ended_now = done - (self._ended_before or 0)
-        if not ended_now or done >= config.trials:
-            return ""
-        left = (time.monotonic() - self._started) / ended_now * (config.trials - done)
-        return f", about {durations.in_words(left)} left"
-
-    def _report_ended(self, config: SweepConfig, state: SweepState) -> None:
+    def _report_ended(self, config: SweepConfig, state: SweepState, left: float | None) -> None:
         for trial in state.with_status(*ENDED_STATUSES):
             if trial.number not in self._reported:
                 self._reported.add(trial.number)
@@ -163,12 +185,19 @@ class SweepDisplay(SweepObserver):
                 best = state.best(config.metric)
                 mark = " (best so far)" if best is trial else ""
                 count = f"[{state.num_ended}/{config.trials}]"
+                mark += durations.left_in_words(left)
                 error_console.print(
                     f"{count} {describe(trial, config.metric)}{mark}",
                     highlight=False,
                     markup=False,
                     soft_wrap=True,
                 )
+
+
+def _trials_done(config: SweepConfig, state: SweepState) -> float:
+    """Return how many trials have ended, with the shares of those that run."""
+    epochs = (max(trial.history, default=0) for trial in state.with_status("running"))
+    return state.num_ended + sum(min(1.0, epoch / config.epochs) for epoch in epochs)
 
 
 def _stopped_sweep(error: BaseException | None) -> str | None:
@@ -204,77 +233,3 @@ def share_in_words(share: dict[str, float]) -> str:
     return f"the largest student takes {peak:.1f} of a GPU's {total:.1f} GB: " + (
         "one trial per GPU" if sharing == 1 else f"{sharing} trials share one"
     )
-
-
-def answer(
-    config: SweepConfig,
-    records: list[TrialRecord],
-    plan: SweepPlan | None,
-    output: Format,
-) -> None:
-    """Print the best trials of a sweep and the next commands, or JSON of the result."""
-    ranked = sorted(
-        (record for record in records if record.status == "finished"),
-        key=lambda record: record.metrics[config.metric],
-    )
-    if output is Format.json:
-        print_json(
-            {
-                "sweep": config.name,
-                "trials": sum(record.status != "infeasible" for record in records),
-                "failed": sum(record.status == "failed" for record in records),
-                "best": vars(ranked[0]) if ranked else None,
-            }
-        )
-        return
-    console.print(_result_table(config, ranked[:5], plan))
-    reason = commonest_reason(records)
-    if reason is not None and ranked:
-        failed = sum(record.status == "failed" for record in records)
-        console.print(f"{failed} failed, {reason}", highlight=False, markup=False, soft_wrap=True)
-    if len(config.objectives) > 1:
-        console.print(f"Pareto front: hpo status {config.name}", highlight=False)
-    repeated = {} if plan is None else plan.baselines.get("repeat_last", {})
-    what = f"the best student of {config.name}"
-    if ranked and warn_beside_last(what, ranked[0].metrics, repeated, config.metric):
-        console.print(f"next: hpo best --dataset {config.dataset}", highlight=False)
-        console.print(f"      hpo export {config.name} --top 1", highlight=False)
-
-
-def fail_without_student(records: Sequence[TrialRecord], what: str, see: str) -> None:
-    """End the command with exit code 1 and the commonest reason if no trial that ran finished.
-
-    Args:
-        records: of all trials.
-        what: they are of, in words.
-        see: the command that shows them.
-    """
-    ran = [record for record in records if record.status != "infeasible"]
-    if not ran or any(record.status == "finished" for record in ran):
-        return
-    error_console.print(
-        f"hpo: {no_student(what, ran, see)}", highlight=False, markup=False, soft_wrap=True
-    )
-    raise typer.Exit(1)
-
-
-def _result_table(config: SweepConfig, ranked: list[TrialRecord], plan: SweepPlan | None) -> Table:
-    title = f"{config.name}: the best by {config.metric}; validation MAE at 15, 30, 45 minutes"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("trial", "15 min", "30 min", "45 min"):
-        table.add_column(heading, justify="right")
-    table.add_column("settings")
-    for record in ranked:
-        table.add_row(str(record.trial), *_errors(record.metrics), settings_text(record.settings))
-    if plan is not None:
-        table.add_section()
-        for name, metrics in plan.baselines.items():
-            table.add_row("", *_errors(metrics), BASELINES[name])
-    return table
-
-
-BASELINES = {"repeat_last": "repeating the last observation", "teacher": "the teacher"}
-
-
-def _errors(metrics: dict[str, float]) -> list[str]:
-    return [f"{metrics[f'val_mae_{minutes}']:.3f}" for minutes in (15, 30, 45)]

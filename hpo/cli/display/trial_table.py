@@ -13,7 +13,7 @@ from hpo.space.objectives import LATENCY
 
 if TYPE_CHECKING:
     from hpo.records.ledger import SweepState, Trial
-    from hpo.records.sweep_plan import SweepPlan
+    from hpo.records.sweep_plan import SweepOutline
     from hpo.sweep_config import SweepConfig
 
 
@@ -36,7 +36,7 @@ def settings_text(settings: dict[str, object]) -> str:
     return " ".join(parts)
 
 
-def trial_table(plan: SweepPlan, state: SweepState, most: int | None = None) -> Table:
+def trial_table(plan: SweepOutline, state: SweepState, most: int | None = None) -> Table:
     """Return a table of all trials, or of the running and the newest ``most``."""
     objective = plan.config.metric
     table = Table(box=None, pad_edge=False)

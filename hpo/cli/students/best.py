@@ -1,11 +1,12 @@
 """Rank the configurations of a dataset over all its sweeps: the command ``hpo best``.
 
-Calls ``hpo.selection.best`` and prints what it returns as a table or JSON.
+Calls ``hpo.selection.rank`` and prints what it returns as tables or JSON.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from hpo.cli.options import STORAGE, AnswerFormat, Storage, integer
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from hpo.records.ranked_trials import RankedTrial
+    from hpo.selection import Ranking
 
 
 def best(
@@ -36,12 +40,13 @@ def best(
 ) -> None:
     """Show the best configurations over all sweeps of a dataset, by validation error.
 
+    Those confirmed on fresh seeds come first, by their mean; then single trials, by their own.
+
     hpo best --dataset pemsd7 --method ord --top 3
     """
     from hpo import selection
-    from hpo.cli.display.trial_table import settings_text
 
-    rows = selection.best(
+    found = selection.rank(
         dataset,
         storage,
         method=method,
@@ -51,50 +56,89 @@ def best(
         pareto=pareto,
     )
     if output is Format.json:
-        print_json(rows)
-        return
-    if not rows:
-        error_console.print("no finished trial fits; see hpo status", highlight=False)
-        return
-    console.print(_table(rows, metric))
-    for row in rows:
-        line = f"{row['rank']}: {settings_text(row['config'])}; {_standing(row['confirmed'])}"
-        console.print(line, highlight=False, soft_wrap=True)
-    if rows[0]["confirmed"] is None:
-        console.print(f"next: hpo confirm {rows[0]['sweep']}", highlight=False)
-        console.print(f"      hpo export {rows[0]['sweep']} --top 1", highlight=False)
+        print_json([one.to_json() for one in found.trials])
+    elif found.trials:
+        _show(found, metric)
+        _show_next(dataset, found.trials[0], metric)
     else:
-        console.print(f"next: hpo export {rows[0]['sweep']} --top 1", highlight=False)
+        error_console.print("no finished trial fits; see hpo status", highlight=False)
 
 
-def _standing(known: dict[str, Any] | None) -> str:
+def _show(found: Ranking, metric: str) -> None:
+    from hpo.cli.display.trial_table import settings_text
+    from hpo.records.ranked_trials import luck_in_words
+
+    groups = {
+        f"confirmed: {metric} over fresh seeds": [one for one in found.trials if one.confirmed],
+        f"not confirmed: single trials; {luck_in_words(found.finished, found.luck)}": [
+            one for one in found.trials if not one.confirmed
+        ],
+    }
+    for title, rows in groups.items():
+        if rows:
+            console.print(title, highlight=False, soft_wrap=True)
+            console.print(_table(rows, metric))
+    for one in found.trials:
+        line = f"{one.rank}: {settings_text(one.configuration)}{_standing(one, metric)}"
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _standing(one: RankedTrial, metric: str) -> str:
+    """Say what a confirmation showed, and whether the configuration is of any use."""
     from hpo.cli.students.confirm import in_words
 
-    return "not confirmed" if known is None else f"confirmed: {in_words(known)}"
+    said = f"; confirmed: {in_words(one.confirmed.summary())}" if one.confirmed else ""
+    if one.better_than_last or one.repeat_last is None:
+        return said
+    level = one.repeat_last[metric]
+    return f"{said}; no better than repeating the last reading, which has {level:.3f}"
 
 
-def _table(rows: list[dict[str, Any]], metric: str) -> Table:
+def _show_next(dataset: str, first: RankedTrial, metric: str) -> None:
+    from hpo.cli.display.beside_last import warn_beside_last
+
+    what = f"the best configuration of {dataset}"
+    if not warn_beside_last(what, first.errors, first.repeat_last or {}, metric):
+        return
+    export = f"hpo export {first.sweep} --top 1"
+    lines = [export] if first.confirmed else [f"hpo confirm {first.sweep}", export]
+    for line, begin in zip(lines, ("next: ", "      "), strict=False):
+        console.print(begin + line, highlight=False)
+
+
+def _table(rows: Sequence[RankedTrial], metric: str) -> Table:
     from rich.table import Table
 
-    shown = list(dict.fromkeys([metric, "val_mae_15", "val_mae_30", "val_mae_45"]))
+    others = [name for name in ("val_mae_15", "val_mae_30", "val_mae_45") if name != metric]
     table = Table(box=None, pad_edge=False)
-    timed = any("latency_ms" in row for row in rows)
-    headings = ("rank", "sweep", "trial", "method", *shown, "parameters")
+    timed = any(one.latency_ms is not None for one in rows)
+    headings = ("rank", "sweep", "trial", "method", metric, *others, "parameters")
     for heading in (*headings, *(["ms"] if timed else [])):
-        table.add_column(heading.removeprefix("val_"), justify="right", no_wrap=True)
-    for row in rows:
-        values = (row["metrics"].get(name) for name in shown)
+        # Names of sweeps alone may break where a terminal is narrow.
+        whole = heading != "sweep"
+        name = heading.removeprefix("val_")
+        table.add_column(name, justify="right", no_wrap=whole, overflow="fold")
+    for one in rows:
         table.add_row(
-            str(row["rank"]),
-            row["sweep"],
-            str(row["trial"]),
-            row["method"],
-            *("-" if value is None else f"{value:.3f}" for value in values),
-            f"{row['parameters']:,}",
-            *([_milliseconds(row)] if timed else []),
+            str(one.rank),
+            one.sweep,
+            str(one.trial),
+            one.method,
+            _error(one, metric),
+            *(_number(one.errors.get(name)) for name in others),
+            f"{one.parameters:,}",
+            *([_number(one.latency_ms, 2)] if timed else []),
         )
     return table
 
 
-def _milliseconds(row: dict[str, Any]) -> str:
-    return f"{row['latency_ms']:.2f}" if "latency_ms" in row else "-"
+def _error(one: RankedTrial, metric: str) -> str:
+    from hpo.cli.students.confirm import mean_in_words
+
+    if one.confirmed is not None:
+        return mean_in_words(one.confirmed.summary())
+    return _number(one.metrics.get(metric))
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

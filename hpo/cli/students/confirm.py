@@ -35,7 +35,7 @@ def confirm(
 
     hpo confirm ord-first --top 3 --seeds 5
     """
-    from hpo.cli.display.sweep_display import fail_without_student
+    from hpo.cli.display.sweep_answer import fail_without_student
     from hpo.outcomes.confirmation_runs import plan_confirmation, ranked_confirmations
     from hpo.records.sweep_folder import find_sweep
 
@@ -81,11 +81,16 @@ def run_shown(plan: ConfirmationPlan, address: str, again: str) -> None:
 def in_words(summary: dict[str, Any]) -> str:
     """Return a ``Confirmed.summary`` in words, such as ``2.310 ± 0.041, 5 seeds``."""
     seeds, failed = len(summary["seeds"]), summary["failed"]
-    counts = f"{seeds} seeds" + (f", {failed} failed" if failed else "")
+    counts = f"{seeds} seed{'s' if seeds != 1 else ''}" + (f", {failed} failed" if failed else "")
+    return counts if summary["mean"] is None else f"{mean_in_words(summary)}, {counts}"
+
+
+def mean_in_words(summary: dict[str, Any]) -> str:
+    """Return the mean of a ``Confirmed.summary`` with its spread; a dash where all runs failed."""
     if summary["mean"] is None:
-        return counts
+        return "-"
     spread = "" if summary["spread"] is None else f" ± {summary['spread']:.3f}"
-    return f"{summary['mean']:.3f}{spread}, {counts}"
+    return f"{summary['mean']:.3f}{spread}"
 
 
 def _row(rank: int, one: Confirmed) -> dict[str, Any]:

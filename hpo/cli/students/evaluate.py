@@ -108,7 +108,7 @@ def _warn_of_training_days(readings: Path, card: DatasetCard, days: tuple[int, i
 def _table(errors: dict[str, Any], unit: str) -> Table:
     from rich.table import Table
 
-    from core.preprocessing.prepare import HORIZON_MINUTES
+    from core.preprocessing.horizons import HORIZON_MINUTES
 
     table = Table(
         f"{errors['windows']:,} windows", *(f"{minutes} min" for minutes in HORIZON_MINUTES)

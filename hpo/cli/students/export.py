@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.output import LOOKS_AHEAD, Format, console, error_console, print_json
+from hpo.cli.display.stages import stages_shown
 from hpo.cli.options import (
     DATA,
     STORAGE,
@@ -82,10 +83,12 @@ def export(
         raise ConfigError(f"--top must be at least 1, got {top}")
     if not unconfirmed:
         _confirm(name, str(dataset), storage, top, seeds, address)
-    if name is not None:
-        folders = export_best(find_sweep(storage, name), top, out, confirmed=not unconfirmed)
-    else:
-        folders = export_dataset_best(str(dataset), storage, top, out, confirmed=not unconfirmed)
+    with stages_shown("reading records") as on_student:
+        shared: dict[str, Any] = {"confirmed": not unconfirmed, "on_student": on_student}
+        if name is not None:
+            folders = export_best(find_sweep(storage, name), top, out, **shared)
+        else:
+            folders = export_dataset_best(str(dataset), storage, top, out, **shared)
     if len(folders) < top:
         what = "trials have finished" if unconfirmed else "configurations are confirmed"
         error_console.print(f"only {len(folders)} of {top}: no more {what}")
@@ -139,7 +142,7 @@ def _warn(row: dict[str, Any]) -> bool:
 
 def _summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     from core.export.manifest import errors_look_ahead
-    from hpo.cli.display.beside_last import beats_last
+    from hpo.records.ranking import beats_last
 
     lineage, test = manifest["lineage"], manifest["metrics"]["test"]
     return {
@@ -164,12 +167,12 @@ def _summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
 def _table(row: dict[str, Any]) -> Table:
     from rich.table import Table
 
-    from core.preprocessing.prepare import HORIZON_MINUTES
+    from core.preprocessing.horizons import HORIZON_MINUTES
 
     table = Table(
         f"test MAE, {row['unit']}",
         *(f"{minutes} min" for minutes in HORIZON_MINUTES),
-        title=f"{row['sweep']}, trial {row['trial']}: {row['method']}, "
+        title=f"{row['sweep']}, trial {row['trial']}{_run(row)}: {row['method']}, "
         f"{row['parameters']:,} parameters",
         title_justify="left",
     )
@@ -180,6 +183,10 @@ def _table(row: dict[str, Any]) -> Table:
             *("-" if value is None else f"{value:.2f}" for value in values),
         )
     return table
+
+
+def _run(row: dict[str, Any]) -> str:
+    return f", run {row['confirmed']['run']} of its confirmation" if row["confirmed"] else ""
 
 
 def _standing(row: dict[str, Any]) -> str:

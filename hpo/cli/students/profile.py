@@ -90,7 +90,7 @@ def _find_teacher(storage: Path, manifest: Manifest) -> Teacher | None:
 
 def _network(teacher: Teacher, export: Export) -> STGCN:
     from core.checkpoint import load_model
-    from core.training.teachers import TEACHER_FILE
+    from core.training.teacher_files import TEACHER_FILE
 
     return load_model(teacher.folder / TEACHER_FILE, export.model.graph_kernel.cpu())[0]
 

@@ -20,7 +20,8 @@ from hpo.cli.options import (
     TimeBudget,
     integer,
 )
-from hpo.cli.sweeps.sweep import print_plan, search
+from hpo.cli.sweeps.dry_run import check_and_show
+from hpo.cli.sweeps.sweep import search
 
 
 def clone(
@@ -65,6 +66,6 @@ def clone(
     seconds = read_duration("--time-budget", time_budget)
     places = Places(data or Path(plan.data_folder), storage, address)
     if dry_run:
-        print_plan(config, places, plan.space)
+        check_and_show(config, places, plan.space, output, tensorboard=tensorboard, mlflow=mlflow)
     else:
         search(config, places, plan.space, seconds, tensorboard, mlflow, output)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.display.output import Format, console, error_console, print_json
+from hpo.cli.display.output import Format, console, print_json
+from hpo.cli.display.stages import stages_shown
 from hpo.cli.options import STORAGE, AnswerFormat, Storage
 
 if TYPE_CHECKING:
@@ -50,14 +51,8 @@ def report(
     if facts:
         print_json(result_facts(names, storage.resolve()))
         return
-    with error_console.status("reading records") as status:
-        written = write_report(
-            names,
-            storage.resolve(),
-            out,
-            figures,
-            lambda network: status.update(f"forecasting with {network}"),
-        )
+    with stages_shown("reading records") as on_stage:
+        written = write_report(names, storage.resolve(), out, figures, on_stage)
     _answer(written, output)
 
 

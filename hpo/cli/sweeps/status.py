@@ -16,7 +16,7 @@ from hpo.cli.options import STORAGE, AnswerFormat, Storage
 if TYPE_CHECKING:
     from hpo.records.ledger import Status, SweepState
     from hpo.records.sweep_folder import SweepFolder
-    from hpo.records.sweep_plan import SweepPlan
+    from hpo.records.sweep_plan import SweepOutline
 
 _COUNTED: tuple[Status, ...] = ("finished", "pruned", "failed", "infeasible", "running")
 
@@ -49,7 +49,7 @@ def _summary(folder: SweepFolder) -> dict[str, Any]:
     from hpo.records.sweep_plan import extended_plan
 
     state = read_ledger(folder.ledger_file)
-    plan = extended_plan(folder.read_plan(), state)
+    plan = extended_plan(folder.read_outline(), state)
     best = state.best(plan.config.metric)
     return {
         "sweep": folder.name,
@@ -61,7 +61,21 @@ def _summary(folder: SweepFolder) -> dict[str, Any]:
         "objective": plan.config.objective,
         "best": best.metrics[plan.config.metric] if best else None,
         "best_trial": best.number if best else None,
+        "confirmed": _confirmed(folder, plan.config.metric),
     }
+
+
+def _confirmed(folder: SweepFolder, metric: str) -> dict[str, Any] | None:
+    """Return the best configuration on fresh seeds: its trial and ``Confirmed.summary``."""
+    from hpo.records.confirmation import confirmed
+    from hpo.records.ranking import ranked_records
+    from hpo.records.trial_records import read_records
+
+    if not folder.confirmation.results.is_dir():
+        return None
+    ranked = ranked_records(read_records(folder.results), metric)
+    best = next((one for one in confirmed(folder, ranked, metric) if one.finished), None)
+    return None if best is None else {"trial": best.trial.trial, **best.summary()}
 
 
 def _readable_summary(folder: SweepFolder) -> dict[str, Any] | None:
@@ -76,7 +90,7 @@ def _readable_summary(folder: SweepFolder) -> dict[str, Any] | None:
         return None
 
 
-def _weighed(plan: SweepPlan, state: SweepState) -> dict[str, Any]:
+def _weighed(plan: SweepOutline, state: SweepState) -> dict[str, Any]:
     """Return the Pareto front and the hypervolume over time; empty with one objective."""
     from hpo.space.objectives import hypervolume_history, pareto_front
 
@@ -112,7 +126,7 @@ def _show_one(folder: SweepFolder, output: Format) -> None:
     from hpo.cli.display.trial_table import trial_table
     from hpo.records.ledger import read_ledger
 
-    summary, plan = _summary(folder), folder.read_plan()
+    summary, plan = _summary(folder), folder.read_outline()
     state = read_ledger(folder.ledger_file)
     weighed = _weighed(plan, state)
     if output is Format.json:
@@ -129,13 +143,28 @@ def _show_one(folder: SweepFolder, output: Format) -> None:
         + (f"; {summary['infeasible']} beyond limits" if summary["infeasible"] else ""),
         highlight=False,
     )
+    if summary["best"] is not None:
+        console.print(_best_line(summary, plan.config.metric), highlight=False, soft_wrap=True)
     if _looks_ahead(plan):
         console.print(LOOKS_AHEAD, highlight=False, soft_wrap=True)
     if summary["state"] == "stopped":
         console.print(f"next: hpo resume {folder.name}", highlight=False)
 
 
-def _looks_ahead(plan: SweepPlan) -> bool:
+def _best_line(summary: dict[str, Any], metric: str) -> str:
+    """Name the best configuration: on fresh seeds where any is confirmed, else a single trial."""
+    from hpo.cli.students.confirm import in_words
+    from hpo.records.ranked_trials import luck_in_words
+
+    known = summary["confirmed"]
+    if known is not None:
+        return f"best on fresh seeds: trial {known['trial']}, {metric} {in_words(known)}"
+    luck = luck_in_words(summary["finished"], luck=None)
+    single = f"trial {summary['best_trial']}, {metric} {summary['best']:.4f}"
+    return f"best single trial: {single}, not confirmed; {luck}"
+
+
+def _looks_ahead(plan: SweepOutline) -> bool:
     """Return whether errors of the sweep knew later readings, as far as its dataset is there."""
     from core.datasets.dataset import CARD_FILE, open_dataset
     from core.preprocessing.gaps import CAUSAL
@@ -146,7 +175,7 @@ def _looks_ahead(plan: SweepPlan) -> bool:
     return bool(open_dataset(folder).card.missing_share)
 
 
-def _show_front(plan: SweepPlan, weighed: dict[str, Any]) -> None:
+def _show_front(plan: SweepOutline, weighed: dict[str, Any]) -> None:
     from rich.table import Table
 
     from hpo.cli.display.output import console
@@ -179,13 +208,22 @@ def _show_all(folders: list[SweepFolder], output: Format) -> None:
     if output is Format.json:
         print_json(summaries)
         return
-    columns = ("sweep", "method", "dataset", "state", "finished", "trials", "failed", "best")
-    table = Table(*columns, box=None, pad_edge=False)
+    columns = ("sweep", "method", "dataset", "state")
+    table = Table(*columns, "finished", "failed", "best", box=None, pad_edge=False)
     for summary in summaries:
-        best = (
-            ""
-            if summary["best"] is None
-            else f"{summary['objective'].split(',')[0]} {summary['best']:.4f}"
-        )
-        table.add_row(*(str(summary[key]) for key in columns[:-1]), best)
+        finished = f"{summary['finished']} of {summary['trials']}"
+        cells = (str(summary[key]) for key in columns)
+        table.add_row(*cells, finished, str(summary["failed"]), _best_cell(summary))
     console.print(table if summaries else "no sweep yet; begin with `hpo sweep METHOD`")
+
+
+def _best_cell(summary: dict[str, Any]) -> str:
+    """Return the best mean over fresh seeds, or else the best single trial's error."""
+    from hpo.cli.students.confirm import mean_in_words
+
+    if summary["best"] is None:
+        return ""
+    metric, known = summary["objective"].split(",")[0], summary["confirmed"]
+    if known is None:
+        return f"{metric} {summary['best']:.3f} (one seed)"
+    return f"{metric} {mean_in_words(known)}"

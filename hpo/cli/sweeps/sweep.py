@@ -26,6 +26,7 @@ from hpo.cli.options import (
     TimeBudget,
 )
 from hpo.cli.settings_options import Settings, build, options_of
+from hpo.cli.sweeps.dry_run import check_and_show
 
 if TYPE_CHECKING:
     from hpo.driver.observers import SweepObserver
@@ -80,7 +81,7 @@ def sweep(
         searched = with_best_of(searched, find_sweep(storage, warm_start), config.form)
     places = Places(data, storage, address)
     if dry_run:
-        print_plan(config, places, searched)
+        check_and_show(config, places, searched, output, tensorboard=tensorboard, mlflow=mlflow)
     else:
         search(config, places, searched, seconds, tensorboard, mlflow, output)
 
@@ -150,28 +151,15 @@ def show(
         mlflow: address of an MLflow to log to.
         output: how to print the answer.
     """
-    from hpo.cli.display.sweep_display import (
-        SweepDisplay,
-        answer,
-        fail_without_student,
-        observer_of,
-    )
+    from hpo.cli.display.sweep_answer import answer, fail_without_student
+    from hpo.cli.display.sweep_display import SweepDisplay, observer_of
+    from hpo.selection import all_records
 
-    with SweepDisplay() as display:
+    with SweepDisplay(like=lambda: all_records(folder.parent)) as display:
         records = run(observer_of(display, folder, tensorboard, mlflow))
     answer(config, records, display.plan, output)
     display.report_remaining_trials()
     fail_without_student(records, f"sweep {config.name!r}", f"hpo status {config.name}")
-
-
-def print_plan(config: SweepConfig, places: Places, space: SearchSpace) -> None:
-    """Check everything and print the plan."""
-    from hpo.cli.display.output import print_json
-    from hpo.planning.sweep_planning import plan_sweep
-
-    plan, _ = plan_sweep(config, places, space)
-    fitted, teacher = plan.space.to_json(), plan.teacher_fingerprint
-    print_json({"sweep": config.to_json(), "space": fitted, "teacher": teacher})
 
 
 def find_space(method: str, name: str | None, settings: list[str], form: str) -> SearchSpace:
@@ -185,11 +173,12 @@ def find_space(method: str, name: str | None, settings: list[str], form: str) ->
 
     Raises:
         ConfigError: a text of another form, a setting given twice, or a value that it cannot hold.
-        UnknownNameError: no such built-in space.
+        UnknownNameError: no such method or built-in space.
     """
     from core.errors import ConfigError
-    from hpo.space.search_space import built_in_search_space, load_search_space
+    from hpo.space.search_space import built_in_search_space, check_method, load_search_space
 
+    check_method(method)
     # The name of a built-in space has neither a folder nor an ending.
     if name is None or (Path(name).name == name and not Path(name).suffix):
         space = built_in_search_space(name or method, form)

@@ -153,6 +153,7 @@ def _trained(
     from hpo.records.teacher_sync import train_stored_teacher
 
     place = writable_folder(storage)
+    display.begin("teacher", config.training.epochs)
     return train_stored_teacher(data, config, place, display.on_epoch, display.on_step)
 
 

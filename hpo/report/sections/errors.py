@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.preprocessing.prepare import HORIZON_MINUTES, steps_of
+from core.preprocessing.horizons import HORIZON_MINUTES
+from core.preprocessing.prepare import steps_of
 from hpo.report import palette
 from hpo.report.charts import line_of, new_figure
 from hpo.report.facts import EvaluatedNetwork, Evaluation, ReportFacts

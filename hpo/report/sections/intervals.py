@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.evaluation.coverage import Covered
 from core.evaluation.intervals import COVERAGE, HOURS
-from core.preprocessing.prepare import HORIZON_MINUTES
+from core.preprocessing.horizons import HORIZON_MINUTES
 from hpo.report import palette
 from hpo.report.charts import line_of, new_figure
 from hpo.report.facts import EvaluatedNetwork, ReportFacts

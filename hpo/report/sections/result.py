@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.preprocessing.prepare import HORIZON_MINUTES
+from core.preprocessing.horizons import HORIZON_MINUTES
 from hpo.records.confirmation import Confirmed
+from hpo.records.ranked_trials import luck_in_words
 from hpo.records.trial_records import TrialRecord
 from hpo.report.facts import ROLE_NAMES, ReportedSweep, ReportFacts
 from hpo.report.section import Block, Numbers, Section, Table
@@ -164,9 +165,7 @@ def _order(facts: ReportFacts, sweep: ReportedSweep) -> tuple[bool, float]:
 def _confirmed(facts: ReportFacts, sweep: ReportedSweep) -> str:
     best = sweep.best_confirmed
     if best is None:
-        finished = len(sweep.with_status("finished"))
-        luck = "" if facts.luck is None else f" by about {max(0.0, facts.luck):.3f}"
-        return f"not confirmed; the best of {finished} is lucky{luck}"
+        return f"not confirmed; {luck_in_words(len(sweep.with_status('finished')), facts.luck)}"
     return f"{_mean(best)} ({len(best.finished)} seeds, trial {best.trial.trial})"
 
 

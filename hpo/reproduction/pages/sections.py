@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Final
 
-from core.evaluation.metrics import METRICS
-from core.preprocessing.prepare import HORIZON_MINUTES
+from core.evaluation.metric_names import METRICS
+from core.preprocessing.horizons import HORIZON_MINUTES
 from hpo.report.paper import PaperDataset
 from hpo.report.section import Block, Section, Table
 from hpo.report.wording import METRIC_NAMES, setting_text, with_unit

@@ -132,7 +132,7 @@ def test_without_a_network_one_line_says_what_else_to_do(
     dataset: PublishedDataset, server: FileServer, tmp_path: Path
 ) -> None:
     advice = (
-        r"get r\.npz and d\.csv elsewhere \(see .*\) and run hpo data import mine --from FOLDER"
+        r"get r\.npz and d\.csv elsewhere \(see .*\) and run `hpo data import mine --from FOLDER`"
     )
     for address, reason in (
         ("http://127.0.0.1:9/r.npz", "Connection refused"),

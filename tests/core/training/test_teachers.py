@@ -12,6 +12,7 @@ from core.experiments import network_shape, new_network
 from core.forms import FORMS, form_of
 from core.preprocessing.prepare import PreparedData, prepare
 from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, BlockChannels, STGCNConfig
+from core.training.teacher_files import teacher_folder
 from core.training.teachers import (
     Teacher,
     TeacherConfig,
@@ -19,7 +20,6 @@ from core.training.teachers import (
     find_teacher,
     find_teachers,
     open_teacher,
-    teacher_folder,
 )
 from core.training.trainer import TrainingConfig
 

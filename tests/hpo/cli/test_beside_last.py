@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpo.cli.display.beside_last import beats_last, warn_beside_last
+from hpo.cli.display.beside_last import warn_beside_last
 from hpo.cli.display.output import Format
 from hpo.cli.main import run
 from hpo.cli.students.export import _show
+from hpo.records.ranking import beats_last
 from tests.small_exports import Exported
 
 Output = pytest.CaptureFixture[str]

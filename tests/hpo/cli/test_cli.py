@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from hpo.records.ledger import Ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.space.search_space import built_in_search_space
 from hpo.sweep_config import SweepConfig
+from tests.small_sweeps import make_sweep, record
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("ray", "torch", "optuna", "pandas", "pyarrow")
@@ -53,6 +55,14 @@ def test_help_of_a_sweep_loads_only_what_its_registries_need() -> None:
     done = in_a_process("-c", LOADED, "sweep", "--help")
     assert done.returncode == 0
     assert not {"ray", "optuna", "pandas"} & set(done.stderr.split())
+
+
+@pytest.mark.parametrize("command", [["status"], ["status", "first"], ["best", "--dataset=small"]])
+def test_answers_from_records_need_no_torch(tmp_path: Path, command: list[str]) -> None:
+    make_sweep(tmp_path, [record(0, 1.0)])
+    done = in_a_process("-c", LOADED, *command, "--storage", str(tmp_path), "--format", "json")
+    assert done.returncode == 0
+    assert not {"ray", "torch", "optuna", "pandas"} & set(done.stderr.split())
 
 
 def test_that_check_can_fail() -> None:
@@ -233,20 +243,85 @@ def test_status_without_any_sweep(tmp_path: Path, capsys: Output) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_dry_run_prints_the_plan_and_writes_nothing(
-    tmp_path: Path, small_data: Path, capsys: Output
-) -> None:
+@pytest.fixture
+def dry(tmp_path: Path, small_data: Path) -> list[str]:
+    """A dry run on ``small``, without a storage yet."""
     places = ["--data", str(small_data), "--storage", str(tmp_path / "runs")]
-    given = ["sweep", "scd", "--dataset", "small", "--dry-run", "--pairs", "9"]
-    given += ["--set", "batch_size=50"]
-    assert run([*given, *places]) == 0
+    return ["sweep", "scd", "--dataset", "small", "--dry-run", "--pairs", "9", *places]
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    dry: list[str], tmp_path: Path, capsys: Output
+) -> None:
+    assert run([*dry, "--set", "batch_size=50", "--format", "json"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     plan = json.loads(out)
     assert plan["space"]["parameters"]["batch_size"]["choices"] == [50]
     assert (plan["sweep"]["method"], plan["sweep"]["pairs"]) == ("scd", 9)
     assert plan["sweep"]["name"].startswith("scd-small-")
+    assert plan["trials_at_once"] >= 1
+    assert plan["expected_seconds"] is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_answers_people_with_a_table(
+    dry: list[str], tmp_path: Path, capsys: Output
+) -> None:
+    done = record(0, 1.0, method="scd", form="direct", seconds=6.0, epochs=3)
+    plan = plan_sweep(SweepConfig("x", "scd", "small"), Places(Path(dry[8]), tmp_path))[0]
+    make_sweep(tmp_path / "runs", [replace(done, dataset_fingerprint=plan.dataset_fingerprint)])
+    assert run([*dry, "--trials", "4", "--max-concurrent", "1", "--epochs", "10"]) == 0
+    rows = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in plan_rows(capsys))
+    assert rows["trials"] == "4, at most 10 epochs each, 1 at once"
+    assert rows["teacher"] == "trained first; there is none yet"
+    assert rows["trials take"] == "at most about 80 s"
+    assert rows["alpha3"] == "0 to 1"
+
+
+def plan_rows(capsys: Output) -> list[str]:
+    title, *rows, last = capsys.readouterr().out.splitlines()
+    assert title.startswith("plan of scd-small-")
+    assert last == "everything is as it must be; nothing was run"
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cpus-per-trial", "4096"], "a trial needs 4096 CPUs and 0 GPUs, but the cluster has"),
+        (["--gpus-per-trial", "64"], "a trial needs 1 CPUs and 64 GPUs, but the cluster has"),
+        (["--address", "127.0.0.1:1"], "--address must be that of a running Ray cluster, got"),
+    ],
+)
+def test_a_dry_run_looks_for_room(
+    dry: list[str], tmp_path: Path, capsys: Output, options: list[str], said: str
+) -> None:
+    assert run([*dry, *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [("torch.utils.tensorboard", ["--tensorboard"]), ("mlflow", ["--mlflow", "sqlite:///x.db"])],
+)
+def test_a_dry_run_misses_extras(
+    dry: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output, module: str, options: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    assert run([*dry, *options]) == 2
+    assert f"hpo: {options[0]} needs the package" in capsys.readouterr().err
+
+
+def test_a_misspelt_method_is_compared_with_methods_alone(capsys: Output) -> None:
+    assert run(["sweep", "wdiths", "--dataset", "small"]) == 2
+    said = capsys.readouterr().err
+    assert "unknown method 'wdiths'" in said
+    assert "widths" not in said
+    assert run(["sweep", "ord", "--dataset", "small", "--space", "wdiths"]) == 2
+    assert "unknown search space 'wdiths'; did you mean 'widths'?" in capsys.readouterr().err
 
 
 def test_folders_may_come_from_the_environment(
@@ -299,3 +374,13 @@ def test_status_shows_front_and_hypervolume(weighed: Path, capsys: Output) -> No
     assert "Pareto front" in text
     assert "hypervolume 0.5200" in text
     assert "3 of 3 trials ended (0 pruned, 0 failed); 1 beyond limits" in text
+
+
+def test_a_command_names_options_and_python_arguments(
+    capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.errors._options_named", False)
+    assert run(["export"]) == 2
+    assert "either the name of a sweep or --dataset" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"^max_parameters must be at least 1, got 0$"):
+        SweepConfig("mine", "ord", "small", max_parameters=0)

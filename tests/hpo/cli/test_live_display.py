@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+import hpo.cli.display.output
 import hpo.cli.display.sweep_display
+from hpo.cli.display.output import can_redraw
 from hpo.cli.display.sweep_display import MOST_ROWS, SweepDisplay
 from hpo.records.ledger import Ledger
 from hpo.records.sweep_plan import SweepPlan
@@ -59,6 +62,8 @@ def test_a_terminal_shows_the_whole_sweep(
         ledger.append("epoch", trial=early, epoch=4, metrics={"val_mae": 5.4321})
         for _ in range(MOST_ROWS + 2):
             end(ledger, begin(ledger))
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 60.0)
         end(ledger, begin(ledger), "failed", "the training loss must stay finite")
         end(ledger, begin(ledger), "infeasible", "too large")
         display.on_change(plan, ledger.state)
@@ -95,3 +100,20 @@ def test_elsewhere_a_line_tells_of_each_end(
         "[2/20] trial 1 failed: the loss [must] stay finite",
         "the largest student takes 20.0 of a GPU's 80.0 GB: 4 trials share one",
     ]
+
+
+@pytest.mark.parametrize(
+    ("console", "widgets", "redraws"),
+    [
+        (Console(force_terminal=True), False, True),
+        (Console(force_terminal=False), True, False),
+        (Console(force_jupyter=True), True, True),
+        (Console(force_jupyter=True), False, False),
+    ],
+)
+def test_a_notebook_is_redrawn_where_it_has_widgets(
+    monkeypatch: pytest.MonkeyPatch, console: Console, widgets: bool, redraws: bool
+) -> None:
+    found = object() if widgets else None
+    monkeypatch.setattr(hpo.cli.display.output, "find_spec", lambda _: found)
+    assert can_redraw(console) == redraws

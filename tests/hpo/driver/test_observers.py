@@ -11,7 +11,7 @@ from hpo.driver.observers import Observers, SweepObserver
 from hpo.records.ledger import SweepState
 from hpo.sweep_config import SweepConfig
 
-METHODS = ("on_teacher_epoch", "on_teacher_step", "on_targets", "on_change")
+METHODS = ("on_network", "on_teacher_epoch", "on_teacher_step", "on_targets", "on_change")
 
 
 class Notes(SweepObserver):
@@ -19,6 +19,9 @@ class Notes(SweepObserver):
 
     def __init__(self, name: str, notes: list[tuple[Any, ...]]) -> None:
         self._name, self._notes = name, notes
+
+    def on_network(self, what: str, epochs: int) -> None:
+        self._notes.append((self._name, "on_network", what, epochs))
 
     def on_teacher_epoch(self, report: EpochReport) -> None:
         self._notes.append((self._name, "on_teacher_epoch", report))
@@ -36,7 +39,7 @@ class Notes(SweepObserver):
 def arguments() -> dict[str, tuple[Any, ...]]:
     report = EpochReport(1, 2, {"val_mae": 3.0}, best_epoch=1, seconds=0.5)
     plan = SweepConfig("night", "none", "small")
-    values = ((report,), (1, 2, 3), (4, 5), (plan, SweepState()))
+    values = (("teacher", 30), (report,), (1, 2, 3), (4, 5), (plan, SweepState()))
     return dict(zip(METHODS, values, strict=True))
 
 

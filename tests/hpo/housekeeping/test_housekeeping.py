@@ -14,7 +14,7 @@ from core.checkpoint import save_model
 from core.errors import ConfigError, StorageError
 from core.files import write_bytes
 from core.preprocessing.prepare import PreparedData
-from core.training.teachers import TEACHER_FILE, teacher_folder
+from core.training.teacher_files import TEACHER_FILE, teacher_folder
 from hpo.cli.main import run
 from hpo.housekeeping.archive_file import write_archive
 from hpo.housekeeping.archiving import archive_sweep, unarchive_sweep

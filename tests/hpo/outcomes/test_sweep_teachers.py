@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from core.checkpoint import load_model
 from core.errors import ConfigError, ExportError, UserError
 from core.preprocessing.prepare import PreparedData, prepare
-from core.training.teachers import TEACHER_FILE, find_teacher, teacher_folder
+from core.training.teacher_files import TEACHER_FILE, teacher_folder
+from core.training.teachers import find_teacher
 from hpo.cli.sweeps.teacher import teacher as teacher_command
 from hpo.outcomes.sweep_teachers import teacher_from_sweep
 from hpo.records.sweep_folder import SweepFolder

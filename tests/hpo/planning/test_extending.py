@@ -187,6 +187,7 @@ def test_a_sweep_begins_with_the_best_of_another(
     folder = warm(tmp_path, [0.004])
     places = ["--data", str(small_data), "--storage", str(folder.storage)]
     given = ["sweep", "none", "--dataset", "small", "--form", "paper", "--dry-run", *places]
+    given += ["--format", "json"]
     assert run([*given, "--warm-start", "first"]) == 0
     assert '"source": "sweep first, trial 0"' in capsys.readouterr().out
     assert run([*given, "--warm-start", "frist"]) == 2
@@ -225,6 +226,7 @@ def test_a_clone_is_planned_as_its_original_was(
     folder.write_plan(plan_sweep(config, Places(data, storage))[0])
     Ledger(folder.ledger_file).close()
     command = ["clone", "first", "--name", "second", "--dry-run", "--storage", str(storage)]
+    command += ["--format", "json"]
     assert run(command) == 0
     planned = json.loads(capsys.readouterr().out)
     assert planned["sweep"] == {**config.to_json(), "name": "second"}

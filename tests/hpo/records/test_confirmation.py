@@ -29,7 +29,7 @@ from hpo.records.confirmation import Confirmed
 from hpo.records.ledger import Ledger
 from hpo.records.sweep_folder import SweepFolder, all_sweeps
 from hpo.records.trial_records import TrialRecord, write_record
-from hpo.selection import best
+from hpo.selection import best, rank
 from tests.small_students import stand_in_forecasters
 from tests.small_sweeps import make_students, make_sweep, record
 
@@ -193,23 +193,93 @@ def test_a_confirmation_shares_its_sweeps_plan_and_is_no_sweep(sweep: SweepFolde
     assert all_sweeps(sweep.storage) == [sweep]
 
 
-def test_best_tells_what_is_confirmed(
-    sweep: SweepFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_best_ranks_the_confirmed_first_and_by_their_means(sweep: SweepFolder) -> None:
     note(sweep, LUCKY)
-    rows = {row["trial"]: row["confirmed"] for row in best("small", sweep.storage)}
-    assert rows[1] == rows[3] != None  # noqa: E711 - both trials have this configuration
-    assert rows[1]["mean"] == pytest.approx(2.6)
-    assert len(rows[2]["seeds"]) == 3
-    assert rows[0] is rows[4] is None
-    by_rmse = best("small", sweep.storage, metric="val_rmse", top=2)
-    assert by_rmse[0]["confirmed"] is None
+    rows = best("small", sweep.storage)
+    # 3 has the configuration of 1, so it is no single trial of its own.
+    assert [(row.rank, row.trial) for row in rows] == [(1, 2), (2, 1), (3, 0), (4, 4)]
+    assert [row.confirmed is None for row in rows] == [False, False, True, True]
+    assert rows[0].errors["val_mae"] == pytest.approx(2.3)
+    assert rows[0].metrics["val_mae"] == 2.0
+    assert rows[2].errors == rows[2].metrics
+    assert len(rows[0].to_json()["confirmed"]["seeds"]) == 3
+    # A lucky single trial may stand on the front of its own group only.
+    front = best("small", sweep.storage, pareto=True)
+    assert [row.trial for row in front] == [2, 0]
+
+
+def test_what_failed_on_every_seed_comes_last(sweep: SweepFolder) -> None:
+    for number in range(2):
+        failed = found(number, 0.0, 0.01, status="failed", reason="diverged", sweep="first")
+        write_record(sweep.confirmation.results, failed)
+    rows = best("small", sweep.storage)
+    assert [row.trial for row in rows] == [2, 0, 4, 1]
+    assert rows[3].to_json()["confirmed"]["mean"] is None
+
+
+def test_best_says_how_lucky_single_trials_are(sweep: SweepFolder) -> None:
+    assert rank("small", sweep.storage).luck is None
+    note(sweep, LUCKY)
+    found = rank("small", sweep.storage, top=1)
+    assert found.finished == 5
+    assert found.luck == pytest.approx(((2.6 - 1.0) + (2.3 - 2.0)) / 2)
+
+
+Output = pytest.CaptureFixture[str]
+
+
+def test_best_sets_single_trials_apart(
+    sweep: SweepFolder, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["best", "--dataset", "small", "--storage", str(sweep.storage)]
     monkeypatch.setenv("COLUMNS", "200")
-    assert run(["best", "--dataset", "small", "--storage", str(sweep.storage)]) == 0
+    assert run(command) == 0
     out = capsys.readouterr().out
-    assert "confirmed: 2.600 ± 0.141, 2 seeds" in out
-    assert "not confirmed" in out
-    assert "next: hpo export first" in out
+    assert out.startswith("not confirmed: single trials; the best of 5 is lucky, by how much only")
+    assert out.endswith("next: hpo confirm first\n      hpo export first --top 1\n")
+    note(sweep, LUCKY)
+    assert run(command) == 0
+    above, below = capsys.readouterr().out.split("not confirmed: single trials; ")
+    assert above.startswith("confirmed: val_mae over fresh seeds\n")
+    assert "2.600 ± 0.141" in above
+    assert below.startswith("the best of 5 is lucky by about 0.950\n")
+    assert "; confirmed: 2.600 ± 0.141, 2 seeds\n" in below
+    assert below.endswith("next: hpo export first --top 1\n")
+
+
+def test_best_names_what_is_of_no_use(tmp_path: Path, capsys: Output) -> None:
+    baselines = {"repeat_last": {"val_mae": 2.5}}
+    make_sweep(tmp_path, [record(0, 3.0), record(1, 4.0)], baselines=baselines)
+    command = ["best", "--dataset", "small", "--storage", str(tmp_path)]
+    assert run([*command, "--format", "json"]) == 0
+    assert [row["better_than_last"] for row in json.loads(capsys.readouterr().out)] == [False] * 2
+    assert run(command) == 0
+    out, err = capsys.readouterr()
+    assert out.count("; no better than repeating the last reading, which has 2.500") == 2
+    assert "next:" not in out
+    assert "note: the best configuration of small is no better than repeating" in err
+
+
+def test_status_names_the_best_on_fresh_seeds(sweep: SweepFolder, capsys: Output) -> None:
+    ledger = Ledger(sweep.ledger_file)
+    for number, error in enumerate([3.0, 1.0]):
+        ledger.append("suggested", trial=number, settings={"learning_rate": error}, seed=number)
+        ended = {"status": "finished", "reason": None, "metrics": {"val_mae": error}}
+        ledger.append("ended", trial=number, **ended)
+    ledger.close()
+    command = ["status", "--storage", str(sweep.storage)]
+    assert run(command) == 0
+    assert "val_mae 1.000 (one seed)" in capsys.readouterr().out
+    assert run([*command, "first"]) == 0
+    single = "best single trial: trial 1, val_mae 1.0000, not confirmed; the best of 2 is lucky"
+    assert single in capsys.readouterr().out
+    note(sweep, LUCKY)
+    assert run([*command, "--format", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["best_trial"], row["confirmed"]["trial"]) == (1, 2)
+    assert run([*command, "first"]) == 0
+    line = "best on fresh seeds: trial 2, val_mae 2.300 ± 0.265, 3 seeds"
+    assert line in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -225,7 +295,9 @@ def ready(
 
 
 def test_the_best_run_of_the_best_mean_is_exported(ready: SweepFolder) -> None:
-    first, second = export_best(ready, 2, confirmed=True)
+    told: list[tuple[str, int, int]] = []
+    first, second = export_best(ready, 2, confirmed=True, on_student=lambda *one: told.append(one))
+    assert told == [("exporting trial 2 of first", 0, 2), ("exporting trial 1 of first", 1, 2)]
     assert [first.name, second.name] == ["1-trial-0002-run-0003", "2-trial-0001-run-0000"]
     manifest = read_manifest(first)
     assert manifest["metrics"]["validation"]["val_mae"] == 2.1

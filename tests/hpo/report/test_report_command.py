@@ -12,10 +12,12 @@ from choreographer.browsers import Chromium
 from plotly.offline import get_plotlyjs
 
 from hpo.cli.main import run
+from hpo.report.building import write_report
 from hpo.report.charts import new_figure
 from hpo.report.figure_files import check_browser, write_figures
 from hpo.report.page import page
 from hpo.report.section import Panel, Section, Table
+from hpo.report.sections import SECTIONS
 from tests.report_sweeps import REASON, Storage, make_storage
 from tests.small_sweeps import make_students
 
@@ -45,6 +47,21 @@ def test_the_page_lies_in_the_sweeps_folder(storage: Storage, capsys: Output) ->
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)[^"']*|@import|url\(""", own)
     assert REASON not in own
     assert "&lt;b&gt;not finite&lt;/b&gt;" in own
+
+
+def test_all_stages_are_told_before_they_begin(storage: Storage, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    given = (["first", "second"], storage.path, tmp_path / "page.html")
+    write_report(*given, on_stage=lambda *stage: told.append(stage))
+    names = [name for name, _, _ in told]
+    assert names[:2] == [
+        "forecasting with the student of first",
+        "forecasting with the student of second",
+    ]
+    assert names[-len(SECTIONS) :] == [f"drawing {anchor}" for anchor in SECTIONS]
+    assert [(done, total) for _, done, total in told] == [
+        (at, len(told)) for at in range(len(told))
+    ]
 
 
 def test_facts_are_what_the_page_begins_with(storage: Storage, capsys: Output) -> None:

@@ -37,8 +37,9 @@ def begin(part: Part, data: PreparedData, **changes: object) -> SweepFolder:
     config = replace(part.config, **changes)  # type: ignore[arg-type]
     folder = SweepFolder(part.folder.path.parent / config.name)
     teacher = None if config.method == "none" else "a" * 16
-    fingerprint = data.fingerprint
-    folder.write_plan(SweepPlan(config, part.space, "data", fingerprint, teacher, {}, "hpo"))
+    fields = {"data_folder": "data", "dataset_fingerprint": data.fingerprint, "baselines": {}}
+    origin = {"teacher_fingerprint": teacher, "command": "hpo"}
+    folder.write_plan(SweepPlan(config=config, space=part.space, **fields, **origin))  # type: ignore[arg-type]
     return folder
 
 

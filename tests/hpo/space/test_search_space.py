@@ -397,7 +397,7 @@ def test_unknown_fixed_setting_suggests_the_nearest(good: SearchSpace) -> None:
 
 @pytest.mark.parametrize("name", ["ordd", "../search_spaces/ord", "ord.yaml", ""])
 def test_unknown_built_in_space(name: str) -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown method .*known: none, ord"):
+    with pytest.raises(UnknownNameError, match=r"unknown search space .*known: none, ord"):
         built_in_search_space(name)
 
 

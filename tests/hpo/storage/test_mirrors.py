@@ -90,7 +90,7 @@ def check_complete(storage: Path, ended: set[int]) -> None:
     assert [trial.status for trial in state.trials.values()] == ["finished"] * TRIALS
     errors = {number: error_of(number, EPOCHS) for number in range(TRIALS)}
     assert {one.trial: one.metrics["val_mae"] for one in records} == errors
-    assert best("small", storage)[0]["trial"] == min(errors, key=lambda number: errors[number])
+    assert best("small", storage)[0].trial == min(errors, key=lambda number: errors[number])
     lines = [json.loads(line) for line in folder.ledger_file.read_text().splitlines()]
     told = [(one["event"], one["trial"], one.get("epoch")) for one in lines]
     assert len(told) == len(set(told))
