@@ -46,7 +46,7 @@ _ALL = (
     Contender("tcd", "TCD", "tcd"),
     Contender("scd", "SCD", "scd"),
     Contender("stcd", "STCD", "stcd"),
-    Contender("teacher-97-stcd", "teacher less 97 %, STCD", "stcd", "teacher", 0.97),
+    Contender("teacher-97-stcd", "pruned teacher, STCD", "stcd", "teacher", 0.97),
     *(
         _pruned_base(percent, loss, label)
         for percent in (25, 50, 75)
