@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from core.devices import choose_device
@@ -41,7 +43,9 @@ __all__ = [
     "Observers",
     "SweepInterruptedError",
     "SweepObserver",
+    "begun_sweep",
     "resume_sweep",
+    "resumed_sweep",
     "run_sweep",
 ]
 
@@ -66,7 +70,24 @@ def run_sweep(
         UserError: before anything is trained.
         SweepInterruptedError: stopped by the user; what ended is kept.
     """
-    places, deadline = places or Places(), time.monotonic() + time_budget
+    places = places or Places()
+    deadline = time.monotonic() + time_budget
+    with begun_sweep(config, places, space, observer or SweepObserver(), deadline) as run:
+        return drive(run)
+
+
+@contextmanager
+def begun_sweep(
+    config: SweepConfig,
+    places: Places,
+    space: SearchSpace | None,
+    observer: SweepObserver,
+    deadline: float,
+) -> Iterator[SweepRun]:
+    """Begin a sweep, and hold the right to drive it while the block runs.
+
+    Args and errors are those of ``run_sweep``; ``deadline`` is of ``time.monotonic``.
+    """
     checked = check_sweep(config, places, space)
     folder = SweepFolder(writable_folder(places.storage).resolve() / config.name)
     with (
@@ -76,7 +97,7 @@ def run_sweep(
     ):
         trial_resources(config, available)
         with folder.driver_lock():
-            return drive(_begin(checked, folder, observer or SweepObserver(), deadline))
+            yield _begin(checked, folder, observer, deadline)
 
 
 def _begin(
@@ -121,6 +142,22 @@ def resume_sweep(
         SweepInterruptedError: stopped by the user again.
     """
     places, deadline = places or Places(), time.monotonic() + time_budget
+    with resumed_sweep(name, places, observer or SweepObserver(), trials, deadline) as run:
+        return drive(run)
+
+
+@contextmanager
+def resumed_sweep(
+    name: str,
+    places: Places,
+    observer: SweepObserver,
+    trials: int | None,
+    deadline: float,
+) -> Iterator[SweepRun]:
+    """Open a sweep that has begun, and hold the right to drive it while the block runs.
+
+    Args and errors are those of ``resume_sweep``; ``deadline`` is of ``time.monotonic``.
+    """
     folder = find_sweep(places.storage.resolve(), name)
     writable_folder(folder.path)
     with termination_as_interrupt(), storage_faults_reported(folder), folder.driver_lock():
@@ -128,8 +165,8 @@ def resume_sweep(
         data = open_planned_data(began)
         if trials is not None:
             state = extend(folder, trials, state)
-        plan, watching = extended_plan(began, state), observer or SweepObserver()
-        return drive(SweepRun(folder, plan, data, places.address, watching, deadline))
+        plan = extended_plan(began, state)
+        yield SweepRun(folder, plan, data, places.address, observer, deadline)
 
 
 def _train_missing(checked: CheckedSweep, folder: SweepFolder, observer: SweepObserver) -> Networks:

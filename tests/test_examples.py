@@ -106,6 +106,7 @@ NOTEBOOK = ROOT / "examples" / "search.ipynb"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.filterwarnings("ignore")  # those of Jupyter's own packages
 def test_the_notebook_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

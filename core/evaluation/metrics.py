@@ -21,8 +21,9 @@ class ForecastErrors:
         """Measure at ``horizon_steps`` (1 = the next reading), reported as ``horizon_minutes``."""
         self.minutes = tuple(horizon_minutes)
         self._columns = [step - 1 for step in horizon_steps]
-        # Rows: absolute error, squared error, their entries, relative error, its entries.
-        self._sums = torch.zeros(5, len(self.minutes), dtype=torch.float64)
+        # Rows: absolute error, squared error, their entries, relative error, its entries. Sums of
+        # several parts may be added, which means may not.
+        self.sums: Float[Tensor, "5 K"] = torch.zeros(5, len(self.minutes), dtype=torch.float64)
         self.windows = 0
 
     def add(self, forecast: Float[Tensor, "W H N"], truth: Float[Tensor, "W H N"]) -> None:
@@ -38,7 +39,7 @@ class ForecastErrors:
             (error / actual.abs()).where(relative, 0.0),
             relative.double(),
         ]
-        self._sums += torch.stack([term.sum(dim=(0, 2)) for term in terms]).cpu()
+        self.sums += torch.stack([term.sum(dim=(0, 2)) for term in terms]).cpu()
         self.windows += len(forecast)
 
     def summary(self) -> dict[str, float]:
@@ -46,7 +47,7 @@ class ForecastErrors:
 
         MAPE is in percent, the others in the readings' unit; NaN where no reading was measured.
         """
-        absolute, squared, entries, relative, relative_entries = self._sums
+        absolute, squared, entries, relative, relative_entries = self.sums
         values = {
             "mae": absolute / entries,
             "mape": 100.0 * relative / relative_entries,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import combinations, product
 
 from core.errors import ConfigError
@@ -109,12 +109,20 @@ def _by_share(shape: STGCNConfig, removals: int, share: float) -> list[Widths]:
 
 
 def _towards(shape: STGCNConfig, removals: int, goal: _Goal) -> list[Widths]:
-    below, share = _shares_around(shape, goal.target)
-    last = _near(shape, _scaled(shape, share), goal)
-    if last is None:
-        last = _grown(shape, _scaled(shape, below), goal)
+    share, last = _at_the_end(shape, goal)
     steps = [_scaled(shape, share ** (step / removals)) for step in range(1, removals)]
     return [*[tuple(map(max, step, last)) for step in steps], last]
+
+
+@lru_cache(maxsize=64)
+def _at_the_end(shape: STGCNConfig, goal: _Goal) -> tuple[float, Widths]:
+    """Return the even share of all layers' filters and the widths that meet the goal.
+
+    Cached: the checks of a sweep plan many runs that differ in their steps alone.
+    """
+    below, share = _shares_around(shape, goal.target)
+    last = _near(shape, _scaled(shape, share), goal)
+    return share, last or _grown(shape, _scaled(shape, below), goal)
 
 
 def _shares_around(shape: STGCNConfig, target: int) -> tuple[float, float]:

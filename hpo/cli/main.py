@@ -31,6 +31,7 @@ from hpo.cli.sweeps.archive import archive, unarchive
 from hpo.cli.sweeps.clone import clone
 from hpo.cli.sweeps.delete import delete
 from hpo.cli.sweeps.report import report
+from hpo.cli.sweeps.reproduce import names_of_reproductions, reproduce, reproduction_options
 from hpo.cli.sweeps.resume import resume
 from hpo.cli.sweeps.status import status
 from hpo.cli.sweeps.study import study
@@ -63,6 +64,7 @@ add_command(app, forecast, reading_options)
 app.command()(serve)
 app.command()(profile)
 app.command()(report)
+add_command(app, reproduce, reproduction_options, names_of_reproductions)
 app.command()(archive)
 app.command()(unarchive)
 app.command()(delete)

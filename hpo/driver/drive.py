@@ -1,4 +1,4 @@
-"""Run a sweep's remaining trials on Ray and return the records of all that ended.
+"""Run the remaining trials of a sweep, or of several together, on Ray.
 
 Searches, resumed searches and confirmations all run through ``drive``: each is a ``SweepRun`` with
 a ledger that says what is left. Prints nothing; progress goes to the run's observer.
@@ -7,15 +7,15 @@ a ledger that says what is left. Prints nothing; progress goes to the run's obse
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from hpo.driver.observers import SweepInterruptedError
 from hpo.driver.ray_cluster import termination_as_interrupt
 from hpo.driver.ray_tune import tune_trials
 from hpo.driver.sweep_run import SweepRun
 from hpo.records.kept_students import StudentKeeper
-from hpo.records.ledger import Ledger
+from hpo.records.ledger import Ledger, SweepState
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_files import clear_checkpoints, writable_ledger
 from hpo.records.trial_records import TrialRecord, read_record, read_records
@@ -28,31 +28,62 @@ def drive(run: SweepRun) -> list[TrialRecord]:
     Raises:
         SweepInterruptedError: the user stopped it before the deadline.
     """
-    folder, plan, observer = run.folder, run.plan, run.observer
-    ledgers = writable_ledger(folder, lambda state: observer.on_change(plan, state))
-    with termination_as_interrupt(), _interrupts_named(folder), ledgers as ledger:
-        adopt_records(folder, ledger)
-        StudentKeeper(folder, plan.config).tidy(ledger.state)
-        unfinished = ledger.state.num_ended < plan.config.trials
+    drive_together([run])
+    return read_records(run.folder.results)
+
+
+def drive_together(runs: Sequence[SweepRun]) -> None:
+    """Run the trials that the ledgers of several sweeps lack, on the same workers.
+
+    Args:
+        runs: one or more, with one address and one deadline; sweeps begin in this order.
+
+    Raises:
+        SweepInterruptedError: the user stopped them before the deadline.
+    """
+    address, deadline = runs[0].address, runs[0].deadline
+    with termination_as_interrupt(), _interrupts_named(runs), ExitStack() as opened:
+        sweeps = [(run, opened.enter_context(_open_ledger(run))) for run in runs]
+        unfinished = [(run, ledger) for run, ledger in sweeps if _is_unfinished(run, ledger)]
         # So that no trial waits for them. Those of a cluster run on other machines, which build
         # their own.
-        if unfinished and run.address == "local":
-            build_targets(folder, plan, run.data, observer.on_targets)
-        observer.on_change(plan, ledger.state)
-        if unfinished and time.monotonic() < run.deadline:
-            tune_trials(run, ledger)
-        if ledger.state.num_ended < plan.config.trials and time.monotonic() < run.deadline:
-            raise SweepInterruptedError(folder.name)
-    return read_records(folder.results)
+        if address == "local":
+            for run, _ in unfinished:
+                build_targets(run.folder, run.plan, run.data, run.observer.on_targets)
+        for run, ledger in sweeps:
+            run.observer.on_change(run.plan, ledger.state)
+        if unfinished and time.monotonic() < deadline:
+            tune_trials(unfinished)
+        if time.monotonic() < deadline:
+            for run, ledger in unfinished:
+                if _is_unfinished(run, ledger):
+                    raise SweepInterruptedError(run.folder.name)
 
 
 @contextmanager
-def _interrupts_named(folder: SweepFolder) -> Iterator[None]:
-    """Name the sweep in an interrupt, wherever it comes, so that the user can resume it."""
+def _open_ledger(run: SweepRun) -> Iterator[Ledger]:
+    """Open a sweep's ledger and put its files in order."""
+
+    def on_change(state: SweepState) -> None:
+        run.observer.on_change(run.plan, state)
+
+    with writable_ledger(run.folder, on_change) as ledger:
+        adopt_records(run.folder, ledger)
+        StudentKeeper(run.folder, run.plan.config).tidy(ledger.state)
+        yield ledger
+
+
+def _is_unfinished(run: SweepRun, ledger: Ledger) -> bool:
+    return ledger.state.num_ended < run.plan.config.trials
+
+
+@contextmanager
+def _interrupts_named(runs: Sequence[SweepRun]) -> Iterator[None]:
+    """Name the first sweep in an interrupt, wherever it comes, so that the user can resume it."""
     try:
         yield
     except KeyboardInterrupt as error:
-        raise SweepInterruptedError(folder.name) from error
+        raise SweepInterruptedError(runs[0].folder.name) from error
 
 
 def adopt_records(folder: SweepFolder, ledger: Ledger) -> None:

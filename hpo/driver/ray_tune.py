@@ -1,4 +1,4 @@
-"""Run a sweep's trials with Ray Tune: the one place that builds a ``Tuner``.
+"""Run the trials of one sweep or of several with Ray Tune: the one place that builds a ``Tuner``.
 
 Returns when every trial that could run has ended, or the user interrupted. Ray's own snapshots go
 to a temporary folder and are deleted: the ledger is what a sweep resumes from.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,7 @@ from hpo.search.fixed_runs import FixedRunSearcher
 from hpo.search.ledger_searcher import LedgerSearcher
 from hpo.search.replaying_scheduler import ReplayingScheduler
 from hpo.search.schedulers import make_scheduler
+from hpo.search.several_sweeps import SeveralSchedulers, SeveralSearchers
 from hpo.search.stopping_searcher import StoppingSearcher
 from hpo.space.objectives import LATENCY
 from hpo.sweep_config import AUTO, SweepConfig
@@ -63,42 +65,41 @@ class _Housekeeping(tune.Callback):  # type: ignore[misc]
         drop_metric_history(trial)
 
 
-def tune_trials(run: SweepRun, ledger: Ledger) -> None:
-    """Run the trials of ``run`` that have not ended according to its open ``ledger``.
+def tune_trials(sweeps: Sequence[tuple[SweepRun, Ledger]]) -> None:
+    """Run the trials of sweeps that have not ended according to their open ledgers.
 
-    At the run's deadline Ray stops the running trials without notifying the searcher, so the
-    ledger keeps them as unfinished.
+    All sweeps take turns on the same workers, so they must ask for the same resources. At the
+    deadline Ray stops the running trials without notifying the searchers, so the ledgers keep them
+    as unfinished.
 
     Raises:
         UserError: the search cannot go on; nothing that ended is lost.
-        OSError: the ledger or a record could not be written.
+        OSError: a ledger or a record could not be written.
     """
-    folder, plan, config = run.folder, run.plan, run.plan.config
-    with cluster(run.address) as available, tempfile.TemporaryDirectory() as scratch:
-        if config.gpus_per_trial == AUTO:
-            share = find_share(folder, plan, ledger, available)
-            config = replace(config, gpus_per_trial=share)
-        per_trial, concurrent = trial_resources(config, available, run.address)
-        record = Recorder(run).write
-        asked = (config, plan.space, ledger, folder.address, concurrent, record)
-        keeper = StudentKeeper(folder, config)
-        searcher = StoppingSearcher(
-            LedgerSearcher(*asked, student_costs(run, ledger))
-            if run.runs is None
-            else FixedRunSearcher(*asked, run.runs),
-            lambda: keeper.tidy(ledger.state),
-        )
+    first = sweeps[0][0]
+    with cluster(first.address) as available, tempfile.TemporaryDirectory() as scratch:
+        shared = [_with_share(run, ledger, available) for run, ledger in sweeps]
+        per_trial, concurrent = trial_resources(shared[0], available, first.address)
+        searchers = [
+            _searcher(run, config, ledger, concurrent)
+            for (run, ledger), config in zip(sweeps, shared, strict=True)
+        ]
+        searcher = StoppingSearcher(SeveralSearchers(searchers, concurrent), _tidying(sweeps))
+        schedulers = {
+            run.folder.address: _scheduler(run.folder, run.plan.config, ledger)
+            for run, ledger in sweeps
+        }
         tuner = tune.Tuner(
             tune.with_resources(run_trial, per_trial),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=_scheduler(folder, config, ledger),
+                scheduler=SeveralSchedulers(schedulers),
                 num_samples=-1,
                 reuse_actors=True,
-                time_budget_s=_seconds_until(run.deadline),
+                time_budget_s=_seconds_until(first.deadline),
             ),
             run_config=tune.RunConfig(
-                name=folder.name,
+                name=first.folder.name,
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
@@ -111,6 +112,35 @@ def tune_trials(run: SweepRun, ledger: Ledger) -> None:
             if searcher.failure is not None:
                 raise searcher.failure from None
             raise
+
+
+def _with_share(run: SweepRun, ledger: Ledger, available: dict[str, float]) -> SweepConfig:
+    """Return the settings of a sweep with the share of a GPU that its trials need."""
+    config = run.plan.config
+    if config.gpus_per_trial != AUTO:
+        return config
+    return replace(config, gpus_per_trial=find_share(run.folder, run.plan, ledger, available))
+
+
+def _searcher(
+    run: SweepRun, config: SweepConfig, ledger: Ledger, concurrent: int
+) -> LedgerSearcher:
+    record = Recorder(run).write
+    asked = (config, run.plan.space, ledger, run.folder.address, concurrent, record)
+    if run.runs is None:
+        return LedgerSearcher(*asked, student_costs(run, ledger))
+    return FixedRunSearcher(*asked, run.runs)
+
+
+def _tidying(sweeps: Sequence[tuple[SweepRun, Ledger]]) -> Callable[[], None]:
+    """Return a function that deletes the students which the sweeps need not keep."""
+    keepers = [(StudentKeeper(run.folder, run.plan.config), ledger) for run, ledger in sweeps]
+
+    def tidy() -> None:
+        for keeper, ledger in keepers:
+            keeper.tidy(ledger.state)
+
+    return tidy
 
 
 def _scheduler(folder: SweepFolder, config: SweepConfig, ledger: Ledger) -> TrialScheduler:

@@ -7,7 +7,9 @@ for again. Does not read the results; ``hpo.records.confirmation`` does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -142,7 +144,22 @@ def confirm_sweep(
 def run_confirmation(
     wanted: ConfirmationPlan, address: str = "local", observer: SweepObserver | None = None
 ) -> None:
-    """Run what is missing.
+    """Run what is missing; errors are those of ``begun_confirmation``."""
+    with begun_confirmation(wanted, address, observer or SweepObserver(), math.inf) as run:
+        drive(run)
+
+
+@contextmanager
+def begun_confirmation(
+    wanted: ConfirmationPlan, address: str, observer: SweepObserver, deadline: float
+) -> Iterator[SweepRun]:
+    """Hold the right to run what is missing while the block runs.
+
+    Args:
+        wanted: the runs.
+        address: of a Ray cluster.
+        observer: notified of everything that happens.
+        deadline: of ``time.monotonic``; runs that are unfinished then go on when asked for again.
 
     Raises:
         StorageError: another process drives the sweep, or has begun to confirm it.
@@ -162,15 +179,14 @@ def run_confirmation(
             raise StorageError(
                 f"another process has begun to confirm {folder.name!r} meanwhile; ask again"
             )
-        drive(
-            SweepRun(
-                folder.confirmation,
-                _plan_of_runs(wanted, plan),
-                data,
-                address,
-                observer or SweepObserver(),
-                runs=wanted.runs,
-            )
+        yield SweepRun(
+            folder.confirmation,
+            _plan_of_runs(wanted, plan),
+            data,
+            address,
+            observer,
+            deadline,
+            runs=wanted.runs,
         )
 
 

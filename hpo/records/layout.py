@@ -5,7 +5,7 @@ STORAGE/NAME/driver.lock           locked by the process that drives
 STORAGE/NAME/ledger.jsonl          ``hpo.records.ledger``
 STORAGE/NAME/results/0007.parquet  ``hpo.records.trial_records``
 STORAGE/NAME/trials/0007/          student.safetensors, if kept (``hpo.records.kept_students``);
-checkpoints/ while it runs; trajectory.json, if pruned
+checkpoints/ while it runs; trajectory.json, if pruned; test_days.json (``hpo.reproduction``)
 STORAGE/NAME/confirmation/         driver.lock, ledger.jsonl, results/ and trials/ of the best
 configurations, trained again (``hpo.outcomes.confirmation_runs``)
 STORAGE/NAME/exports/1-trial-0007/ ``hpo.outcomes.export_best``; after --confirmation called
@@ -34,6 +34,7 @@ TRIALS = "trials"
 CHECKPOINTS = "checkpoints"
 STUDENT = "student.safetensors"
 TRAJECTORY = "trajectory.json"
+TEST_DAYS = "test_days.json"
 TENSORBOARD = "tensorboard"
 REPORT = "report.html"
 REPORT_OF_SEVERAL = "comparison.html"

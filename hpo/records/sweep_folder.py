@@ -96,6 +96,10 @@ class SweepFolder:
         """Return the file that holds how a trial's student was pruned, removal by removal."""
         return self.path / layout.TRIALS / layout.trial_folder(trial) / layout.TRAJECTORY
 
+    def test_days(self, trial: int) -> Path:
+        """Return the file that holds the errors of a trial's student on the test days."""
+        return self.path / layout.TRIALS / layout.trial_folder(trial) / layout.TEST_DAYS
+
     def write_plan(self, plan: SweepPlan) -> None:
         """Write and upload the plan; from then on the sweep exists."""
         fields = {**vars(plan), "config": plan.config.to_json(), "space": plan.space.to_json()}

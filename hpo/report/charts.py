@@ -1,4 +1,4 @@
-"""Style the figures of a report alike: layout, axis titles with units, names of errors.
+"""Style the figures of a report alike: layout, axes, baselines.
 
 Every figure is an ordinary Plotly figure in the light colours of ``palette``. Draws no data but
 the lines of the baselines.
@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 from hpo.report import palette
 from hpo.report.facts import ROLE_NAMES, EvaluatedNetwork, ReportFacts
+from hpo.report.wording import setting_text
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 T = TypeVar("T")
@@ -21,7 +22,6 @@ MOST_LINES = 200
 """Of one kind in a figure."""
 HEIGHT = 400
 """Pixels of a figure with a legend."""
-_METRIC_NAMES = {"mae": "MAE", "mape": "MAPE", "rmse": "RMSE"}
 _AXIS: dict[str, Any] = {
     "gridcolor": palette.GRID,
     "zeroline": False,
@@ -90,28 +90,9 @@ def count_along(figure: go.Figure, last: int, first: int = 0) -> None:
     figure.update_xaxes(tickformat="d", dtick=step, tick0=0, range=[first - room, last + room])
 
 
-def metric_name(metric: str, unit: str) -> str:
-    """Return ``validation MAE at 15 min, mph`` for ``val_mae_15``."""
-    part, _, rest = metric.partition("_")
-    name, _, minutes = rest.partition("_")
-    words = "validation " if part == "val" else ""
-    at = f" at {minutes} min" if minutes else ""
-    return with_unit(f"{words}{_METRIC_NAMES[name]}{at}", "%" if name == "mape" else unit)
-
-
-def with_unit(text: str, unit: str) -> str:
-    """Return ``MAE, mph``; without a unit nothing is added."""
-    return f"{text}, {unit}" if unit else text
-
-
 def settings_lines(settings: Mapping[str, Any]) -> str:
     """Return settings, one per line, for a tooltip."""
     return "<br>".join(f"{name} {setting_text(value)}" for name, value in settings.items())
-
-
-def setting_text(value: Any) -> str:
-    """Return a setting as people write it."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def thinned(things: Sequence[T]) -> list[T]:

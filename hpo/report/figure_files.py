@@ -22,23 +22,35 @@ WIDTH = 900
 """Pixels; a PNG has twice as many."""
 
 
+def has_browser() -> bool:
+    """Whether this machine has a browser that can draw."""
+    return Chromium.find_browser(skip_local=False) is not None
+
+
 def check_browser() -> None:
     """Raise ``ConfigError`` if this machine has no browser that can draw."""
-    if Chromium.find_browser(skip_local=False) is None:
+    if not has_browser():
         raise ConfigError(
             "--figures needs Chromium or Chrome to draw, but none is on this machine; install one "
             "(Debian: apt-get install chromium), or save figures from the page with its camera"
         )
 
 
-def write_figures(panels: Sequence[Panel], folder: Path) -> list[Path]:
+def write_figures(
+    panels: Sequence[Panel], folder: Path, formats: Sequence[str] = FORMATS
+) -> list[Path]:
     """Write every panel as ``FOLDER/NAME.png`` and ``.svg``; other files there stay as they are.
+
+    Args:
+        panels: the figures.
+        folder: where to.
+        formats: endings of the files.
 
     Returns:
         The files, in the order of the panels.
     """
-    names = [f"{panel.name}.{ending}" for panel in panels for ending in FORMATS]
-    figures = [panel.figure for panel in panels for _ in FORMATS]
+    names = [f"{panel.name}.{ending}" for panel in panels for ending in formats]
+    figures = [panel.figure for panel in panels for _ in formats]
     with tempfile.TemporaryDirectory() as aside:
         drawn = [Path(aside) / name for name in names]
         plotly.io.write_images(figures, drawn, width=WIDTH, scale=2)

@@ -6,8 +6,10 @@ The page and the figure files use nothing else of a section. Draws and writes no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from plotly.graph_objects import Figure
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 
 @dataclass(frozen=True)

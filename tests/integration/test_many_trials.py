@@ -76,7 +76,7 @@ def run_stand_in(
     monkeypatch.setattr(tuning, "run_trial", trial)
     ledger = Ledger(folder.ledger_file, on_change)
     with closing(ledger), local_ray():
-        tuning.tune_trials(SweepRun(folder, plan, data), ledger)
+        tuning.tune_trials([(SweepRun(folder, plan, data), ledger)])
     return folder, ledger.state
 
 

@@ -45,7 +45,7 @@ def report(
 
     hpo report ord-first none-first --out comparison.html
     """
-    _check_packages()
+    check_packages("hpo report")
     from hpo.report.building import result_facts, write_report
 
     if facts:
@@ -56,7 +56,8 @@ def report(
     _answer(written, output)
 
 
-def _check_packages() -> None:
+def check_packages(what: str) -> None:
+    """Raise ``ConfigError`` unless the packages are there that draw figures for ``what``."""
     from importlib.util import find_spec
 
     from core.errors import ConfigError
@@ -65,7 +66,7 @@ def _check_packages() -> None:
     missing = [package for module, package in needed.items() if find_spec(module) is None]
     if missing:
         raise ConfigError(
-            f"hpo report needs {' and '.join(missing)}, which this environment lacks; install this "
+            f"{what} needs {' and '.join(missing)}, which this environment lacks; install this "
             "project with its extra [report]"
         )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hpo.report.charts import setting_text
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Commands, Section, Table
+from hpo.report.wording import setting_text
 
 
 def again(facts: ReportFacts) -> Section:

@@ -9,9 +9,10 @@ import numpy as np
 from core.preprocessing.horizons import HORIZON_MINUTES
 from core.preprocessing.prepare import steps_of
 from hpo.report import palette
-from hpo.report.charts import line_of, new_figure, with_unit
+from hpo.report.charts import line_of, new_figure
 from hpo.report.facts import EvaluatedNetwork, Evaluation, ReportFacts
 from hpo.report.section import Panel, Section
+from hpo.report.wording import with_unit
 
 
 def errors(facts: ReportFacts) -> Section | None:

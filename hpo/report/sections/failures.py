@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from hpo.records.trial_records import TrialRecord
-from hpo.report.charts import setting_text
 from hpo.report.facts import ReportFacts
 from hpo.report.section import Section, Table
+from hpo.report.wording import setting_text
 
 MOST_ROWS = 50
 _LOST = ("failed", "infeasible")

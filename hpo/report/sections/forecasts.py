@@ -9,10 +9,11 @@ import plotly.graph_objects as go
 import torch
 
 from hpo.report import palette
-from hpo.report.charts import line_of, new_figure, with_unit
+from hpo.report.charts import line_of, new_figure
 from hpo.report.facts import EvaluatedNetwork, Evaluation, ReportFacts
 from hpo.report.section import Panel, Section
 from hpo.report.sections.errors import days_note, horizon_slices
+from hpo.report.wording import with_unit
 
 SENSORS = {"the easiest sensor": 0.0, "the median sensor": 0.5, "the hardest sensor": 1.0}
 """Label -> quantile of the sensor among all, by the first student's error."""
@@ -23,6 +24,12 @@ def forecasts(facts: ReportFacts) -> Section | None:
     evaluation = facts.evaluation
     if evaluation is None:
         return None
+    seen, panels = one_day(evaluation)
+    return Section("Forecasts and truth", seen, panels, days_note(facts, evaluation))
+
+
+def one_day(evaluation: Evaluation) -> tuple[str, tuple[Panel, ...]]:
+    """Return a sentence on one day of three sensors, and a figure of each."""
     by_sensor = evaluation.students[0].judged.errors.mae("sensor").nan_to_num(nan=math.inf)
     order = [
         at for at in torch.argsort(by_sensor, stable=True).tolist() if by_sensor[at] < math.inf
@@ -32,12 +39,7 @@ def forecasts(facts: ReportFacts) -> Section | None:
     for words, place in SENSORS.items():
         sensor = order[round(place * (len(order) - 1))]
         panels.append(_panel(evaluation, sensor, words, day))
-    return Section(
-        "Forecasts and truth",
-        _sentence(evaluation, order),
-        tuple(panels),
-        days_note(facts, evaluation),
-    )
+    return _sentence(evaluation, order), tuple(panels)
 
 
 def _panel(evaluation: Evaluation, sensor: int, words: str, day: int) -> Panel:

@@ -7,9 +7,10 @@ from itertools import accumulate
 import plotly.graph_objects as go
 
 from hpo.report import palette
-from hpo.report.charts import baseline, count_along, metric_name, new_figure, settings_lines
+from hpo.report.charts import baseline, count_along, new_figure, settings_lines
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
+from hpo.report.wording import metric_name
 from hpo.space.objectives import hypervolume_history
 
 

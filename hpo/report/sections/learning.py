@@ -9,9 +9,10 @@ import plotly.graph_objects as go
 
 from hpo.records.ledger import Trial
 from hpo.report import palette
-from hpo.report.charts import baseline, count_along, metric_name, new_figure, thinned
+from hpo.report.charts import baseline, count_along, new_figure, thinned
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
+from hpo.report.wording import metric_name
 
 _MARKS = {
     "pruned": ("stopped early", "x-thin-open"),

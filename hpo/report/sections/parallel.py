@@ -14,9 +14,10 @@ import plotly.graph_objects as go
 
 from hpo.records.trial_records import TrialRecord
 from hpo.report import palette
-from hpo.report.charts import metric_name, new_figure, setting_text, thinned
+from hpo.report.charts import new_figure, thinned
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
+from hpo.report.wording import metric_name, setting_text
 
 Column = tuple[str, Mapping[Any, float]]
 """Title of an axis, and the position of each value on it between 0 and 1."""

@@ -9,9 +9,10 @@ import plotly.graph_objects as go
 
 from hpo.records.trial_records import TrialRecord
 from hpo.report import palette
-from hpo.report.charts import baseline, metric_name, new_figure
+from hpo.report.charts import baseline, new_figure
 from hpo.report.facts import ReportedSweep, ReportFacts
 from hpo.report.section import Panel, Section
+from hpo.report.wording import metric_name
 from hpo.space.objectives import LATENCY, pareto_front
 
 _SIZES = {

@@ -11,9 +11,9 @@ from core.preprocessing.horizons import HORIZON_MINUTES
 from hpo.records.confirmation import Confirmed
 from hpo.records.ranked_trials import luck_in_words
 from hpo.records.trial_records import TrialRecord
-from hpo.report.charts import metric_name, setting_text, with_unit
 from hpo.report.facts import ROLE_NAMES, ReportedSweep, ReportFacts
 from hpo.report.section import Block, Numbers, Section, Table
+from hpo.report.wording import metric_name, setting_text, with_unit
 from hpo.space.parameters import Parameter
 
 

@@ -1,0 +1,1 @@
+"""Show what a reproduction found: sections, figures, a Markdown file and an HTML page."""
