@@ -254,8 +254,8 @@ def test_numbers_like_1e_4_are_numbers_in_a_space_and_in_set(
 ) -> None:
     space = tmp_path / "space.yaml"
     space.write_text(held("learning_rate: {type: float, low: 1e-4, high: 1e-2, log: true}"))
-    options = ["--space", str(space), "--set", f"learning_rate={held_at}", "--dry-run", "--format", "json"]
-    places = ["--data", str(traffic), "--storage", str(tmp_path / "runs")]
+    options = ["--space", str(space), "--set", f"learning_rate={held_at}", "--dry-run"]
+    places = ["--data", str(traffic), "--storage", str(tmp_path / "runs"), "--format", "json"]
     assert run([*SWEEP, *options, *places]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["space"]["parameters"]["learning_rate"]["choices"] == [0.001]
