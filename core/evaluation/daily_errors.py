@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from core.evaluation.forecasting import forecasts_of, new_errors, repeated_readings, truth_after
+from core.evaluation.forecasting import forecasts_or_repeated, new_errors, truth_after
 from core.evaluation.metrics import ForecastErrors
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import Part
@@ -26,12 +26,7 @@ def errors_by_day(model: STGCN | None, data: PreparedData, part: Part) -> dict[i
     """
     found: dict[int, ForecastErrors] = {}
     for stretch in data.stretches(part):
-        runs = (
-            [(stretch.start, repeated_readings(data, stretch))]
-            if model is None
-            else forecasts_of(model, data, stretch)
-        )
-        for start, forecast in runs:
+        for start, forecast in forecasts_or_repeated(model, data, stretch):
             truth = truth_after(data, start, len(forecast))
             first_forecast = torch.arange(start, start + len(forecast)) + data.history_steps
             days = first_forecast // data.card.steps_per_day

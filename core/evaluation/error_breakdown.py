@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from core.evaluation.forecasting import forecasts_of, repeated_readings, truth_after
+from core.evaluation.forecasting import forecasts_or_repeated, truth_after
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import Part
 from core.shapes import Rows
@@ -95,12 +95,7 @@ def judge(model: STGCN | None, data: PreparedData, part: Part) -> JudgedPart:
     """
     errors, firsts, forecasts = ErrorBreakdown(data), [], []
     for stretch in data.stretches(part):
-        runs = (
-            [(stretch.start, repeated_readings(data, stretch))]
-            if model is None
-            else forecasts_of(model, data, stretch)
-        )
-        for start, forecast in runs:
+        for start, forecast in forecasts_or_repeated(model, data, stretch):
             errors.add(start, forecast)
             firsts.append(torch.arange(start, start + len(forecast)))
             forecasts.append(forecast.cpu())

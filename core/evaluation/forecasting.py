@@ -132,6 +132,16 @@ def forecasts_of(
         yield start, data.scaler.unscale(forecast)
 
 
+def forecasts_or_repeated(
+    model: STGCN | None, data: PreparedData, stretch: Stretch
+) -> Iterator[tuple[int, Float[Tensor, "W H N"]]]:
+    """Yield what ``forecasts_of`` yields; of no model, the last reading of every window."""
+    if model is None:
+        yield stretch.start, repeated_readings(data, stretch)
+    else:
+        yield from forecasts_of(model, data, stretch)
+
+
 def repeat_last(data: PreparedData, part: Part) -> dict[str, float]:
     """Return the errors of repeating the last reading: the baseline every student must beat."""
     errors = new_errors(data)
