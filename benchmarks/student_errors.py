@@ -52,7 +52,7 @@ class ReferencePath:
     def __init__(self, weights: Mapping[str, float], teacher: Teacher, data: PreparedData) -> None:
         """Take the teacher as a network, without stored targets."""
         self.weights = weights
-        self.targets = TeacherTargets(None, {}, teacher.load(data), data)
+        self.targets = TeacherTargets(None, {}, teacher.load(data), data, blocks=2)
 
     def __call__(
         self, prediction: WindowValues, features: Features, target: WindowValues, rows: Rows

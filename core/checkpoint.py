@@ -20,7 +20,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from core.errors import CheckpointError
+from core.ensemble import Ensemble, Network
+from core.errors import CheckpointError, ConfigError
 from core.files import write_bytes
 from core.shapes import GraphKernel
 from core.stgcn import STGCN, STGCNConfig
@@ -49,6 +50,33 @@ def load_model(path: Path, graph_kernel: GraphKernel) -> tuple[STGCN, Metadata]:
             f"{path} must hold an STGCN that fits its own config: {error}"
         ) from error
     return model, metadata
+
+
+def save_network(path: Path, network: Network, metadata: Metadata) -> None:
+    """Write a network or an ensemble and ``metadata`` (JSON values) to ``path``, atomically."""
+    if isinstance(network, STGCN):
+        save_model(path, network, metadata)
+        return
+    members = [member.config.to_json() for member in network.members]
+    save_file(path, network.state_dict(), {"members": members, **metadata})
+
+
+def load_network(path: Path, graph_kernel: GraphKernel) -> tuple[Network, Metadata]:
+    """Load what ``save_network`` wrote and set its graph kernel.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or its weights do not fit its configs.
+    """
+    tensors, metadata = load_file(path)
+    if "members" not in metadata:
+        return load_model(path, graph_kernel)
+    try:
+        configs = [STGCNConfig.from_json(one) for one in metadata.pop("members")]
+        ensemble = Ensemble([STGCN(one, graph_kernel) for one in configs], tensors["shares"])
+        ensemble.load_state_dict(tensors)
+    except (KeyError, TypeError, AttributeError, RuntimeError, ConfigError) as error:
+        raise CheckpointError(f"{path} must hold an ensemble that fits: {error}") from error
+    return ensemble, metadata
 
 
 def save_file(path: Path, tensors: Tensors, metadata: Metadata) -> None:

@@ -142,6 +142,7 @@ class DistillationObjective:
         if self.targets is not None:
             ahead = prediction.shape[1] if prediction.ndim == 3 else None
             teacher = self.targets.of(rows, self.loss.needs, features.windows_per_segment, ahead)
+            features = features.of_first_blocks(self.targets.blocks)
         if self.pairs is not None:
             teacher = replace(teacher, pairs=sample_pairs(self.pairs, self.seed, rows))
         return self.loss(prediction, features, target, teacher)
@@ -212,6 +213,7 @@ def open_targets(
     storage: TargetStorage,
     on_progress: OnProgress | None = None,
     steps_per_pass: int | None = None,
+    student_blocks: int | None = None,
 ) -> TeacherTargets:
     """Map the targets of ``teacher`` that a loss needs; the first caller on a machine builds them.
 
@@ -222,10 +224,18 @@ def open_targets(
         storage: where targets are stored.
         on_progress: see ``OnProgress``; not called if the targets exist.
         steps_per_pass: how many time steps the students predict; None: all of the horizon.
+        student_blocks: how many ST blocks the students have; None: as many as the teacher.
     """
-    folder, network = storage.folder_of(teacher), teacher.load(data)
-    budget = storage.memory_budget
-    return load_teacher_targets(folder, network, data, needs, budget, on_progress, steps_per_pass)
+    return load_teacher_targets(
+        storage.folder_of(teacher),
+        teacher.load(data),
+        data,
+        needs,
+        storage.memory_budget,
+        on_progress,
+        steps_per_pass,
+        student_blocks,
+    )
 
 
 def distill_student(
@@ -299,7 +309,7 @@ def prune_student(
                 f"the {role} must have been trained on {data.card.name}, but {network.fingerprint} "
                 f"was trained on other data; train a {role} on it first"
             )
-    start = base.load(data)
+    start = base.load_single(data)
     # Refuse an unreachable target before the teacher targets are built, which takes a while.
     plan_pruning(start.config, data, config)
     targets = _load_targets(loss, teacher, data, storage, start.config)
@@ -340,4 +350,5 @@ def _load_targets(
         loss.needs,
         storage or TargetStorage(),
         steps_per_pass=student.steps_per_pass,
+        student_blocks=len(student.channels),
     )

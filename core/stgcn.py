@@ -16,7 +16,7 @@ of each sensor.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -58,6 +58,10 @@ class Features:
     """After the graph convolution of each block."""
     windows_per_segment: int = 1
     """W: B are runs of so many consecutive windows, whose own layers have T' - W + 1 steps."""
+
+    def of_first_blocks(self, blocks: int) -> Features:
+        """Return the layers of the first ``blocks`` ST blocks alone."""
+        return replace(self, temporal=self.temporal[: 2 * blocks], spatial=self.spatial[:blocks])
 
 
 Columns = Float[Tensor, "B T C N"]

@@ -25,10 +25,11 @@ from core.distillation.correlation import terms as correlation
 from core.distillation.correlation.backends import import_compiled_terms
 from core.distillation.correlation.step_tables import StepTable, to_fixed_point
 from core.distillation.table_files import Layout, TableWriter, tables_written_aside
+from core.ensemble import Network
 from core.evaluation.forecasting import roll_on
 from core.preprocessing.prepare import PreparedData
 from core.shapes import Signal
-from core.stgcn import STGCN, Features
+from core.stgcn import Features
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of windows done and the total."""
@@ -139,7 +140,7 @@ class HiddenLayers:
         ]
 
 
-def forms_for(sample: Features) -> dict[str, list[HiddenLayers]]:
+def forms_for(sample: Features, blocks: int) -> dict[str, list[HiddenLayers]]:
     """Return the possible forms of each need's targets, the fastest to use first.
 
     Pair distances save the student's terms most of the teacher's arithmetic; they grow with N^2,
@@ -147,6 +148,7 @@ def forms_for(sample: Features) -> dict[str, list[HiddenLayers]]:
 
     Args:
         sample: features of the teacher's pass over one window.
+        blocks: how many of its ST blocks are compared; the last layer is that of the last one.
     """
     N = sample.spatial[0].shape[3]
     lags = [layer.shape[2] - 1 for layer in sample.temporal]
@@ -158,19 +160,26 @@ def forms_for(sample: Features) -> dict[str, list[HiddenLayers]]:
         layers = zip(features.temporal, lags, strict=True)
         return [terms.step_distances(layer, lag)[0] for layer, lag in layers]
 
+    deepest = 2 * blocks - 1
+    whole = blocks == len(sample.spatial)
+
+    def last(features: Features) -> list[Tensor]:
+        return [features.temporal[deepest][0].transpose(0, 1)]
+
+    name, width = "last" if whole else f"last-of-{blocks}", sample.temporal[deepest].shape[1]
     return {
         "temporal": [HiddenLayers("temporal", [(lag, N) for lag in lags], steps, True)],
         "spatial": [
             HiddenLayers("spatial-distances", pairs, _pair_distances, True),
             HiddenLayers("spatial-features", widths, _spatial_features, False),
         ],
-        "last": [HiddenLayers("last", [(sample.temporal[-1].shape[1], N)], _last_features, False)],
+        "last": [HiddenLayers(name, [(width, N)], last, False)],
     }
 
 
 @torch.inference_mode()
 def build_tables(
-    teacher: STGCN,
+    teacher: Network,
     data: PreparedData,
     kinds: Mapping[Path, Kind],
     key: str,
@@ -207,7 +216,7 @@ def training_rows(data: PreparedData) -> int:
     return max(stretch.stop for stretch in data.stretches("train"))
 
 
-def _runs(teacher: STGCN, data: PreparedData, steps: int) -> Iterator[tuple[int, Run]]:
+def _runs(teacher: Network, data: PreparedData, steps: int) -> Iterator[tuple[int, Run]]:
     """Yield runs of consecutive training windows and the first row of each.
 
     Args:
@@ -224,7 +233,7 @@ def _runs(teacher: STGCN, data: PreparedData, steps: int) -> Iterator[tuple[int,
             yield first, _run(teacher, seen, steps)
 
 
-def _run(teacher: STGCN, seen: Signal, steps: int) -> Run:
+def _run(teacher: Network, seen: Signal, steps: int) -> Run:
     """Pass the history [1, C, T, N] of consecutive windows through the teacher once."""
     size = seen.shape[2]
     if seen.device.type == "cpu":
@@ -257,7 +266,3 @@ def _fastest_on(device: torch.device) -> ModuleType:
 
 def _spatial_features(features: Features) -> list[Tensor]:
     return [layer[0].transpose(0, 1) for layer in features.spatial]
-
-
-def _last_features(features: Features) -> list[Tensor]:
-    return [features.temporal[-1][0].transpose(0, 1)]

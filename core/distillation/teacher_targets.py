@@ -6,6 +6,7 @@
     FOLDER/spatial-distances    per step, how far its nodes are from each other: SCD's distances
     FOLDER/spatial-features     per step, the spatial layers, where those take too much room
     FOLDER/last                 per step, the last hidden layer
+    FOLDER/last-of-1            that of the first block alone, for students that have no more
 
 All are stored by time step (``step_tables``), and only those that a loss needs. Those that do not
 fit into the memory budget are computed by the frozen teacher for each batch. Computes no loss and
@@ -38,12 +39,12 @@ from core.distillation.target_building import (
     size_of,
     training_rows,
 )
+from core.ensemble import Ensemble, Network
 from core.errors import CheckpointError
 from core.files import exclusive_lock, fingerprint
 from core.preprocessing.batching import cut_batch
 from core.preprocessing.prepare import PreparedData
 from core.shapes import Rows, WindowValues
-from core.stgcn import STGCN
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +76,13 @@ class TeacherTargets:
     K is the horizon, or 1 where no more was asked for."""
     layers: Mapping[str, StoredLayers]
     """By need; those missing here are computed by the teacher for each batch."""
-    teacher: STGCN
+    teacher: Network
     """The frozen teacher."""
     data: PreparedData
+    blocks: int
+    """How many ST blocks of student and teacher are compared, from the first on: a layer is
+    compared with the one that has seen the same share of the history, and blocks that only one of
+    the two has are not compared."""
 
     def of(
         self,
@@ -97,7 +102,9 @@ class TeacherTargets:
         """
         first = rows[::windows_per_segment]
         found: dict[str, Any] = {
-            need: layers.at(first) for need, layers in self.layers.items() if need in needs
+            need: layers.at(first)[: self._layers_of(need)]
+            for need, layers in self.layers.items()
+            if need in needs
         }
         if "prediction" in needs and self.forecasts is not None:
             found["prediction"] = _forecasts_at(self.forecasts, rows, steps_ahead)
@@ -106,6 +113,9 @@ class TeacherTargets:
             live = self._run_teacher(first, windows_per_segment)
             found |= {need: getattr(live, need) for need in missing}
         return TeacherOutput(**found)
+
+    def _layers_of(self, need: str) -> int:
+        return {"temporal": 2 * self.blocks, "spatial": self.blocks, "last": 1}[need]
 
     def _run_teacher(self, first_rows: Rows, windows_per_segment: int) -> TeacherOutput:
         readings = self.data.readings
@@ -119,7 +129,7 @@ class TeacherTargets:
         )
         with torch.no_grad():
             _, features = self.teacher(history)
-        return TeacherOutput.of_pass(None, features)
+        return TeacherOutput.of_pass(None, features.of_first_blocks(self.blocks))
 
 
 def _forecasts_at(forecasts: StepTable, rows: Rows, steps_ahead: int | None) -> WindowValues:
@@ -130,12 +140,13 @@ def _forecasts_at(forecasts: StepTable, rows: Rows, steps_ahead: int | None) -> 
 
 def load_teacher_targets(
     folder: Path,
-    teacher: STGCN,
+    teacher: Network,
     data: PreparedData,
     needs: Collection[str],
     memory_budget: int = MEMORY_BUDGET,
     on_progress: OnProgress | None = None,
     steps_per_pass: int | None = None,
+    student_blocks: int | None = None,
 ) -> TeacherTargets:
     """Map the targets in ``folder``; build those that are missing, damaged or stale first.
 
@@ -150,12 +161,20 @@ def load_teacher_targets(
         memory_budget: bytes that all of these targets together may take.
         on_progress: called with the number of windows done and the total while building.
         steps_per_pass: how many time steps the students predict; None: all of the horizon.
+        student_blocks: how many ST blocks the students have; None: as many as the teacher.
 
     Raises:
         StorageError: the disk has no space for the targets.
     """
     frozen = teacher.requires_grad_(False)
-    kinds = _kinds_within(memory_budget, needs, frozen, data, steps_per_pass)
+    with torch.no_grad():
+        _, sample = frozen(frozen.signal(data.readings[None, : data.history_steps]))
+    blocks = min(len(sample.spatial), student_blocks or len(sample.spatial))
+    kinds: dict[str, Kind] = {}
+    if "prediction" in needs:
+        kinds["prediction"] = _forecasts_for(steps_per_pass, frozen, data)
+    forms = forms_for(sample, blocks)
+    _add_within(kinds, memory_budget, {need: forms[need] for need in forms if need in needs}, data)
     key = fingerprint([TARGETS_VERSION, _weights_sha256(frozen), data.fingerprint])
     with exclusive_lock(folder.with_suffix(".lock")):
         stored = {kind.name: _stored(folder / kind.name, key) for kind in kinds.values()}
@@ -176,29 +195,23 @@ def load_teacher_targets(
         for need, kind in kinds.items()
         if isinstance(kind, Forecasts)
     ]
-    return TeacherTargets(forecasts[0] if forecasts else None, layers, frozen, data)
+    return TeacherTargets(forecasts[0] if forecasts else None, layers, frozen, data, blocks)
 
 
-def _kinds_within(
+def _add_within(
+    chosen: dict[str, Kind],
     memory_budget: int,
-    needs: Collection[str],
-    teacher: STGCN,
+    forms_of_needs: Mapping[str, Sequence[HiddenLayers]],
     data: PreparedData,
-    steps_per_pass: int | None,
-) -> dict[str, Kind]:
-    """Choose each need's form: the fastest that fits into the budget left by the needs before."""
-    chosen: dict[str, Kind] = {}
+) -> None:
+    """Add each need's fastest form that fits into the budget left by what is ``chosen`` before."""
     rows = training_rows(data)
-    if "prediction" in needs:
-        chosen["prediction"] = _forecasts_for(steps_per_pass, teacher, data)
-    with torch.no_grad():
-        _, sample = teacher(teacher.signal(data.readings[None, : data.history_steps]))
-    for need, forms in forms_for(sample).items():
+    for need, forms in forms_of_needs.items():
         room = memory_budget - sum(size_of(kind, rows) for kind in chosen.values())
         fitting = [form for form in forms if size_of(form, rows) <= room]
-        if need in needs and fitting:
+        if fitting:
             chosen[need] = fitting[0]
-        elif need in needs:
+        else:
             least = min(size_of(form, rows) for form in forms)
             logger.warning(
                 "the teacher runs on every batch, which is slow: its %s layers would take %.1f GB, "
@@ -207,10 +220,9 @@ def _kinds_within(
                 least / 1e9,
                 max(0, room) / 1e9,
             )
-    return chosen
 
 
-def _forecasts_for(steps_per_pass: int | None, teacher: STGCN, data: PreparedData) -> Forecasts:
+def _forecasts_for(steps_per_pass: int | None, teacher: Network, data: PreparedData) -> Forecasts:
     """Choose whole forecasts, or the next step alone where it suffices and costs less.
 
     Whatever is stored: rounded to 16 bits, the first step of both differs a little.
@@ -232,8 +244,9 @@ def _stored(folder: Path, key: str) -> dict[str, Tensor] | None:
         return None
 
 
-def _weights_sha256(teacher: STGCN) -> str:
-    digest = hashlib.sha256(str(teacher.config).encode())
+def _weights_sha256(teacher: Network) -> str:
+    members = teacher.members if isinstance(teacher, Ensemble) else [teacher]
+    digest = hashlib.sha256("".join(str(member.config) for member in members).encode())
     for name, value in sorted(teacher.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().numpy().tobytes())

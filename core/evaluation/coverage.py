@@ -18,12 +18,12 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from core.ensemble import Network
 from core.evaluation.forecasting import forecasts_of, truth_after
 from core.evaluation.intervals import HOURS, Intervals, hours_ahead, intervals_from
 from core.preprocessing.horizons import HORIZON_MINUTES
 from core.preprocessing.prepare import PreparedData, steps_of
 from core.preprocessing.windows import Part, Stretch
-from core.stgcn import STGCN
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Covered:
         }
 
 
-def fit_intervals(model: STGCN, data: PreparedData, part: Part) -> Intervals:
+def fit_intervals(model: Network, data: PreparedData, part: Part) -> Intervals:
     """Fit intervals on the forecasts of a network for one part of the split.
 
     Args:
@@ -57,7 +57,7 @@ def fit_intervals(model: STGCN, data: PreparedData, part: Part) -> Intervals:
 
 
 def measure_coverage(
-    model: STGCN,
+    model: Network,
     data: PreparedData,
     stretches: Sequence[Stretch],
     intervals: Intervals,
@@ -106,7 +106,7 @@ def _ratio(values: ArrayLike, counts: ArrayLike) -> NDArray[np.float64]:
 
 
 def _errors_on(
-    model: STGCN, data: PreparedData, stretches: Sequence[Stretch], first_step: int = 0
+    model: Network, data: PreparedData, stretches: Sequence[Stretch], first_step: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the absolute errors of all windows [W, H, N] and the hours they are about [W, H]."""
     errors: list[Tensor] = []

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import torch
 
+from core.ensemble import Network
 from core.evaluation.forecasting import forecasts_or_repeated, new_errors, truth_after
 from core.evaluation.metrics import ForecastErrors
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import Part
-from core.stgcn import STGCN
 
 
-def errors_by_day(model: STGCN | None, data: PreparedData, part: Part) -> dict[int, ForecastErrors]:
+def errors_by_day(
+    model: Network | None, data: PreparedData, part: Part
+) -> dict[int, ForecastErrors]:
     """Return the errors at 15, 30 and 45 minutes of every day of a part, by the day's number.
 
     Args:

@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from core.ensemble import Network
 from core.evaluation.forecasting import forecasts_or_repeated, truth_after
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import Part
 from core.shapes import Rows
-from core.stgcn import STGCN
 
 Axis = Literal["hour", "step", "sensor"]
 HOURS = 24
@@ -85,7 +85,7 @@ class JudgedPart:
     errors: ErrorBreakdown
 
 
-def judge(model: STGCN | None, data: PreparedData, part: Part) -> JudgedPart:
+def judge(model: Network | None, data: PreparedData, part: Part) -> JudgedPart:
     """Forecast after every window of ``part`` and measure the errors.
 
     Args:
@@ -104,7 +104,7 @@ def judge(model: STGCN | None, data: PreparedData, part: Part) -> JudgedPart:
 
 @torch.inference_mode()
 def hidden_representations(
-    model: STGCN, data: PreparedData, rows: Rows
+    model: Network, data: PreparedData, rows: Rows
 ) -> Float[Tensor, "W features"]:
     """Return the activations of the last hidden layer for some windows, all channels and sensors.
 

@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from core.ensemble import Network
 from core.errors import ConfigError
 from core.evaluation.metrics import ForecastErrors
 from core.preprocessing.horizons import HORIZON_MINUTES
 from core.preprocessing.prepare import PreparedData, steps_of
 from core.preprocessing.windows import Part, Stretch
-from core.stgcn import STGCN
 
 WINDOWS_PER_PASS = {"cpu": 48, "cuda": 288}
 """Bounds memory: a teacher keeps about 0.6 MB of layer columns per window at 228 sensors. On a CPU
@@ -29,7 +29,7 @@ the columns of so few windows stay in the caches; on a GPU larger passes need fe
 
 @torch.inference_mode()
 def roll_out(
-    model: STGCN,
+    model: Network,
     readings: Float[Tensor, "T N"],
     steps: int,
     missing: Float[Tensor, "T N"] | None = None,
@@ -56,7 +56,7 @@ def roll_out(
 
 @torch.inference_mode()
 def roll_on(
-    model: STGCN, first: Tensor, inputs: list[Tensor], steps: int
+    model: Network, first: Tensor, inputs: list[Tensor], steps: int
 ) -> Float[Tensor, "W H N"]:
     """Forecast ``steps`` readings after every window that one call of ``STGCN.stream`` completed.
 
@@ -81,7 +81,7 @@ def roll_on(
 
 
 def first_steps(
-    model: STGCN, predictions: Float[Tensor, "W K N"], steps: int
+    model: Network, predictions: Float[Tensor, "W K N"], steps: int
 ) -> Float[Tensor, "W H N"]:
     """Return the first ``steps`` of the K time steps that a horizon head predicted.
 
@@ -97,7 +97,7 @@ def first_steps(
     return predictions[:, :steps]
 
 
-def evaluate(model: STGCN, data: PreparedData, part: Part) -> dict[str, float]:
+def evaluate(model: Network, data: PreparedData, part: Part) -> dict[str, float]:
     """Return the errors of ``model`` on all windows of one part of the split.
 
     Returns:
@@ -109,14 +109,16 @@ def evaluate(model: STGCN, data: PreparedData, part: Part) -> dict[str, float]:
     return errors.summary()
 
 
-def add_stretch(errors: ForecastErrors, model: STGCN, data: PreparedData, stretch: Stretch) -> None:
+def add_stretch(
+    errors: ForecastErrors, model: Network, data: PreparedData, stretch: Stretch
+) -> None:
     """Add the forecasts of all windows of ``stretch`` to ``errors``."""
     for start, forecast in forecasts_of(model, data, stretch):
         errors.add(forecast, truth_after(data, start, len(forecast)))
 
 
 def forecasts_of(
-    model: STGCN, data: PreparedData, stretch: Stretch
+    model: Network, data: PreparedData, stretch: Stretch
 ) -> Iterator[tuple[int, Float[Tensor, "W H N"]]]:
     """Yield the first row of a run of windows and their forecasts, in the readings' unit.
 
@@ -133,7 +135,7 @@ def forecasts_of(
 
 
 def forecasts_or_repeated(
-    model: STGCN | None, data: PreparedData, stretch: Stretch
+    model: Network | None, data: PreparedData, stretch: Stretch
 ) -> Iterator[tuple[int, Float[Tensor, "W H N"]]]:
     """Yield what ``forecasts_of`` yields; of no model, the last reading of every window."""
     if model is None:
@@ -178,7 +180,7 @@ def truth_after(data: PreparedData, start: int, count: int) -> Float[Tensor, "W 
     return ahead.unfold(0, data.horizon_steps, 1).transpose(1, 2)
 
 
-def _tails_of_windows(model: STGCN, inputs: list[Tensor], windows: int) -> list[Tensor]:
+def _tails_of_windows(model: Network, inputs: list[Tensor], windows: int) -> list[Tensor]:
     """Cut each window's tails out of one pass over a stretch, as a batch [W, size - 1, C, N]."""
     tails = []
     for columns, size in zip(inputs, model.temporal_kernel_sizes, strict=True):

@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from core.ensemble import Network
 from core.errors import ConfigError
 from core.evaluation.forecasting import roll_out
-from core.stgcn import STGCN
 
 FEWEST_ROUNDS = 5
 """Rounds that are timed even if the time limit has passed."""
@@ -58,7 +58,7 @@ class Timing:
 
 
 def measure_latency(
-    models: Sequence[STGCN], windows: int, rounds: int = 30, seconds: float = 20.0
+    models: Sequence[Network], windows: int, rounds: int = 30, seconds: float = 20.0
 ) -> Timing:
     """Time one forward pass of each network, in turns.
 
@@ -83,7 +83,7 @@ def measure_latency(
     return Timing(windows, torch.get_num_threads(), str(readings.device), taken)
 
 
-def forecast_latency(model: STGCN, steps: int) -> float:
+def forecast_latency(model: Network, steps: int) -> float:
     """Return the milliseconds that one forecast of ``steps`` readings from one window takes.
 
     The shortest of up to ``FORECAST_ROUNDS`` rounds on one CPU thread, in CPU time of that thread:
@@ -142,18 +142,18 @@ def _wait_for(tensor: Tensor) -> None:
         torch.cuda.synchronize(tensor.device)
 
 
-def _windows(model: STGCN, windows: int) -> Tensor:
+def _windows(model: Network, windows: int) -> Tensor:
     shape = (windows, model.config.history_steps, model.config.num_sensors)
     readings = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     return readings.to(model.graph_kernel.device)
 
 
-def count_parameters(model: STGCN) -> int:
+def count_parameters(model: Network) -> int:
     """Return the number of weights, as in Table 1."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def count_flops(model: STGCN) -> int:
+def count_flops(model: Network) -> int:
     """Return the floating-point operations of one forward pass over one window.
 
     Counts convolutions and matrix products; a multiply-add is two operations.

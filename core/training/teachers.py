@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from core.checkpoint import load_file, load_model
+from core.checkpoint import load_file, load_model, load_network
+from core.ensemble import Network
 from core.errors import CheckpointError, ConfigError, UnknownNameError
 from core.files import fingerprint, log_left_out
 from core.forms import find_form, form_of
@@ -66,8 +67,8 @@ class Teacher:
     """A trained teacher."""
 
     folder: Path
-    config: STGCNConfig
-    """Shape of its network."""
+    configs: tuple[STGCNConfig, ...]
+    """Shapes of its networks: one, or those of an ensemble."""
     dataset_fingerprint: str
     settings: dict[str, Any]
     metrics: dict[str, float]
@@ -82,15 +83,54 @@ class Teacher:
         """Hash of training data and settings; the folder's name."""
         return self.folder.name
 
-    def load(self, data: PreparedData) -> STGCN:
-        """Load the network onto the device of ``data``, without gradients."""
+    def load(self, data: PreparedData) -> Network:
+        """Load the network or the ensemble onto the device of ``data``, without gradients."""
+        network, _ = load_network(self.folder / TEACHER_FILE, data.graph_kernel)
+        return network.to(data.readings.device).requires_grad_(False)
+
+    def load_single(self, data: PreparedData) -> STGCN:
+        """Load the one network, to prune it; otherwise like ``load``.
+
+        Raises:
+            ConfigError: it is an ensemble.
+        """
+        self._check_single()
         model, _ = load_model(self.folder / TEACHER_FILE, data.graph_kernel)
         return model.to(data.readings.device).requires_grad_(False)
 
     @property
+    def config(self) -> STGCNConfig:
+        """The shape of its one network.
+
+        Raises:
+            ConfigError: it is an ensemble.
+        """
+        self._check_single()
+        return self.configs[0]
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it consists of several networks."""
+        return len(self.configs) > 1
+
+    @property
+    def form(self) -> str | None:
+        """The form of its networks; None where they have none that is named, or differ."""
+        forms = {form_of(config) for config in self.configs}
+        return forms.pop() if len(forms) == 1 else None
+
+    @property
     def is_pruning_base(self) -> bool:
         """Whether it was trained to be pruned: it has the channels of the base in Table 1."""
-        return self.config.channels == PRUNING_BASE_CHANNELS and "sweep" not in self.settings
+        trained = not self.is_ensemble and "sweep" not in self.settings
+        return trained and self.config.channels == PRUNING_BASE_CHANNELS
+
+    def _check_single(self) -> None:
+        if self.is_ensemble:
+            raise ConfigError(
+                f"what is pruned must be one network, but {self.fingerprint} is an ensemble of "
+                f"{len(self.configs)}; name one of its members"
+            )
 
     @property
     def targets_folder(self) -> Path:
@@ -106,8 +146,9 @@ def open_teacher(folder: Path) -> Teacher:
     """
     _, metadata = load_file(folder / TEACHER_FILE)
     try:
-        shape = STGCNConfig.from_json(metadata.pop("config"))
-        teacher = Teacher(folder, shape, **metadata)
+        shapes = metadata.pop("members") if "members" in metadata else [metadata.pop("config")]
+        configs = tuple(STGCNConfig.from_json(shape) for shape in shapes)
+        teacher = Teacher(folder, configs, **metadata)
         float(teacher.metrics["val_mae"])  # by which teachers are ranked
     # ValueError, AttributeError: settings that no network can have, and values of other types.
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -141,11 +182,11 @@ def best_teacher(
 
     With ``form`` None, the best of all forms.
     """
-    # The base of pruning lies beside the teachers, and teaches only if asked for by name.
+    # The base of pruning and ensembles lie beside the teachers, and teach if asked for by name.
     teachers = [
         one
         for one in find_teachers(storage, dataset_fingerprint)
-        if not one.is_pruning_base and form in (None, form_of(one.config))
+        if not one.is_pruning_base and not one.is_ensemble and form in (None, one.form)
     ]
     return teachers[0] if teachers else None
 

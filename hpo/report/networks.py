@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from core.checkpoint import load_model
+from core.ensemble import Network
 from core.evaluation.coverage import fit_intervals, measure_coverage
 from core.evaluation.error_breakdown import hidden_representations, judge
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import Part, window_rows
 from core.shapes import Rows
-from core.stgcn import STGCN
 from hpo.report.facts import ROLE_NAMES, EvaluatedNetwork, Evaluation, ReportFacts, Role
 
 POINTS = 50
@@ -39,7 +39,7 @@ def evaluate_networks(facts: ReportFacts, on_network: OnNetwork = lambda _: None
     for at, sweep in enumerate(facts.sweeps):
         if sweep.shown is not None:
             on_network(f"the student of {sweep.name}")
-            model, _ = load_model(sweep.shown.file, facts.data.graph_kernel)
+            model: Network = load_model(sweep.shown.file, facts.data.graph_kernel)[0]
             label = sweep.name if facts.several else "student"
             evaluation.networks.append(_evaluated(model, evaluation, "student", at, label))
     if facts.teacher is not None:
@@ -57,7 +57,7 @@ def evaluate_networks(facts: ReportFacts, on_network: OnNetwork = lambda _: None
 
 
 def _evaluated(
-    model: STGCN, evaluation: Evaluation, role: Role, sweep: int | None, label: str
+    model: Network, evaluation: Evaluation, role: Role, sweep: int | None, label: str
 ) -> EvaluatedNetwork:
     data, part = evaluation.data, evaluation.part
     hidden = hidden_representations(model, data, evaluation.hidden_rows)

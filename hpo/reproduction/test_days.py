@@ -17,13 +17,13 @@ from typing import Any
 import torch
 
 from core.checkpoint import load_model
+from core.ensemble import Network
 from core.errors import ExportError, StorageError
 from core.evaluation.daily_errors import errors_by_day
 from core.evaluation.forecasting import new_errors
 from core.evaluation.metrics import ForecastErrors
 from core.files import sha256_of_file, write_json
 from core.preprocessing.prepare import PreparedData
-from core.stgcn import STGCN
 from core.training.teacher_files import TEACHER_FILE
 from core.training.teachers import Teacher
 from hpo.records.layout import TEST_DAYS
@@ -92,7 +92,7 @@ def repeated_test_days(data: PreparedData) -> JudgedDays:
 
 
 def _judged(
-    model: STGCN, data: PreparedData, file: Path, weights: Path, store: Storage
+    model: Network, data: PreparedData, file: Path, weights: Path, store: Storage
 ) -> JudgedDays:
     found = JudgedDays(errors_by_day(model, data, "test"))
     content = {

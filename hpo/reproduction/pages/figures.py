@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 import torch
 
 from core.checkpoint import load_model
+from core.ensemble import Network
 from core.evaluation.error_breakdown import judge
-from core.stgcn import STGCN
 from hpo.records.trial_files import download_student
 from hpo.report import palette
 from hpo.report.charts import new_figure
@@ -217,7 +217,7 @@ def _student(facts: ReproductionFacts, at: int, row: FoundRow) -> EvaluatedNetwo
 
 
 def _evaluated(
-    facts: ReproductionFacts, model: STGCN, role: Role, at: int | None, name: str
+    facts: ReproductionFacts, model: Network, role: Role, at: int | None, name: str
 ) -> EvaluatedNetwork:
     judged = judge(model, facts.plan.data, "test")
     return EvaluatedNetwork(role, at, name, judged, hidden=None, covered=None)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from core.distillation import teacher_targets
+from core.distillation.correlation.terms import node_distances, step_distances
 from core.distillation.losses import LOSSES, Loss, TeacherOutput, make_loss
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
+from core.ensemble import Ensemble
 from core.experiments import network_shape, new_network
 from core.forms import FORMS
 from core.preprocessing.batching import cut_batch
@@ -336,3 +339,43 @@ def test_a_teacher_of_the_whole_horizon_is_stored_whole(steps_per_pass, data, tm
         folder, teacher, data, ["prediction"], steps_per_pass=steps_per_pass
     )
     assert found.forecasts.entries.shape[1] == data.horizon_steps
+
+
+def test_an_ensembles_targets_are_the_means_of_its_members(data, tmp_path):
+    members = [network(data, seed, "direct") for seed in range(3)]
+    ensemble = Ensemble(members)
+    targets = load_teacher_targets(tmp_path / "targets", ensemble, data, ALL_NEEDS)
+    rows = some_rows(data)[:6]
+    found = targets.of(rows, ALL_NEEDS, steps_ahead=data.horizon_steps)
+    each = [by_window(member, data, rows) for member in members]
+    wanted = torch.stack([one.prediction for one in each]).mean(dim=0)
+    torch.testing.assert_close(found.prediction, wanted, rtol=0, atol=1e-3)
+    for kind, distances in (("spatial", node_distances), ("temporal", None)):
+        for at, layer in enumerate(getattr(found, kind)):
+            own = [getattr(one, kind)[at] for one in each]
+            steps = own[0].shape[2]
+            of = distances or partial(step_distances, lags=steps - 1)
+            mean = torch.stack([of(one) for one in own]).mean(dim=0)
+            stored = layer.at(steps)
+            if distances is None:  # the tables go on beyond the window's last step
+                stored = torch.where(mean == 0, 0.0, stored)
+            torch.testing.assert_close(stored, mean, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_layers_are_compared_that_saw_as_much_of_the_history(data, tmp_path, blocks):
+    teacher = network(data)
+    targets = load_teacher_targets(
+        tmp_path / "targets", teacher, data, ALL_NEEDS, student_blocks=blocks
+    )
+    shared = min(blocks, 2)
+    found = targets.of(some_rows(data)[:3], ALL_NEEDS)
+    assert (len(found.temporal), len(found.spatial), len(found.last)) == (2 * shared, shared, 1)
+    wanted = by_window(teacher, data, some_rows(data)[:3]).temporal[2 * shared - 1]
+    steps = wanted.shape[2]
+    torch.testing.assert_close(found.last[0].at(steps), wanted, rtol=0, atol=1e-3)
+    live = load_teacher_targets(
+        tmp_path / "none", teacher, data, ALL_NEEDS, 0, student_blocks=blocks
+    ).of(some_rows(data)[:3], {"temporal", "spatial", "last"})
+    assert [len(live.temporal), len(live.spatial)] == [2 * shared, shared]
+    torch.testing.assert_close(live.last[0], wanted)

@@ -158,7 +158,7 @@ def test_a_pruned_student_is_pruned_again(data, base, teacher, pruned, tmp_path)
         "seconds": 1.0,
     }
     save_model(tmp_path / "once" / "teacher.safetensors", pruned.model, metadata)
-    once = Teacher(tmp_path / "once", pruned.model.config, **metadata)
+    once = Teacher(tmp_path / "once", (pruned.model.config,), **metadata)
     config = settings("stcd", pruning_ratio=None, target_parameters=300)
     again = prune_student(data, once, teacher, config, None, ignore)
     assert again.model.config.parameters <= 300

@@ -169,7 +169,9 @@ def targets_nowhere(found: TeacherTargets, data: PreparedData) -> TeacherTargets
         for need, layers in found.layers.items()
     }
     forecasts = None if found.forecasts is None else found.forecasts.to(NOWHERE)
-    return TeacherTargets(forecasts, layers, deepcopy(found.teacher).to(NOWHERE), data)
+    return TeacherTargets(
+        forecasts, layers, deepcopy(found.teacher).to(NOWHERE), data, found.blocks
+    )
 
 
 @pytest.mark.parametrize("pairs", [None, 5])

@@ -103,7 +103,7 @@ def test_a_teacher_is_read_as_it_was_written(tmp_path, data):
     assert folder == tmp_path / "teachers" / "t1"
     shape = network(data).config
     assert teacher == Teacher(
-        folder, shape, data.fingerprint, teacher.settings, metrics={"val_mae": 2.5}, seconds=12.5
+        folder, (shape,), data.fingerprint, teacher.settings, metrics={"val_mae": 2.5}, seconds=12.5
     )
     assert teacher.fingerprint == "t1"
     assert teacher.targets_folder == folder / "targets"
