@@ -21,7 +21,13 @@ from hpo.driver.observers import Observers, SweepInterruptedError, SweepObserver
 from hpo.driver.ray_cluster import cluster, termination_as_interrupt, trial_resources
 from hpo.driver.sweep_run import SweepRun
 from hpo.planning.extending import extend
-from hpo.planning.networks import Networks, find_networks, needs_teacher, pruning_base
+from hpo.planning.networks import (
+    Networks,
+    find_networks,
+    make_named_ensemble,
+    needs_teacher,
+    pruning_base,
+)
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import (
     CheckedSweep,
@@ -179,7 +185,10 @@ def _train_missing(checked: CheckedSweep, folder: SweepFolder, observer: SweepOb
         return train_stored_teacher(data.to(choose_device()), missing, storage, on_epoch, on_step)
 
     # Searched for again: another process may have trained one since the checks.
-    if needs_teacher(config) and find_networks(config, storage, data).teacher is None:
+    if needs_teacher(config) and config.teachers is not None:
+        here = data.to(choose_device())
+        make_named_ensemble(config.teachers, config.teacher_weighting, storage, here)
+    elif needs_teacher(config) and find_networks(config, storage, data).teacher is None:
         train("teacher", default_teacher(config.form))
     if config.base_name == "table1":
         train("pruning base", pruning_base(config.form))

@@ -16,6 +16,7 @@ from core.errors import ConfigError, UnknownNameError
 from core.files import check_name
 from core.forms import DEFAULT_FORM, FORMS, find_form
 from core.preprocessing.gaps import CAUSAL, GAP_RULES, INTERPOLATE, check_gap_rule
+from core.training.teacher_files import MEAN, WEIGHTINGS
 from hpo.space.objectives import read_objectives
 from hpo.space.parameters import PRUNE
 from hpo.space.plain_numbers import read_decimal
@@ -133,6 +134,23 @@ class SweepConfig:
         default=None, metadata={"help": "A teacher's fingerprint; by default the best there is."}
     )
     """None where there is none yet: a new one is trained."""
+    teachers: str | None = field(
+        default=None,
+        metadata={
+            "help": "Several that teach as one, between commas: fingerprints, exports, or "
+            "best:NAME:K, the K best confirmed students of a sweep.",
+            "metavar": "A,B,…",
+        },
+    )
+    """What it may hold: ``hpo.teachers.named_members``."""
+    teacher_weighting: str = field(
+        default=MEAN,
+        metadata={
+            "help": "How several teachers' forecasts are weighed: alike, or by what fits the "
+            "training days best.",
+            "metavar": "|".join(WEIGHTINGS),
+        },
+    )
     cpus_per_trial: int = field(default=1, metadata={"help": "CPU cores of a trial."})
     gpus_per_trial: float | Literal["auto"] | None = field(
         default=None,
@@ -188,6 +206,7 @@ class SweepConfig:
         check_gap_rule(self.gaps)
         if self.network not in NETWORKS:
             raise UnknownNameError("network", self.network, NETWORKS)
+        self._check_teachers()
         self._check_pruning()
 
     @property
@@ -209,6 +228,26 @@ class SweepConfig:
     def base_name(self) -> str | None:
         """The network that pruning starts from; None where nothing is pruned."""
         return (self.base or BASES[0]) if self.method == PRUNE else None
+
+    def _check_teachers(self) -> None:
+        if self.teacher_weighting not in WEIGHTINGS:
+            raise UnknownNameError("weighting of teachers", self.teacher_weighting, WEIGHTINGS)
+        if self.teachers is None:
+            if self.teacher_weighting != MEAN:
+                raise ConfigError(
+                    "--teacher-weighting weighs several teachers, but none are named; name them by "
+                    "--teachers, or leave it out"
+                )
+            return
+        if self.teacher is not None:
+            raise ConfigError(
+                "--teacher names one and --teachers several, got both; keep one of them"
+            )
+        if self.base_name == "teacher":
+            raise ConfigError(
+                "--base teacher prunes one network, but --teachers names several; prune the "
+                "pruning base, --base table1"
+            )
 
     def _check_pruning(self) -> None:
         given = {"--base": self.base, "--loss": self.loss}

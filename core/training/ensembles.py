@@ -25,7 +25,7 @@ from core.evaluation.forecasting import evaluate, forecasts_of, truth_after
 from core.files import exclusive_lock, fingerprint
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCN
-from core.training.teacher_files import TEACHER_FILE, teacher_folder
+from core.training.teacher_files import FITTED, TEACHER_FILE, WEIGHTINGS, teacher_folder
 from core.training.teachers import Teacher, open_teacher
 
 SUM_WEIGHT: Final = 1e4
@@ -71,7 +71,7 @@ def make_ensemble(
 
     Args:
         members: at least two different ones, trained on ``data``.
-        weighting: a key of ``WEIGHTINGS``.
+        weighting: one of ``WEIGHTINGS``.
         data: what they were trained on, on the device to compute on.
         storage: root folder of the teachers.
 
@@ -86,11 +86,8 @@ def make_ensemble(
     with exclusive_lock(folder / "training.lock"):
         if not (folder / TEACHER_FILE).exists():
             networks = [member.load(data) for member in ordered]
-            whole = Ensemble(networks)
-            shares = WEIGHTINGS[weighting](networks, data)
-            if shares is not None:
-                whole = Ensemble(networks, shares)
-            whole.to(data.readings.device)
+            shares = fitted_shares(networks, data) if weighting == FITTED else None
+            whole = Ensemble(networks, shares).to(data.readings.device)
             errors = evaluate(whole, data, "validation")
             metadata = {
                 "dataset_fingerprint": data.fingerprint,
@@ -140,17 +137,6 @@ def _least_squares(gram: NDArray[np.float64], moment: NDArray[np.float64]) -> ND
     scale = SUM_WEIGHT * np.sqrt(values.max())
     weights, _ = nnls(np.vstack([root, np.full(len(gram), scale)]), np.append(wanted, scale))
     return np.asarray(weights / weights.sum())
-
-
-def _alike(networks: Sequence[STGCN], data: PreparedData) -> None:
-    """Let all networks count the same."""
-
-
-WEIGHTINGS: Final[
-    dict[str, Callable[[Sequence[STGCN], PreparedData], Float[Tensor, "K H"] | None]]
-] = {"mean": _alike, "fitted": fitted_shares}
-"""How the members' forecasts are weighed, by name."""
-DEFAULT_WEIGHTING: Final = "mean"
 
 
 def _check(members: Sequence[Member], weighting: str) -> None:

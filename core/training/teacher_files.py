@@ -15,6 +15,8 @@ TEACHER_FILE = "teacher.safetensors"
 """File name of a teacher's weights, in its folder."""
 CHECKPOINTS_FOLDER = "checkpoints"
 TARGETS_FOLDER = "targets"
+MEAN, FITTED = WEIGHTINGS = ("mean", "fitted")
+"""How several teachers' forecasts are weighed: alike, or as fits the training days best."""
 
 
 def teacher_folder(storage: Path, teacher_fingerprint: str) -> Path:

@@ -6,11 +6,8 @@ in its settings. The same student is the same teacher, however often it is asked
 
 from __future__ import annotations
 
-import hashlib
-
 from core.checkpoint import load_model, save_model
 from core.errors import ConfigError, ExportError, UserError
-from core.files import fingerprint
 from core.training.teacher_files import TEACHER_FILE, teacher_folder
 from core.training.teachers import Teacher, open_teacher
 from hpo.planning.sweep_planning import open_planned_data
@@ -21,6 +18,7 @@ from hpo.records.sweep_plan import SweepPlan
 from hpo.records.teacher_sync import publish_teacher
 from hpo.records.trial_files import download_student, has_student
 from hpo.records.trial_records import TrialRecord, read_records
+from hpo.teachers.named_members import student_fingerprint
 
 
 def teacher_from_sweep(folder: SweepFolder, dataset: str, trial: int | None = None) -> Teacher:
@@ -52,8 +50,7 @@ def teacher_from_sweep(folder: SweepFolder, dataset: str, trial: int | None = No
         )
     download_student(home, record.trial)
     file = home.student(record.trial)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    target = teacher_folder(folder.storage, fingerprint([data.fingerprint, digest]))
+    target = teacher_folder(folder.storage, student_fingerprint(file, data))
     if not (target / TEACHER_FILE).is_file():
         model, _ = load_model(file, data.graph_kernel)
         settings = {"sweep": home.name, "trial": record.trial, **record.configuration}

@@ -9,6 +9,7 @@ from core.distillation.losses import LOSSES
 from core.experiments import network_shape
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS
+from core.training.ensembles import find_ensemble, make_ensemble
 from core.training.teacher_files import TEACHER_FILE, teacher_folder
 from core.training.teachers import (
     Teacher,
@@ -18,8 +19,9 @@ from core.training.teachers import (
     open_teacher,
 )
 from hpo.records.sweep_plan import SweepPlan
-from hpo.records.teacher_sync import download_teachers
+from hpo.records.teacher_sync import download_teachers, publish_teacher
 from hpo.sweep_config import SweepConfig
+from hpo.teachers.named_members import members_named
 from hpo.trials.trial_settings import StudentSizes
 
 
@@ -46,7 +48,9 @@ def find_networks(config: SweepConfig, storage: Path, data: PreparedData) -> Net
     """Return those networks that the sweep needs and that are trained already."""
     download_teachers(storage)
     teacher = base = None
-    if needs_teacher(config):
+    if needs_teacher(config) and config.teachers is not None:
+        teacher = _find_ensemble(config.teachers, config.teacher_weighting, storage, data)
+    elif needs_teacher(config):
         teacher = find_teacher(storage, data, config.teacher, config.form)
     if config.base_name == "teacher":
         base = teacher
@@ -54,6 +58,24 @@ def find_networks(config: SweepConfig, storage: Path, data: PreparedData) -> Net
         folder = teacher_folder(storage, pruning_base(config.form).fingerprint_for(data))
         base = open_teacher(folder) if (folder / TEACHER_FILE).is_file() else None
     return Networks(teacher, base)
+
+
+def make_named_ensemble(
+    teachers: str, weighting: str, storage: Path, data: PreparedData
+) -> Teacher:
+    """Join the teachers that are named (``hpo.teachers.named_members``), unless that was done."""
+    found = _find_ensemble(teachers, weighting, storage, data)
+    if found is None:
+        members = members_named(teachers, storage, data)
+        found = make_ensemble(members, weighting, data, storage)
+    publish_teacher(found)
+    return found
+
+
+def _find_ensemble(
+    teachers: str, weighting: str, storage: Path, data: PreparedData
+) -> Teacher | None:
+    return find_ensemble(members_named(teachers, storage, data), weighting, data, storage)
 
 
 def planned_sizes(plan: SweepPlan, storage: Path, data: PreparedData) -> StudentSizes:

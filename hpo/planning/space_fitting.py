@@ -21,7 +21,7 @@ from core.training.trainer import fewest_steps
 from hpo.planning.space_checking import check_space, segment_lengths
 from hpo.search.samplers import check_sampler
 from hpo.space.objectives import COSTS, LATENCY
-from hpo.space.parameters import PRUNE, STUDENT_WIDTHS, Range, loss_parameters
+from hpo.space.parameters import BLOCKS, PRUNE, STUDENT_WIDTHS, Range, loss_parameters
 from hpo.space.search_space import SearchSpace, corners, without_repeats
 from hpo.sweep_config import SweepConfig
 from hpo.trials.student_costs import LatencyOf
@@ -88,6 +88,7 @@ def _fit_network(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
         space = _without(space, {"missing_mask"})
     if config.network == "teacher":
         space = space.holding(dict(zip(STUDENT_WIDTHS, _teacher_widths(config), strict=True)))
+        space = _without(space, {BLOCKS})
     forms = [find_form(str(name)) for name in space.values_of("form") or (config.form,)]
     if all(form.network.norm == "sensor" for form in forms):
         return _without(space, {"sensor_rank"})

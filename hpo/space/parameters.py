@@ -85,8 +85,13 @@ STUDENT_WIDTHS: Final = {
 """Channels of a student's layers: those of the first two layers of each block, and of its last.
 By default those of its form (``core.forms``); of the paper's Table 1: 2, 4, 2, 8."""
 
+BLOCKS: Final = "blocks"
+"""How many ST blocks a student has; twelve readings are too few for a third. Of one block the
+widths of the second go unused."""
+
 NETWORK_PARAMETERS: Final = {
     **STUDENT_WIDTHS,
+    BLOCKS: Setting("int", low=1, high=2),
     "form": Setting("name", names=tuple(FORMS)),
     "sensor_rank": Setting("int", low=1),
     "missing_mask": Setting("int", low=0, high=1),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from core.training.teacher_files import teacher_folder
 from core.training.teachers import find_teacher, open_teacher
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
+from hpo.space.parameters import BLOCKS
 from hpo.sweep_config import SweepConfig
 from hpo.trials.trial_settings import pruning_config, student_config
 
@@ -75,8 +77,16 @@ def build_targets(
     teacher = find_teacher(folder.storage, data, plan.teacher_fingerprint)
     if teacher is not None:
         storage, here = target_storage(plan.config), data.to(choose_device())
-        for steps in _steps_per_pass(folder, plan, data):
-            open_targets(here, teacher, needs, storage, on_progress, steps)
+        for steps, blocks in product(_steps_per_pass(folder, plan, data), _blocks(plan)):
+            open_targets(here, teacher, needs, storage, on_progress, steps, blocks)
+
+
+def _blocks(plan: SweepPlan) -> list[int | None]:
+    """Return how many ST blocks students have; None: as many as usual."""
+    if BLOCKS not in plan.space.parameters:
+        return [None]
+    ends = plan.space.smallest(BLOCKS), plan.space.largest(BLOCKS)
+    return list(range(int(ends[0]), int(ends[1]) + 1))
 
 
 def _steps_per_pass(folder: SweepFolder, plan: SweepPlan, data: PreparedData) -> list[int]:

@@ -25,7 +25,7 @@ from core.stgcn import STGCN, BlockChannels, STGCNConfig
 from core.stgcn_config import NetworkForm
 from core.training.config import TrainingConfig
 from core.training.trainer import check_batches
-from hpo.space.parameters import STUDENT_WIDTHS, training_parameters
+from hpo.space.parameters import BLOCKS, STUDENT_WIDTHS, training_parameters
 from hpo.sweep_config import SweepConfig
 
 Settings = Mapping[str, Any]
@@ -90,13 +90,14 @@ def network_form(config: SweepConfig, settings: Settings) -> NetworkForm:
 
 
 def student_channels(config: SweepConfig, settings: Settings) -> tuple[BlockChannels, ...]:
-    """Return the widths of a student; those that are not searched are its form's."""
+    """Return the widths of a student's blocks; what is not searched is as in its form."""
     (_, hidden_1, out_1), (_, hidden_2, out_2) = _form(config, settings).student
     widths = [
         int(settings.get(name, width))
         for name, width in zip(STUDENT_WIDTHS, (hidden_1, out_1, hidden_2, out_2), strict=True)
     ]
-    return ((1, widths[0], widths[1]), (widths[1], widths[2], widths[3]))
+    blocks = ((1, widths[0], widths[1]), (widths[1], widths[2], widths[3]))
+    return blocks[: int(settings.get(BLOCKS, len(blocks)))]
 
 
 @dataclass(frozen=True)

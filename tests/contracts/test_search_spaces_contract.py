@@ -46,6 +46,7 @@ PRUNING = {
     "fine_tuning_epochs": IntDistribution(1, 20),
 }
 WIDTHS = {
+    "blocks": IntDistribution(1, 2),
     "block1_hidden": IntDistribution(1, 32, log=True),
     "block1_out": IntDistribution(1, 64, log=True),
     "block2_hidden": IntDistribution(1, 32, log=True),
@@ -178,7 +179,7 @@ def test_direct_pruning_starts_with_the_training_of_all_methods_and_table_9s_wei
 
 def test_the_direct_search_of_widths_is_stcds_over_wider_shapes() -> None:
     narrow, wide = built_in_search_space("stcd"), built_in_search_space("widths")
-    assert wide.parameters.keys() == narrow.parameters.keys()
+    assert wide.parameters.keys() == {*narrow.parameters, "blocks"}
     for name in narrow.parameters.keys() - set(SHAPE):
         assert wide.parameters[name] == narrow.parameters[name]
     for name in SHAPE:
@@ -189,7 +190,7 @@ def test_the_direct_search_of_widths_is_stcds_over_wider_shapes() -> None:
         assert outer.high >= inner.high
         if name in STUDENT_WIDTHS:
             assert outer.high > inner.high, name
-    assert wide.points() == narrow.points()
+    assert wide.points() == [{**point, "blocks": 2} for point in narrow.points()]
 
 
 # The paper's form
@@ -255,5 +256,5 @@ def test_table_9_is_whole() -> None:
 def test_the_search_of_widths_starts_from_table_1_and_stcds_own_points() -> None:
     starts = built_in_search_space("widths", "paper").points()
     for start in starts:
-        assert [start.pop(name) for name in WIDTHS] == [2, 4, 2, 8]
+        assert [start.pop(name) for name in WIDTHS] == [2, 2, 4, 2, 8]
     assert starts == built_in_search_space("stcd", "paper").points()[:2]

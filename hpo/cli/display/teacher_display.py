@@ -122,6 +122,8 @@ def show_teacher(
     how = f"trained in {teacher.seconds:.0f} s" if trained else "was there already"
     if "sweep" in teacher.settings:
         how = f"trial {teacher.settings['trial']} of {teacher.settings['sweep']}"
+    if teacher.is_ensemble:
+        how = f"{len(teacher.configs)} networks, weighed by {teacher.settings['weighting']}"
     table = Table(title=f"teacher {teacher.fingerprint} ({how})")
     table.add_column("validation MAE")
     for minutes in (15, 30, 45):

@@ -17,10 +17,10 @@ from hpo.cli.options import STORAGE, AnswerFormat, Storage, integer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from core.ensemble import Network
     from core.evaluation.profiling import Timing
     from core.export.export_folder import Export
     from core.export.manifest import Manifest
-    from core.stgcn import STGCN
     from core.training.teachers import Teacher
 
 WINDOWS = [1, 1140]
@@ -59,7 +59,7 @@ def profile(
         torch.set_num_threads(threads)
     export = open_export(folder)
     teacher = _find_teacher(storage, export.manifest)
-    models = [export.model.to(where)]
+    models: list[Network] = [export.model.to(where)]
     if teacher is not None:
         models.append(_network(teacher, export).to(where))
     with error_console.status("timing passes; a large teacher takes a minute"):
@@ -88,15 +88,15 @@ def _find_teacher(storage: Path, manifest: Manifest) -> Teacher | None:
     return named_teacher(storage, wanted, dataset) if wanted else best_teacher(storage, dataset)
 
 
-def _network(teacher: Teacher, export: Export) -> STGCN:
-    from core.checkpoint import load_model
+def _network(teacher: Teacher, export: Export) -> Network:
+    from core.checkpoint import load_network
     from core.training.teacher_files import TEACHER_FILE
 
-    return load_model(teacher.folder / TEACHER_FILE, export.model.graph_kernel.cpu())[0]
+    return load_network(teacher.folder / TEACHER_FILE, export.model.graph_kernel.cpu())[0]
 
 
 def _answer(
-    folder: Path, teacher: Teacher | None, models: list[STGCN], timings: list[Timing]
+    folder: Path, teacher: Teacher | None, models: list[Network], timings: list[Timing]
 ) -> dict[str, Any]:
     sizes = [_size(model, index, timings) for index, model in enumerate(models)]
     answer: dict[str, Any] = {
@@ -116,7 +116,7 @@ def _answer(
     return answer
 
 
-def _size(model: STGCN, index: int, timings: list[Timing]) -> dict[str, Any]:
+def _size(model: Network, index: int, timings: list[Timing]) -> dict[str, Any]:
     from core.evaluation.profiling import count_flops, count_parameters
 
     return {

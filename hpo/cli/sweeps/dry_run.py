@@ -120,7 +120,10 @@ def _networks(plan: SweepPlan) -> dict[str, str]:
 
     found = {}
     if needs_teacher(plan.config):
-        found["teacher"] = plan.teacher_fingerprint or "trained first; there is none yet"
+        how = "trained first; there is none yet"
+        if plan.config.teachers is not None:
+            how = f"made first, of {plan.config.teachers}"
+        found["teacher"] = plan.teacher_fingerprint or how
     if plan.config.base_name == "table1":
         found["pruning base"] = plan.base_fingerprint or "trained first; there is none yet"
     return found

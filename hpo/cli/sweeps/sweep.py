@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from core.errors import ConfigError
 from hpo.cli.display.durations import read_duration
 from hpo.cli.display.output import Format
 from hpo.cli.options import (
@@ -24,11 +25,14 @@ from hpo.cli.options import (
     Storage,
     TensorBoard,
     TimeBudget,
+    integer,
 )
 from hpo.cli.settings_options import Settings, build, options_of
 from hpo.cli.sweeps.dry_run import check_and_show
+from hpo.cli.sweeps.generations import search_generations
 
 if TYPE_CHECKING:
+    from hpo.cli.display.sweep_display import SweepDisplay
     from hpo.driver.observers import SweepObserver
     from hpo.planning.places import Places
     from hpo.records.trial_records import TrialRecord
@@ -54,6 +58,13 @@ def sweep(
         str | None,
         typer.Option(help="A sweep, also of another dataset, whose best to try first."),
     ] = None,
+    generations: Annotated[
+        int,
+        typer.Option(
+            parser=integer,
+            help="Then let its confirmed students teach another sweep, NAME-2, and so on.",
+        ),
+    ] = 1,
     time_budget: TimeBudget = None,
     tensorboard: TensorBoard = False,
     mlflow: Mlflow = None,
@@ -82,6 +93,10 @@ def sweep(
     places = Places(data, storage, address)
     if dry_run:
         check_and_show(config, places, searched, output, tensorboard=tensorboard, mlflow=mlflow)
+    elif generations != 1:
+        if seconds is not None:
+            raise ConfigError("--time-budget is of one sweep, not of --generations; leave it out")
+        search_generations(generations, config, places, searched, tensorboard, mlflow, output)
     else:
         search(config, places, searched, seconds, tensorboard, mlflow, output)
 
@@ -152,14 +167,26 @@ def show(
         output: how to print the answer.
     """
     from hpo.cli.display.sweep_answer import answer, fail_without_student
+
+    records, display = drive_shown(run, folder, tensorboard, mlflow)
+    answer(config, records, display.plan, output)
+    display.report_remaining_trials()
+    fail_without_student(records, f"sweep {config.name!r}", f"hpo status {config.name}")
+
+
+def drive_shown(
+    run: Callable[[SweepObserver], list[TrialRecord]],
+    folder: Path,
+    tensorboard: bool,
+    mlflow: str | None,
+) -> tuple[list[TrialRecord], SweepDisplay]:
+    """Run a sweep with its display, which is returned closed; arguments are those of ``show``."""
     from hpo.cli.display.sweep_display import SweepDisplay, observer_of
     from hpo.selection import all_records
 
     with SweepDisplay(like=lambda: all_records(folder.parent)) as display:
         records = run(observer_of(display, folder, tensorboard, mlflow))
-    answer(config, records, display.plan, output)
-    display.report_remaining_trials()
-    fail_without_student(records, f"sweep {config.name!r}", f"hpo status {config.name}")
+    return records, display
 
 
 def find_space(method: str, name: str | None, settings: list[str], form: str) -> SearchSpace:
@@ -175,7 +202,6 @@ def find_space(method: str, name: str | None, settings: list[str], form: str) ->
         ConfigError: a text of another form, a setting given twice, or a value that it cannot hold.
         UnknownNameError: no such method or built-in space.
     """
-    from core.errors import ConfigError
     from hpo.space.search_space import built_in_search_space, check_method, load_search_space
 
     check_method(method)

@@ -11,6 +11,7 @@ import typer
 from core.errors import ConfigError
 from core.forms import DEFAULT_FORM, FORMS
 from core.preprocessing.gaps import CAUSAL, GAP_RULES
+from core.training.teacher_files import MEAN, WEIGHTINGS
 from hpo.cli.display.output import Format
 from hpo.cli.options import DATA, STORAGE, AnswerFormat, DataFolder, Storage, integer
 
@@ -54,6 +55,22 @@ FromSweep = Annotated[
     str | None,
     typer.Option(help="Train none: take the best student of a sweep, confirmed if any is."),
 ]
+Teachers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,…",
+        help="Train none: join several to one, fingerprints, exports, or best:NAME:K, the K best "
+        "confirmed students of a sweep.",
+    ),
+]
+Weighting = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(WEIGHTINGS),
+        help="How the forecasts of --teachers are weighed: alike, or by what fits the training "
+        "days best.",
+    ),
+]
 FromTrial = Annotated[
     int | None,
     typer.Option(parser=integer, help="Which trial of --from-sweep, instead of the best."),
@@ -70,6 +87,8 @@ def teacher(
     missing_mask: MissingMask = False,
     from_sweep: FromSweep = None,
     trial: FromTrial = None,
+    teachers: Teachers = None,
+    teacher_weighting: Weighting = MEAN,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:INDEX.")] = "auto",
     data: DataFolder = DATA,
     storage: Storage = STORAGE,
@@ -77,7 +96,8 @@ def teacher(
 ) -> None:
     """Train the teacher that students imitate; the same call again finds it.
 
-    A killed training goes on where it stopped. With --from-sweep a student becomes a teacher.
+    A killed training goes on where it stopped. With --from-sweep a student becomes a teacher, with
+    --teachers several networks do together.
     """
     from core.datasets.loading import load_dataset
     from core.devices import choose_device
@@ -90,10 +110,14 @@ def teacher(
     check_seed(seed)
     training = {"epochs": epochs, "patience": patience, "seed": seed}
     config = teacher_config(form, training, missing_mask)
-    _check_options(from_sweep, trial)
+    _check_options(from_sweep, trial, teachers, teacher_weighting)
     prepared = prepare(load_dataset(data, dataset), gaps=gaps)
     with TeacherDisplay() as display:
-        if from_sweep is None:
+        if teachers is not None:
+            found = _joined(
+                prepared.to(choose_device(device)), teachers, teacher_weighting, storage
+            )
+        elif from_sweep is None:
             found = _trained(prepared.to(choose_device(device)), config, storage, display)
         else:
             found = _from_sweep(storage, from_sweep, dataset, trial)
@@ -141,9 +165,18 @@ def teacher_config(
     return replace(config, form=network, training=replace(config.training, **given))
 
 
-def _check_options(from_sweep: str | None, trial: int | None) -> None:
+def _check_options(
+    from_sweep: str | None, trial: int | None, teachers: str | None, weighting: str
+) -> None:
     if trial is not None and from_sweep is None:
         raise ConfigError("--trial names a trial of --from-sweep; give both, or neither")
+    if from_sweep is not None and teachers is not None:
+        raise ConfigError("--from-sweep makes one teacher and --teachers another; keep one of them")
+    if teachers is None and weighting != MEAN:
+        raise ConfigError(
+            "--teacher-weighting weighs several teachers, but none are named; name them by "
+            "--teachers, or leave it out"
+        )
 
 
 def _trained(
@@ -155,6 +188,15 @@ def _trained(
     place = writable_folder(storage)
     display.begin("teacher", config.training.epochs)
     return train_stored_teacher(data, config, place, display.on_epoch, display.on_step)
+
+
+def _joined(data: PreparedData, teachers: str, weighting: str, storage: Path) -> Teacher:
+    from core.files import writable_folder
+    from hpo.planning.networks import make_named_ensemble
+    from hpo.records.teacher_sync import download_teachers
+
+    download_teachers(storage)
+    return make_named_ensemble(teachers, weighting, writable_folder(storage), data)
 
 
 def _from_sweep(storage: Path, name: str, dataset: str, trial: int | None) -> Teacher:

@@ -17,12 +17,12 @@ from core.forms import FORMS
 from core.preprocessing.prepare import PreparedData, prepare
 from core.training.config import TrainingConfig
 from core.training.ensembles import (
-    WEIGHTINGS,
     Member,
     find_ensemble,
     fitted_shares,
     make_ensemble,
 )
+from core.training.teacher_files import WEIGHTINGS
 from core.training.teachers import best_teacher, find_teacher, open_teacher
 
 WIDTHS = (((1, 2, 3), (3, 2, 3)), ((1, 3, 4), (4, 1, 2)), ((1, 2, 2), (2, 2, 2)))
@@ -171,9 +171,8 @@ def test_a_damaged_one_is_named(data, members, tmp_path):
         open_teacher(made.folder)
 
 
-def test_every_weighting_gives_shares_or_none(data, members):
-    for weigh in WEIGHTINGS.values():
-        shares = weigh([one.load(data) for one in members], data)
-        if shares is not None:
-            assert (shares >= 0).all()
-            torch.testing.assert_close(shares.sum(dim=0), torch.ones(shares.shape[1]))
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_shares_are_kept_with_the_weights(data, members, tmp_path, weighting):
+    loaded = make_ensemble(members, weighting, data, tmp_path).load(data)
+    torch.testing.assert_close(loaded.shares.sum(dim=0), torch.ones(loaded.shares.shape[1]))
+    assert loaded.shares.shape[1] == (1 if weighting == "mean" else data.horizon_steps)

@@ -187,10 +187,10 @@ def test_a_budget_that_cuts_widths_needs_a_sampler_with_constraints(
 def test_no_width_fits_a_budget_below_the_smallest_student(small_data: Path) -> None:
     refuse(
         small_data,
-        r"--max-parameters must be at least 73, .* got 72",
+        r"--max-parameters must be at least 57, .* got 56",
         "widths",
         method="stcd",
-        max_parameters=72,
+        max_parameters=56,
     )
 
 
@@ -208,8 +208,8 @@ def test_no_student_forecasts_faster_than_the_smallest(
 ) -> None:
     monkeypatch.setattr(hpo.trials.student_costs, "shape_latency", clock)
     widths = {"space": "widths", "method": "stcd"}
-    message = r"--max-latency-ms must be at least 0.73, what the smallest student .* got 0.7; raise"
-    refuse(small_data, message, max_latency_ms=0.7, **widths)
+    message = r"--max-latency-ms must be at least 0.57, what the smallest student .* got 0.5; raise"
+    refuse(small_data, message, max_latency_ms=0.5, **widths)
     refuse(
         small_data,
         "sampler random takes no constraints.*--max-latency-ms; choose tpe, gp, nsga2",

@@ -1,0 +1,122 @@
+"""Chain sweeps whose students teach the next: ``hpo sweep … --generations N``.
+
+NAME is the first sweep, NAME-2 the second and so on. Each is searched, its best configuration is
+confirmed on fresh seeds, and these students together are the next one's teacher. The same command
+goes on after a stop. Whether a generation is better than the one before is for the user to see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from core.errors import ConfigError, StorageError
+from hpo.cli.display.output import Format, error_console
+
+if TYPE_CHECKING:
+    from hpo.driver.observers import SweepObserver
+    from hpo.planning.places import Places
+    from hpo.records.sweep_folder import SweepFolder
+    from hpo.records.trial_records import TrialRecord
+    from hpo.space.search_space import SearchSpace
+    from hpo.sweep_config import SweepConfig
+
+STUDENTS: Final = 5
+"""Confirmed students that teach the next generation: seeds of the best configuration."""
+
+
+def search_generations(
+    generations: int,
+    config: SweepConfig,
+    places: Places,
+    space: SearchSpace,
+    tensorboard: bool,
+    mlflow: str | None,
+    output: Format,
+) -> None:
+    """Run the sweeps and confirmations of all generations that have not ended.
+
+    Args:
+        generations: how many, at least one.
+        config: of the first; the others differ in name and teachers.
+        places: datasets, storage and cluster.
+        space: what all of them search.
+        tensorboard: whether to log for TensorBoard.
+        mlflow: address of an MLflow to log to.
+        output: how to print the answer, which is the last generation's.
+
+    Raises:
+        UserError: with what to do about it.
+    """
+    from core.distillation.losses import LOSSES
+
+    if generations < 1:
+        raise ConfigError(f"--generations must be at least 1, got {generations}")
+    if generations > 1 and not LOSSES[config.loss_name].needs:
+        raise ConfigError(
+            f"--generations needs a method that learns from teachers, got {config.loss_name}; use "
+            "another method, or one generation"
+        )
+    for at in range(1, generations + 1):
+        error_console.print(f"generation {at} of {generations}", highlight=False)
+        own = generation_of(config, at)
+        _search(own, places, space, tensorboard, mlflow, output if at == generations else None)
+        _confirm(own.name, places)
+
+
+def generation_of(config: SweepConfig, at: int) -> SweepConfig:
+    """Return the settings of one generation's sweep; ``at`` counts from 1."""
+    if at == 1:
+        return config
+    before = generation_of(config, at - 1).name
+    taught = f"best:{before}:{STUDENTS}"
+    return replace(config, name=f"{config.name}-{at}", teacher=None, teachers=taught)
+
+
+def _search(
+    config: SweepConfig,
+    places: Places,
+    space: SearchSpace,
+    tensorboard: bool,
+    mlflow: str | None,
+    output: Format | None,
+) -> None:
+    from hpo.cli.sweeps.sweep import drive_shown, show
+    from hpo.records.sweep_folder import SweepFolder
+    from hpo.sweep import resume_sweep, run_sweep
+
+    folder = SweepFolder(places.storage.resolve() / config.name)
+    begun = _has_begun(folder, config)
+
+    def run(observer: SweepObserver) -> list[TrialRecord]:
+        if begun:
+            return resume_sweep(config.name, places, observer)
+        return run_sweep(config, places, space, observer)
+
+    if output is None:
+        drive_shown(run, folder.path, tensorboard, mlflow)
+    else:
+        show(run, config, folder.path, tensorboard, mlflow, output)
+
+
+def _has_begun(folder: SweepFolder, config: SweepConfig) -> bool:
+    """Whether this generation's sweep is there; refuses another sweep of its name."""
+    folder.refresh()
+    if not folder.plan_file.exists():
+        return False
+    if folder.read_plan().config != config:
+        raise StorageError(
+            f"{config.name!r} must be a sweep of this command, but has other settings; choose "
+            "another --name, or repeat the command that began it"
+        )
+    return True
+
+
+def _confirm(name: str, places: Places) -> None:
+    from hpo.cli.students.confirm import run_shown
+    from hpo.outcomes.confirmation_runs import plan_confirmation
+    from hpo.records.sweep_folder import find_sweep
+
+    plan = plan_confirmation(find_sweep(places.storage.resolve(), name), STUDENTS, top=1)
+    if plan.seconds or plan.runs:
+        run_shown(plan, places.address, "the same command")

@@ -1,0 +1,1 @@
+"""Choose the trained networks that teach together, by what a user names."""
