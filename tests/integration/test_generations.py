@@ -66,7 +66,9 @@ def grown(asked: list[str], places: Places) -> Path:
     assert first.exit_code == 0, first.output
     both = run(*asked, "--generations", "2", "--format", "json")
     assert both.exit_code == 0, both.output
-    assert json.loads(both.stdout)
+    answers = json.loads(both.stdout)
+    assert [answer["sweep"] for answer in answers] == ["grown", "grown-2"]
+    assert all(len(answer["seeds"]) == 5 for answer in answers)
     return places.storage.resolve()
 
 
@@ -89,7 +91,9 @@ def test_the_same_command_trains_nothing_again(grown: Path, asked: list[str]) ->
     ledgers = [find_sweep(grown, name).ledger_file for name in ("grown", "grown-2")]
     before = [ledger.read_bytes() for ledger in ledgers]
     records = [len(read_records(find_sweep(grown, name).results)) for name in ("grown", "grown-2")]
-    assert run(*asked, "--generations", "2").exit_code == 0
+    again = run(*asked, "--generations", "2")
+    assert again.exit_code == 0
+    assert "val_mae of each generation over fresh seeds" in again.stdout
     assert [ledger.read_bytes() for ledger in ledgers] == before
     assert records == [2, 2]
 

@@ -8,10 +8,10 @@ goes on after a stop. Whether a generation is better than the one before is for 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, StorageError
-from hpo.cli.display.output import Format, error_console
+from hpo.cli.display.output import Format, console, error_console, print_json
 
 if TYPE_CHECKING:
     from hpo.driver.observers import SweepObserver
@@ -43,12 +43,13 @@ def search_generations(
         space: what all of them search.
         tensorboard: whether to log for TensorBoard.
         mlflow: address of an MLflow to log to.
-        output: how to print the answer, which is the last generation's.
+        output: how to print the answer, what each generation's best has over fresh seeds.
 
     Raises:
         UserError: with what to do about it.
     """
     from core.distillation.losses import LOSSES
+    from hpo.records.sweep_folder import find_sweep
 
     if generations < 1:
         raise ConfigError(f"--generations must be at least 1, got {generations}")
@@ -57,11 +58,16 @@ def search_generations(
             f"--generations needs a method that learns from teachers, got {config.loss_name}; use "
             "another method, or one generation"
         )
-    for at in range(1, generations + 1):
-        error_console.print(f"generation {at} of {generations}", highlight=False)
-        own = generation_of(config, at)
-        _search(own, places, space, tensorboard, mlflow, output if at == generations else None)
+    wanted = [generation_of(config, at) for at in range(1, generations + 1)]
+    for at, own in enumerate(wanted, start=1):
+        error_console.print(f"generation {at} of {generations}: {own.name}", highlight=False)
+        _search(own, places, space, tensorboard, mlflow)
         _confirm(own.name, places)
+    answers = [_answer(find_sweep(places.storage.resolve(), own.name)) for own in wanted]
+    if output is Format.json:
+        print_json(answers)
+    else:
+        _show(config.metric, answers)
 
 
 def generation_of(config: SweepConfig, at: int) -> SweepConfig:
@@ -79,9 +85,8 @@ def _search(
     space: SearchSpace,
     tensorboard: bool,
     mlflow: str | None,
-    output: Format | None,
 ) -> None:
-    from hpo.cli.sweeps.sweep import drive_shown, show
+    from hpo.cli.sweeps.sweep import drive_shown
     from hpo.records.sweep_folder import SweepFolder
     from hpo.sweep import resume_sweep, run_sweep
 
@@ -93,10 +98,7 @@ def _search(
             return resume_sweep(config.name, places, observer)
         return run_sweep(config, places, space, observer)
 
-    if output is None:
-        drive_shown(run, folder.path, tensorboard, mlflow)
-    else:
-        show(run, config, folder.path, tensorboard, mlflow, output)
+    drive_shown(run, folder.path, tensorboard, mlflow)
 
 
 def _has_begun(folder: SweepFolder, config: SweepConfig) -> bool:
@@ -120,3 +122,32 @@ def _confirm(name: str, places: Places) -> None:
     plan = plan_confirmation(find_sweep(places.storage.resolve(), name), STUDENTS, top=1)
     if plan.seconds or plan.runs:
         run_shown(plan, places.address, "the same command")
+
+
+def _answer(folder: SweepFolder) -> dict[str, Any]:
+    from hpo.outcomes.confirmation_runs import ranked_confirmations
+
+    plan, best = folder.read_plan(), ranked_confirmations(folder)[0]
+    return {
+        "sweep": folder.name,
+        "trial": best.trial.trial,
+        "teacher": plan.teacher_fingerprint,
+        "teacher_error": plan.baselines.get("teacher", {}).get(plan.config.metric),
+        **best.summary(),
+    }
+
+
+def _show(metric: str, answers: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    from hpo.cli.students.confirm import in_words
+
+    table = Table(
+        title=f"{metric} of each generation over fresh seeds", title_justify="left", box=None
+    )
+    for heading in ("sweep", "its teacher", "best configuration, mean ± spread"):
+        table.add_column(heading, no_wrap=True)
+    for answer in answers:
+        table.add_row(answer["sweep"], f"{answer['teacher_error']:.3f}", in_words(answer))
+    console.print(table)
+    console.print(f"next: hpo export {answers[-1]['sweep']} --top 1", highlight=False)
