@@ -18,7 +18,7 @@ from hpo.records.kept_students import StudentKeeper
 from hpo.records.ledger import Ledger, SweepState
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_files import clear_checkpoints, writable_ledger
-from hpo.records.trial_records import TrialRecord, read_record, read_records
+from hpo.records.trial_records import TrialRecord, join_records, read_record, read_records
 from hpo.trials.student_training import build_targets
 
 
@@ -53,10 +53,11 @@ def drive_together(runs: Sequence[SweepRun]) -> None:
         for run, ledger in sweeps:
             run.observer.on_change(run.plan, ledger.state)
         _tune_until_all_fit(unfinished, deadline)
-        if time.monotonic() < deadline:
-            for run, ledger in unfinished:
-                if _is_unfinished(run, ledger):
-                    raise SweepInterruptedError(run.folder.name)
+        for run, ledger in unfinished:
+            if not _is_unfinished(run, ledger):
+                join_records(run.folder.results)
+            elif time.monotonic() < deadline:
+                raise SweepInterruptedError(run.folder.name)
 
 
 @contextmanager
