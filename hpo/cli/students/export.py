@@ -27,6 +27,8 @@ from hpo.cli.students.export_verify import show_verified
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from hpo.serving.web_runtime import WebRuntime
+
 
 Seeds = Annotated[
     int,
@@ -55,6 +57,18 @@ def export(
         Path | None,
         typer.Option(metavar="EXPORT", help="Instead: check everything about an export folder."),
     ] = None,
+    web: Annotated[
+        bool,
+        typer.Option("--web", help="Add a page that runs the student in a browser, browser.html."),
+    ] = False,
+    web_runtime: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The npm package onnxruntime-web that --web needs.",
+            show_default="fetched by npm once",
+        ),
+    ] = None,
     require: RequireBetterThanLast = False,
     data: DataFolder = DATA,
     address: Address = "local",
@@ -72,15 +86,12 @@ def export(
     if verify is not None:
         show_verified(verify, data, output, alone=name is None and dataset is None)
         return
-    from core.errors import ConfigError
     from hpo.outcomes.export_best import export_best, export_dataset_best
     from hpo.records.sweep_folder import find_sweep
 
-    if (name is None) == (dataset is None):
-        raise ConfigError("hpo export needs either the name of a sweep or --dataset; give one")
     storage = storage.resolve()
-    if top < 1:
-        raise ConfigError(f"--top must be at least 1, got {top}")
+    _check(name, dataset, top, web_alone=web_runtime is not None and not web)
+    runtime = _web_runtime(web_runtime) if web else None
     if not unconfirmed:
         _confirm(name, str(dataset), storage, top, seeds, address)
     with stages_shown("reading records") as on_student:
@@ -89,11 +100,43 @@ def export(
             folders = export_best(find_sweep(storage, name), top, out, **shared)
         else:
             folders = export_dataset_best(str(dataset), storage, top, out, **shared)
+        for at, folder in enumerate(folders if runtime is not None else ()):
+            on_student(f"writing the page of {folder.name}", at, len(folders))
+            _add_page(folder, data, runtime)
     if len(folders) < top:
         what = "trials have finished" if unconfirmed else "configurations are confirmed"
         error_console.print(f"only {len(folders)} of {top}: no more {what}")
     if not _show(folders, output) and require:
         raise typer.Exit(1)
+
+
+def _check(name: str | None, dataset: str | None, top: int, *, web_alone: bool) -> None:
+    from core.errors import ConfigError
+
+    if (name is None) == (dataset is None):
+        raise ConfigError("hpo export needs either the name of a sweep or --dataset; give one")
+    if top < 1:
+        raise ConfigError(f"--top must be at least 1, got {top}")
+    if web_alone:
+        raise ConfigError("--web-runtime is for --web; give both, or neither")
+
+
+def _web_runtime(file: Path | None) -> WebRuntime:
+    """Provide what runs students in a browser, before anything is trained or exported."""
+    from hpo.serving.web_runtime import find_runtime
+
+    with error_console.status("looking for ONNX Runtime for browsers"):
+        return find_runtime(file)
+
+
+def _add_page(folder: Path, data: Path, runtime: WebRuntime | None) -> None:
+    from core.datasets.loading import load_dataset
+    from core.export.manifest import read_manifest
+    from hpo.serving.web_page import write_web_page
+
+    assert runtime is not None
+    dataset = load_dataset(data, read_manifest(folder)["dataset"]["name"])
+    write_web_page(folder, dataset.readings, runtime)
 
 
 def _confirm(
@@ -114,6 +157,7 @@ def _confirm(
 def _show(folders: list[Path], output: Format) -> bool:
     """Print the exports; return whether all of them are better than repeating the last reading."""
     from core.export.manifest import read_manifest
+    from hpo.serving.web_page import PAGE_FILE
 
     rows = [_summary(folder, read_manifest(folder)) for folder in folders]
     if output is Format.json:
@@ -125,6 +169,9 @@ def _show(folders: list[Path], output: Format) -> bool:
         if row["errors_look_ahead"]:
             console.print(LOOKS_AHEAD, highlight=False, soft_wrap=True)
         console.print(_from_here(row["folder"]), highlight=False, soft_wrap=True, markup=False)
+        if (Path(row["folder"]) / PAGE_FILE).is_file():
+            line = f"in a browser: {_from_here(row['folder'])}/{PAGE_FILE}"
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
     better = [_warn(row) for row in rows]
     if better[0]:
         first = _from_here(rows[0]["folder"])
