@@ -5,6 +5,7 @@
     {"event": "ended", "trial": 7, "status": "finished", "metrics": {…}, "reason": null, …}
     {"event": "extended", "trials": 40, "time": …}
     {"event": "shared", "gpus_per_trial": 0.25, "peak": …, "total": …, "time": …}
+    {"event": "dropped", "settings": {…}, "candidate": 12, "seeds": 8, "p": 0.0039, …}
     {"event": "timed", "widths": [2, 2, 4, …], "latency_ms": 3.6, "machine": …}
 
 Append-only, one writer, every line flushed to the disk. A line cut short by a crash is dropped when
@@ -18,7 +19,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -57,6 +58,22 @@ class Trial:
         return [float(known[name]) for name in objectives]
 
 
+@dataclass(frozen=True)
+class Drop:
+    """A configuration that a confirmation's race gave up, and why."""
+
+    settings: dict[str, Any]
+    candidate: int
+    """The sweep's trial that found it."""
+    against: int
+    """That of the configuration which was the best then."""
+    seeds: int
+    """After how many."""
+    p: float
+    """Of the test that it is worse, below ``level``."""
+    level: float
+
+
 @dataclass
 class SweepState:
     """All trials of a sweep, by number, after the events so far."""
@@ -67,6 +84,8 @@ class SweepState:
     gpu_share: dict[str, float] | None = None
     """Where it was measured: ``gpus_per_trial``, and in bytes the ``peak`` of one trial and the
     ``total`` of a GPU."""
+    drops: list[Drop] = field(default_factory=list)
+    """Of a confirmation."""
     latencies: dict[tuple[int, ...], float] = field(default_factory=dict)
     """Milliseconds of a student by the numbers of filters in its layers."""
 
@@ -141,6 +160,12 @@ def _shared(state: SweepState, event: Event) -> None:
     state.gpu_share = {name: event[name] for name in names}
 
 
+def _dropped(state: SweepState, event: Event) -> None:
+    drop = Drop(**{one.name: event[one.name] for one in fields(Drop)})
+    _require(0 <= drop.p <= drop.level)
+    state.drops.append(drop)
+
+
 def _shared_names(metrics: dict[str, float]) -> dict[str, float]:
     # JSON makes a new string of every name, larger than its number; a long sweep has 100,000.
     return {sys.intern(name): value for name, value in metrics.items()}
@@ -156,6 +181,7 @@ _APPLY = {
     "epoch": _epoch,
     "ended": _ended,
     "extended": _extended,
+    "dropped": _dropped,
     "timed": _timed,
     "shared": _shared,
 }
@@ -182,7 +208,7 @@ class Ledger:
         if self._stream.tell() > whole_bytes:
             self._stream.truncate(whole_bytes)
 
-    def append(self, event: str, **fields: Any) -> None:
+    def append(self, event: str, **facts: Any) -> None:
         """Apply one event to ``state`` and write it to the disk before anybody is notified of it.
 
         Raises:
@@ -190,7 +216,7 @@ class Ledger:
             OSError: writing failed; nothing is written.
             Exception: ``on_written`` failed; the event is on the disk.
         """
-        line = json.dumps({"event": event, **fields, "time": now()}, allow_nan=False)
+        line = json.dumps({"event": event, **facts, "time": now()}, allow_nan=False)
         self.state.apply(json.loads(line))
         self._write(line.encode() + b"\n")
         self.on_written(event, line.encode() + b"\n")

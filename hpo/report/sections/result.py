@@ -19,7 +19,11 @@ from hpo.space.parameters import Parameter
 
 def result(facts: ReportFacts) -> Section:
     """Give the result of the sweeps in a sentence, a few numbers and tables."""
-    blocks: list[Block] = [_sweeps(facts), *_test(facts), _searched(facts)]
+    blocks: list[Block] = [
+        _sweeps(facts),
+        *_test(facts),
+        _searched(facts),
+    ]
     leader = _leader(facts)
     if leader is not None:
         blocks.insert(0, _numbers(facts, leader))
@@ -166,7 +170,13 @@ def _confirmed(facts: ReportFacts, sweep: ReportedSweep) -> str:
     best = sweep.best_confirmed
     if best is None:
         return f"not confirmed; {luck_in_words(len(sweep.with_status('finished')), facts.luck)}"
-    return f"{_mean(best)} ({len(best.finished)} seeds, trial {best.trial.trial})"
+    equals = sum(one.like is not None for one in sweep.confirmed)
+    others = f"; {equals} more not distinguishable from it" if equals else ""
+    within = (
+        "" if best.interval is None else ", mean within {:.3f} to {:.3f}".format(*best.interval)
+    )
+    of = f"({len(best.finished)} seeds, trial {best.trial.trial}{within}{others})"
+    return f"{_mean(best)} {of}"
 
 
 def _mean(confirmed: Confirmed) -> str:
