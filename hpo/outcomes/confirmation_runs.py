@@ -122,6 +122,7 @@ def _plan_of_runs(wanted: ConfirmationPlan, plan: SweepPlan) -> SweepPlan:
         trials=wanted.trials,
         sampler="random",
         scheduler="none",
+        stop_when_settled=False,
         objective=plan.config.metric,
         max_latency_ms=None,
         keep_checkpoints=None,

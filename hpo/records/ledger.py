@@ -6,6 +6,7 @@
     {"event": "extended", "trials": 40, "time": …}
     {"event": "shared", "gpus_per_trial": 0.25, "peak": …, "total": …, "time": …}
     {"event": "dropped", "settings": {…}, "candidate": 12, "seeds": 8, "p": 0.0039, …}
+    {"event": "settled", "trials": 27, "bound": 0.012, "spread": 0.015, "seeds": 3, "time": …}
     {"event": "timed", "widths": [2, 2, 4, …], "latency_ms": 3.6, "machine": …}
 
 Append-only, one writer, every line flushed to the disk. A line cut short by a crash is dropped when
@@ -74,6 +75,20 @@ class Drop:
     level: float
 
 
+@dataclass(frozen=True)
+class Settled:
+    """Why a search ended before it had all its trials."""
+
+    trials: int
+    """How many had begun."""
+    bound: float
+    """How much lower than its best trial's the error could still become, at most."""
+    spread: float
+    """Standard deviation over seeds of one configuration's error."""
+    seeds: int
+    """From how many runs."""
+
+
 @dataclass
 class SweepState:
     """All trials of a sweep, by number, after the events so far."""
@@ -84,6 +99,10 @@ class SweepState:
     gpu_share: dict[str, float] | None = None
     """Where it was measured: ``gpus_per_trial``, and in bytes the ``peak`` of one trial and the
     ``total`` of a GPU."""
+    settled: Settled | None = None
+    """None also where it went on because more trials were asked for."""
+    went_on: bool = False
+    """Whether it had settled before more trials were asked for: it does not do so again."""
     drops: list[Drop] = field(default_factory=list)
     """Of a confirmation."""
     latencies: dict[tuple[int, ...], float] = field(default_factory=dict)
@@ -144,8 +163,16 @@ def _ended(state: SweepState, event: Event) -> None:
 
 
 def _extended(state: SweepState, event: Event) -> None:
-    _require(isinstance(event["trials"], int) and event["trials"] > (state.extended_to or 0))
+    before = (state.extended_to or 0) if state.settled is None else state.settled.trials
+    _require(isinstance(event["trials"], int) and event["trials"] > before)
     state.extended_to = event["trials"]
+    state.went_on, state.settled = state.went_on or state.settled is not None, None
+
+
+def _settled(state: SweepState, event: Event) -> None:
+    settled = Settled(**{one.name: event[one.name] for one in fields(Settled)})
+    _require(state.settled is None and not state.went_on and settled.trials == state.num_begun)
+    state.settled = settled
 
 
 def _timed(state: SweepState, event: Event) -> None:
@@ -182,6 +209,7 @@ _APPLY = {
     "ended": _ended,
     "extended": _extended,
     "dropped": _dropped,
+    "settled": _settled,
     "timed": _timed,
     "shared": _shared,
 }

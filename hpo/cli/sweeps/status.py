@@ -62,6 +62,7 @@ def _summary(folder: SweepFolder) -> dict[str, Any]:
         "best": best.metrics[plan.config.metric] if best else None,
         "best_trial": best.number if best else None,
         "confirmed": _confirmed(folder, plan.config.metric),
+        "settled": None if state.settled is None else vars(state.settled),
     }
 
 
@@ -126,6 +127,7 @@ def _state(folder: SweepFolder, complete: bool) -> str:
 
 def _show_one(folder: SweepFolder, output: Format) -> None:
     from hpo.cli.display.output import LOOKS_AHEAD, console, print_json
+    from hpo.cli.display.settling import settled_in_words
     from hpo.cli.display.trial_table import trial_table
     from hpo.records.ledger import read_ledger
 
@@ -146,6 +148,10 @@ def _show_one(folder: SweepFolder, output: Format) -> None:
         + (f"; {summary['infeasible']} beyond limits" if summary["infeasible"] else ""),
         highlight=False,
     )
+    if state.settled is not None:
+        line = settled_in_words(state.settled, plan.config.metric)
+        more = f"hpo resume {folder.name} --trials {2 * state.settled.trials}"
+        console.print(f"{line}; `{more}` goes on", highlight=False, soft_wrap=True)
     if summary["best"] is not None:
         console.print(_best_line(summary, plan.config.metric), highlight=False, soft_wrap=True)
     if _looks_ahead(plan):

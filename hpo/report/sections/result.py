@@ -143,6 +143,8 @@ def _sweep_row(facts: ReportFacts, sweep: ReportedSweep) -> tuple[str, ...]:
     trials = f"{finished} of {config.trials}"
     if sweep.standing != "complete":
         trials += f", {sweep.standing}"
+    if sweep.state.settled is not None:
+        trials += ", settled"
     if best is None:
         return (name, trials, *[""] * 7)
     horizons = [_error(best.metrics, _at(facts.metric, minutes)) for minutes in HORIZON_MINUTES]
@@ -278,4 +280,14 @@ def _note(facts: ReportFacts) -> str:
     ahead = ""
     if facts.data is not None and facts.data.looks_ahead:
         ahead = " Gaps are interpolated, so all errors look ahead and are too good."
-    return f"Dataset {plan.config.dataset}{days}.{ahead} {facts.missing}".strip()
+    return f"Dataset {plan.config.dataset}{days}.{ahead}{_settled(facts)} {facts.missing}".strip()
+
+
+def _settled(facts: ReportFacts) -> str:
+    """Say why searches ended early."""
+    return "".join(
+        f" {sweep.name} settled after {one.trials} trials: more could lower its error by at most "
+        f"{one.bound:.3f}, and another seed changes it by {one.spread:.3f}."
+        for sweep in facts.sweeps
+        if (one := sweep.state.settled) is not None
+    )
