@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 from torch import Tensor
 
 from core.checkpoint import save_network
@@ -129,6 +128,8 @@ def fitted_shares(networks: Sequence[STGCN], data: PreparedData) -> Float[Tensor
 
 def _least_squares(gram: NDArray[np.float64], moment: NDArray[np.float64]) -> NDArray[np.float64]:
     """Minimise w G w / 2 - m w over w >= 0 with sum 1."""
+    from scipy.optimize import nnls  # noqa: PLC0415 - slow to import
+
     # Networks agree so closely that G is nearly singular: its root comes from eigenvalues.
     values, vectors = np.linalg.eigh(gram)
     kept = values > values.max() * 1e-12

@@ -7,7 +7,7 @@ a ledger that says what is left. Prints nothing; progress goes to the run's obse
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from hpo.driver.observers import SweepInterruptedError
@@ -19,7 +19,7 @@ from hpo.records.ledger import Ledger, SweepState
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import extended_plan
 from hpo.records.trial_files import clear_checkpoints, writable_ledger
-from hpo.records.trial_records import TrialRecord, read_record, read_records
+from hpo.records.trial_records import TrialRecord, join_records, read_record, read_records
 from hpo.trials.student_training import build_targets
 
 
@@ -53,12 +53,12 @@ def drive_together(runs: Sequence[SweepRun]) -> None:
                 build_targets(run.folder, run.plan, run.data, run.observer.on_targets)
         for run, ledger in sweeps:
             run.observer.on_change(extended_plan(run.plan, ledger.state), ledger.state)
-        if unfinished and time.monotonic() < deadline:
-            tune_trials(unfinished)
-        if time.monotonic() < deadline:
-            for run, ledger in unfinished:
-                if _is_unfinished(run, ledger):
-                    raise SweepInterruptedError(run.folder.name)
+        _tune_until_all_fit(unfinished, deadline)
+        for run, ledger in unfinished:
+            if not _is_unfinished(run, ledger):
+                join_records(run.folder.results)
+            elif time.monotonic() < deadline:
+                raise SweepInterruptedError(run.folder.name)
 
 
 @contextmanager
@@ -76,6 +76,24 @@ def _open_ledger(run: SweepRun) -> Iterator[Ledger]:
 
 def _is_unfinished(run: SweepRun, ledger: Ledger) -> bool:
     return ledger.state.num_ended < extended_plan(run.plan, ledger.state).config.trials
+
+
+def _tune_until_all_fit(sweeps: Sequence[tuple[SweepRun, Ledger]], deadline: float) -> None:
+    """Run what is left, again with twice the share where trials ran out of memory alone are."""
+    left = list(sweeps)
+    while left and time.monotonic() < deadline:
+        before = [dict(ledger.state.outgrown) for _, ledger in sweeps]
+        tune_trials(left)
+        left = [(run, ledger) for run, ledger in sweeps if _is_unfinished(run, ledger)]
+        states = [ledger.state for _, ledger in sweeps]
+        if not all(map(_has_only_outgrown, states, before)):
+            return  # stopped by the user
+
+
+def _has_only_outgrown(state: SweepState, before: Mapping[int, float]) -> bool:
+    """Whether every unfinished trial has run out of memory since ``before``."""
+    running = state.with_status("running")
+    return all(state.outgrown.get(one.number, 0) > before.get(one.number, 0) for one in running)
 
 
 @contextmanager

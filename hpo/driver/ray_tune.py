@@ -78,7 +78,7 @@ def tune_trials(sweeps: Sequence[tuple[SweepRun, Ledger]]) -> None:
     """
     first = sweeps[0][0]
     with cluster(first.address) as available, tempfile.TemporaryDirectory() as scratch:
-        shared = [_with_share(run, ledger, available) for run, ledger in sweeps]
+        shared = _with_one_share([_with_share(run, ledger, available) for run, ledger in sweeps])
         per_trial, concurrent = trial_resources(shared[0], available, first.address)
         searchers = [
             _searcher(run, config, ledger, concurrent)
@@ -116,10 +116,19 @@ def tune_trials(sweeps: Sequence[tuple[SweepRun, Ledger]]) -> None:
 
 def _with_share(run: SweepRun, ledger: Ledger, available: dict[str, float]) -> SweepConfig:
     """Return the settings of a sweep with the share of a GPU that its trials need."""
-    config = run.plan.config
+    config, least = run.plan.config, ledger.state.fitting_share
     if config.gpus_per_trial != AUTO:
-        return config
+        given = config.gpus_per_trial
+        return config if given is None else replace(config, gpus_per_trial=max(given, least))
     return replace(config, gpus_per_trial=find_share(run.folder, run.plan, ledger, available))
+
+
+def _with_one_share(configs: Sequence[SweepConfig]) -> list[SweepConfig]:
+    """Give all sweeps the largest share: their trials take turns on the same workers."""
+    shares = [float(one.gpus_per_trial) for one in configs if one.gpus_per_trial is not None]
+    if not shares:
+        return list(configs)
+    return [replace(one, gpus_per_trial=max(shares)) for one in configs]
 
 
 def _searcher(

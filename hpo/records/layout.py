@@ -4,6 +4,7 @@ STORAGE/NAME/sweep.json            settings, search space, fingerprints, baselin
 STORAGE/NAME/driver.lock           locked by the process that drives
 STORAGE/NAME/ledger.jsonl          ``hpo.records.ledger``
 STORAGE/NAME/results/0007.parquet  ``hpo.records.trial_records``
+STORAGE/NAME/records.parquet       all of them once a sweep has ended (``hpo.records.record_table``)
 STORAGE/NAME/trials/0007/          student.safetensors, if kept (``hpo.records.kept_students``);
 checkpoints/ while it runs; trajectory.json, if pruned; test_days.json (``hpo.reproduction``)
 STORAGE/NAME/confirmation/         driver.lock, ledger.jsonl, results/ and trials/ of the best
@@ -27,6 +28,7 @@ from core.training.teacher_files import TEACHERS_FOLDER
 PLAN = "sweep.json"
 LOCK = "driver.lock"
 RESULTS = "results"
+RECORD_TABLE = "records.parquet"
 LEDGER = "ledger.jsonl"
 CONFIRMATION = "confirmation"
 EXPORTS = "exports"

@@ -7,6 +7,7 @@
     {"event": "shared", "gpus_per_trial": 0.25, "peak": …, "total": …, "time": …}
     {"event": "dropped", "settings": {…}, "candidate": 12, "seeds": 8, "p": 0.0039, …}
     {"event": "settled", "trials": 27, "bound": 0.012, "spread": 0.015, "seeds": 3, "time": …}
+    {"event": "outgrown", "trial": 7, "gpus_per_trial": 0.25, "time": …}
     {"event": "timed", "widths": [2, 2, 4, …], "latency_ms": 3.6, "machine": …}
 
 Append-only, one writer, every line flushed to the disk. A line cut short by a crash is dropped when
@@ -30,6 +31,9 @@ from core.errors import StorageError
 Status = Literal["running", "finished", "pruned", "failed", "infeasible"]
 ENDED_STATUSES: tuple[Status, ...] = ("finished", "pruned", "failed", "infeasible")
 Event = dict[str, Any]
+OUT_OF_MEMORY = "out_of_memory"
+"""What a worker reports as ``status`` where its GPU had too little memory; no status of a trial,
+which is tried again with a larger share or has failed."""
 
 
 @dataclass
@@ -105,6 +109,8 @@ class SweepState:
     """Whether it had settled before more trials were asked for: it does not do so again."""
     drops: list[Drop] = field(default_factory=list)
     """Of a confirmation."""
+    outgrown: dict[int, float] = field(default_factory=dict)
+    """By unfinished trial, the share of a GPU whose memory it ran out of."""
     latencies: dict[tuple[int, ...], float] = field(default_factory=dict)
     """Milliseconds of a student by the numbers of filters in its layers."""
 
@@ -125,6 +131,14 @@ class SweepState:
     def with_status(self, *statuses: Status) -> list[Trial]:
         """Return the trials in one of these states, in order."""
         return [trial for trial in self.trials.values() if trial.status in statuses]
+
+    @property
+    def fitting_share(self) -> float:
+        """The least share of a GPU that is left to try for all unfinished trials; 0 where any is.
+
+        Twice what the largest of them ran out of memory with, at most a whole GPU.
+        """
+        return min(1.0, 2 * max(self.outgrown.values(), default=0.0))
 
     @property
     def num_ended(self) -> int:
@@ -157,6 +171,7 @@ def _epoch(state: SweepState, event: Event) -> None:
 def _ended(state: SweepState, event: Event) -> None:
     trial = state.trials[event["trial"]]
     _require(trial.status == "running" and event["status"] in ENDED_STATUSES)
+    state.outgrown.pop(trial.number, None)
     trial.metrics, trial.reason = _shared_names(event["metrics"]), event["reason"]
     trial.sizes = event.get("sizes", {})
     trial.status = event["status"]
@@ -193,6 +208,16 @@ def _dropped(state: SweepState, event: Event) -> None:
     state.drops.append(drop)
 
 
+def _outgrown(state: SweepState, event: Event) -> None:
+    trial, share = state.trials[event["trial"]], event["gpus_per_trial"]
+    _require(trial.status == "running" and share > state.outgrown.get(trial.number, 0.0))
+    state.outgrown[trial.number] = share
+    if state.gpu_share is not None:  # what was measured was too little
+        least = min(1.0, 2 * share)
+        known = state.gpu_share["gpus_per_trial"]
+        state.gpu_share = {**state.gpu_share, "gpus_per_trial": max(known, least)}
+
+
 def _shared_names(metrics: dict[str, float]) -> dict[str, float]:
     # JSON makes a new string of every name, larger than its number; a long sweep has 100,000.
     return {sys.intern(name): value for name, value in metrics.items()}
@@ -212,6 +237,7 @@ _APPLY = {
     "settled": _settled,
     "timed": _timed,
     "shared": _shared,
+    "outgrown": _outgrown,
 }
 
 

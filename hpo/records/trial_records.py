@@ -18,11 +18,10 @@ import pyarrow.parquet as pq
 from core.errors import StorageError
 from core.files import log_left_out, write_bytes
 from hpo.records import layout
+from hpo.records.record_table import TEXTS_OR_NONE, Row, read_table, write_table
 
 _SETTING = "setting_"
 _METRIC = ("val_", "train_")
-# Typed for Arrow: a column of nothing but None would have a type that joins with no other file's.
-_TEXTS_OR_NONE = ("reason", "teacher_fingerprint", "student", "loss", "base")
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def write_record(folder: Path, record: TrialRecord) -> Path:
     values["versions"] = json.dumps(values["versions"])
     values |= {f"{_SETTING}{name}": value for name, value in settings.items()}
     columns = {name: pa.array([value]) for name, value in (values | metrics).items()}
-    columns |= {name: pa.array([values[name]], pa.string()) for name in _TEXTS_OR_NONE}
+    columns |= {name: pa.array([values[name]], pa.string()) for name in TEXTS_OR_NONE}
     sink = pa.BufferOutputStream()
     # Checksums: a flipped bit would otherwise read as another number.
     pq.write_table(pa.table(columns), sink, write_page_checksum=True)
@@ -114,9 +113,11 @@ def read_records(folder: Path) -> list[TrialRecord]:
     not hide all others.
     """
     records = []
-    for path in sorted(folder.glob(layout.RECORDS)):
+    paths = sorted(folder.glob(layout.RECORDS))
+    rows = read_table(folder.parent / layout.RECORD_TABLE, paths)
+    for path in paths:
         try:
-            records.append(_read(path))
+            records.append(_record_of(path, rows.get(path)))
         except StorageError as error:
             log_left_out("a damaged record", error)
     # Not by name: 10000 comes before 9999.
@@ -130,28 +131,48 @@ def read_record(folder: Path, trial: int) -> TrialRecord | None:
         StorageError: its file is damaged.
     """
     path = _record_file(folder, trial)
-    return _read(path) if path.exists() else None
+    return _record_of(path) if path.exists() else None
+
+
+def join_records(folder: Path) -> None:
+    """Write the records in ``folder`` as one table beside it too (``hpo.records.record_table``)."""
+    try:
+        rows = {path: _read(path) for path in sorted(folder.glob(layout.RECORDS))}
+    except StorageError:
+        return  # a damaged one: whoever reads the records says so
+    write_table(folder.parent / layout.RECORD_TABLE, rows)
 
 
 def _record_file(folder: Path, trial: int) -> Path:
     return folder / layout.record_file(trial)
 
 
-def _read(path: Path) -> TrialRecord:
+def _read(path: Path) -> Row:
     try:
-        # Not read_table: it takes folders called ``name=value`` for columns.
+        # Not Arrow's read_table: it takes folders called ``name=value`` for columns.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            values = file.read().to_pylist()[0]
+            values: Row = file.read().to_pylist()[0]
+    except (OSError, pa.ArrowException, ValueError, IndexError) as error:
+        raise _damaged(path, error) from error
+    return values
+
+
+def _record_of(path: Path, row: Row | None = None) -> TrialRecord:
+    """Return the record in a file; ``row`` is what it holds, where that is known."""
+    values = _read(path) if row is None else row
+    try:
         settings = _take(values, _SETTING)
         metrics = {name: values.pop(name) for name in list(values) if name.startswith(_METRIC)}
         values["versions"] = json.loads(values["versions"])
         return TrialRecord(**values, settings=settings, metrics=metrics)
-    # ValueError: Arrow's own errors, broken text and broken JSON.
-    except (OSError, pa.ArrowException, ValueError, KeyError, IndexError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise StorageError(
-            f"{path} must be a trial record: {reason}; restore it from a copy"
-        ) from error
+    # ValueError: broken text and broken JSON.
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> StorageError:
+    reason = " ".join(str(error).split())
+    return StorageError(f"{path} must be a trial record: {reason}; restore it from a copy")
 
 
 def _take(values: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 from core.errors import ConfigError
 from core.seeding import derived_seed
 from hpo.internals.optuna_trials import discard, report_end
-from hpo.records.ledger import Ledger, SweepState, Trial
+from hpo.records.ledger import OUT_OF_MEMORY, Ledger, SweepState, Trial
 from hpo.search.optuna_study import ended_trials
 from hpo.search.samplers import make_sampler
 from hpo.search.settling import Settling
@@ -115,11 +115,22 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         if result is not None and not error:
             self.on_trial_result(trial_id, result)
         trial, optuna_trial = self.live.pop(trial_id)
+        if (result or {}).get("status") == OUT_OF_MEMORY and self._may_grow():
+            # Unfinished, to be tried again; to the sampler it goes on running meanwhile.
+            self.ledger.append(
+                "outgrown", trial=trial.number, gpus_per_trial=self.config.gpus_per_trial
+            )
+            return
         status, reason, facts = self._judge(trial, result or {}, error)
         self.record(trial, status, reason, facts)
         self._log_end(trial, status, reason, facts)
         values = trial.values(self.config.objectives) if status == "finished" else None
         report_end(self.study, optuna_trial, status, values)
+
+    def _may_grow(self) -> bool:
+        """Whether trials have less than a whole GPU, so that a larger share is left to try."""
+        share = self.config.gpus_per_trial
+        return not isinstance(share, str) and share is not None and 0 < share < 1
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing for Ray Tune's snapshot: it is never read, and files cannot be pickled."""

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from core.checkpoint import load_model
 from core.errors import ConfigError, ExportError
-from core.export.export_folder import open_export
 from core.export.manifest import MANIFEST_FILE, MODEL_FILE
 from core.files import fingerprint
 from core.preprocessing.prepare import PreparedData
@@ -72,6 +71,10 @@ def _teacher(name: str, storage: Path, data: PreparedData) -> Member:
 
 
 def _exported(folder: Path, data: PreparedData) -> Member:
+    from core.export.export_folder import (  # noqa: PLC0415 - its ONNX converter is slow to import
+        open_export,
+    )
+
     export = open_export(folder)
     known = export.manifest["dataset"]["fingerprint"]
     if known != data.fingerprint:

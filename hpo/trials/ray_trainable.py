@@ -22,6 +22,7 @@ from core.errors import StorageError, TrainingDivergedError, UserError
 from core.evaluation.profiling import count_parameters
 from core.experiments import TrainedStudent
 from core.training.trainer import EpochReport, last_epochs
+from hpo.records.ledger import OUT_OF_MEMORY
 from hpo.records.storage_faults import STOPPED, storage_faults_reported
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_files import TrialFiles, open_sweep
@@ -36,7 +37,7 @@ def run_trial(config: dict[str, Any]) -> None:
     epochs again, since its worker may have died before the driver received them. The final report
     has ``ended`` and what the record needs. A trial that fails by itself reports ``failed`` and the
     reason there instead of raising, so that the sweep goes on; one that fails because of its
-    storage reports ``stopped``.
+    storage reports ``stopped``, one whose GPU has too little memory ``OUT_OF_MEMORY``.
 
     Args:
         config: ``sweep`` (its address), ``trial`` (its number), ``seed`` and ``settings``.
@@ -57,7 +58,7 @@ def run_trial(config: dict[str, Any]) -> None:
         final = {"status": "failed", "reason": str(error)}
     except torch.OutOfMemoryError as error:
         reason = f"out of GPU memory: {error}; ask for more with --gpus-per-trial"
-        final = {"status": "failed", "reason": reason}
+        final = {"status": OUT_OF_MEMORY, "reason": reason}
     except Exception as error:  # noqa: BLE001 - whatever ends a trial must not end the sweep
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"

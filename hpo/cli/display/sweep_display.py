@@ -63,6 +63,7 @@ class SweepDisplay(SweepObserver):
         self._live = Live(console=error_console, auto_refresh=False, transient=True)
         self._reported: set[int] = set()
         self._share_reported = self._settled_reported = False
+        self._outgrown: dict[int, float] = {}
         self._pace, self._announced = Pace(patience=0.0), False
 
     def __enter__(self) -> SweepDisplay:
@@ -122,6 +123,7 @@ class SweepDisplay(SweepObserver):
         if state.gpu_share is not None and not self._share_reported:
             self._share_reported = True
             error_console.print(share_in_words(state.gpu_share), highlight=False, soft_wrap=True)
+        self._report_outgrown(state)
         left = self._pace.seconds_left(_trials_done(plan.config, state), plan.config.trials)
         if can_redraw(error_console):
             self._live.update(self._drawing(plan, state, left), refresh=True)
@@ -129,6 +131,18 @@ class SweepDisplay(SweepObserver):
             if not self._announced and left is not None and left >= durations.SHORTEST:
                 self._say_time(plan.config, state, f"about {durations.in_words(left)} left")
             self._report_ended(plan.config, state, left)
+
+    def _report_outgrown(self, state: SweepState) -> None:
+        """Print which trials ran out of memory, once for each share."""
+        for number, share in state.outgrown.items():
+            if self._outgrown.get(number) != share:
+                error_console.print(
+                    f"trial {number} ran out of memory with {share:g} of a GPU; it is tried again "
+                    f"with {min(1.0, 2 * share):g} when the others have ended",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+        self._outgrown = dict(state.outgrown)
 
     def _announce(self, plan: SweepPlan, state: SweepState) -> None:
         """Print how long the trials take, as far as others like them tell."""

@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from hpo.records.ledger import Ledger, Trial, read_ledger
+from hpo.records.ledger import OUT_OF_MEMORY, Ledger, Trial, read_ledger
 from hpo.search.ledger_searcher import LOST_WORKER, LedgerSearcher
 from hpo.search.samplers import SAMPLERS
 from hpo.space.search_space import SearchSpace, built_in_search_space
@@ -359,3 +359,38 @@ def test_rays_snapshots_hold_nothing(tmp_path: Path) -> None:
     session.searcher.save(str(tmp_path / "snapshot"))
     session.searcher.restore(str(tmp_path / "snapshot"))
     assert not (tmp_path / "snapshot").exists()
+
+
+def run_out(session: Session, ray_id: str, trial: int) -> None:
+    last = {"trial": trial, "ended": True, "status": OUT_OF_MEMORY, "reason": "out of GPU memory"}
+    session.searcher.on_trial_result(ray_id, last)
+    session.searcher.on_trial_complete(ray_id, last | {"done": True})
+
+
+def test_a_trial_that_ran_out_of_memory_is_left_for_a_larger_share(tmp_path: Path) -> None:
+    first = Session(tmp_path / "sweep", trials=2, gpus_per_trial=0.25)
+    ray_id, asked = first.suggest()
+    first.report(ray_id, 0, 1, 3.0)
+    run_out(first, ray_id, 0)
+    state = read_ledger(first.path)
+    assert (state.trials[0].status, state.outgrown, first.recorded) == ("running", {0: 0.25}, {})
+    assert state.fitting_share == 0.5
+    other, second = first.suggest()
+    assert second["trial"] == 1
+    first.finish(other, 1, 2.0)
+    assert first.suggest()[1] == Searcher.FINISHED
+    first.ledger.close()
+    again = Session(tmp_path / "sweep", trials=2, gpus_per_trial=0.5)
+    ray_id, same = again.suggest()
+    assert same == asked
+    again.finish(ray_id, 0, 1.0)
+    assert read_ledger(again.path).outgrown == {}
+    assert again.recorded[0][0] == "finished"
+
+
+@pytest.mark.parametrize("share", [1.0, 2.0, None])
+def test_a_trial_that_had_a_whole_gpu_has_failed(tmp_path: Path, share: float | None) -> None:
+    session = Session(tmp_path / "sweep", gpus_per_trial=share)
+    ray_id, _ = session.suggest()
+    run_out(session, ray_id, 0)
+    assert session.recorded[0][:2] == ("failed", "out of GPU memory")

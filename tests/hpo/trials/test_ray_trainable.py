@@ -21,6 +21,7 @@ from core.training.teachers import Teacher, TeacherConfig
 from core.training.trainer import TrainingConfig
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
+from hpo.records.ledger import OUT_OF_MEMORY
 from hpo.records.sweep_folder import SweepFolder
 from hpo.sweep_config import SweepConfig
 from hpo.trials import ray_trainable as trainables
@@ -174,11 +175,19 @@ def test_a_batch_that_the_data_cannot_fill_fails_with_its_reason(
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("error", "status", "reason"),
     [
-        (torch.OutOfMemoryError("tried 3 GiB"), r"out of GPU memory: tried 3 GiB; ask for more"),
-        (RuntimeError("shapes differ"), r"RuntimeError: shapes differ \(test_\w+\.py:\d+\)"),
-        (ZeroDivisionError("division"), r"ZeroDivisionError: division"),
+        (
+            torch.OutOfMemoryError("tried 3 GiB"),
+            OUT_OF_MEMORY,
+            r"out of GPU memory: tried 3 GiB; ask for more",
+        ),
+        (
+            RuntimeError("shapes differ"),
+            "failed",
+            r"RuntimeError: shapes differ \(test_\w+\.py:\d+\)",
+        ),
+        (ZeroDivisionError("division"), "failed", r"ZeroDivisionError: division"),
     ],
 )
 def test_whatever_ends_a_trial_does_not_end_the_sweep(
@@ -186,6 +195,7 @@ def test_whatever_ends_a_trial_does_not_end_the_sweep(
     reports: Reports,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
+    status: str,
     reason: str,
 ) -> None:
     def fail(*_: object) -> None:
@@ -193,7 +203,7 @@ def test_whatever_ends_a_trial_does_not_end_the_sweep(
 
     monkeypatch.setattr(trial_runs, "distill_student", fail)
     run_trial(task(folder))
-    assert [report["status"] for report in reports] == ["failed"]
+    assert [report["status"] for report in reports] == [status]
     assert re.search(reason, reports[0]["reason"])
 
 
