@@ -27,6 +27,7 @@ from benchmarks.problem import (
     train_network,
     train_student,
 )
+from benchmarks.settled_sweeps import settling
 from benchmarks.sweeps import efficiency, overhead, resuming, tpe_against_random
 from benchmarks.trial_memory import measure_trials
 from core.distillation.correlation.step_tables import StoredDistances, to_fixed_point
@@ -237,6 +238,12 @@ CASES = (
         "random search / TPE with ASHA: trials and epochs until within 1 % of the best, 5 repeats",
         "is reported",
         tpe_against_random,
+    ),
+    Case(
+        "settling",
+        "trials of sweeps that stop when settled / all 60, and the error that they lose, 3 seeds",
+        "is reported",
+        settling,
     ),
     *(
         Case(

@@ -17,6 +17,7 @@ from hpo.driver.sweep_run import SweepRun
 from hpo.records.kept_students import StudentKeeper
 from hpo.records.ledger import Ledger, SweepState
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import extended_plan
 from hpo.records.trial_files import clear_checkpoints, writable_ledger
 from hpo.records.trial_records import TrialRecord, join_records, read_record, read_records
 from hpo.trials.student_training import build_targets
@@ -51,7 +52,7 @@ def drive_together(runs: Sequence[SweepRun]) -> None:
             for run, _ in unfinished:
                 build_targets(run.folder, run.plan, run.data, run.observer.on_targets)
         for run, ledger in sweeps:
-            run.observer.on_change(run.plan, ledger.state)
+            run.observer.on_change(extended_plan(run.plan, ledger.state), ledger.state)
         _tune_until_all_fit(unfinished, deadline)
         for run, ledger in unfinished:
             if not _is_unfinished(run, ledger):
@@ -65,7 +66,7 @@ def _open_ledger(run: SweepRun) -> Iterator[Ledger]:
     """Open a sweep's ledger and put its files in order."""
 
     def on_change(state: SweepState) -> None:
-        run.observer.on_change(run.plan, state)
+        run.observer.on_change(extended_plan(run.plan, state), state)
 
     with writable_ledger(run.folder, on_change) as ledger:
         adopt_records(run.folder, ledger)
@@ -74,7 +75,7 @@ def _open_ledger(run: SweepRun) -> Iterator[Ledger]:
 
 
 def _is_unfinished(run: SweepRun, ledger: Ledger) -> bool:
-    return ledger.state.num_ended < run.plan.config.trials
+    return ledger.state.num_ended < extended_plan(run.plan, ledger.state).config.trials
 
 
 def _tune_until_all_fit(sweeps: Sequence[tuple[SweepRun, Ledger]], deadline: float) -> None:

@@ -23,7 +23,7 @@ from hpo.driver.sweep_run import SweepRun
 from hpo.internals.ray_trials import drop_metric_history, reset_failure_count
 from hpo.planning.space_fitting import largest_shape
 from hpo.records.kept_students import StudentKeeper
-from hpo.records.ledger import Ledger, read_events
+from hpo.records.ledger import Ledger, read_events, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.search.fixed_runs import FixedRunSearcher
 from hpo.search.ledger_searcher import LedgerSearcher
@@ -137,7 +137,8 @@ def _searcher(
     record = Recorder(run).write
     asked = (config, run.plan.space, ledger, run.folder.address, concurrent, record)
     if run.runs is None:
-        return LedgerSearcher(*asked, student_costs(run, ledger))
+        runs = read_ledger(run.folder.confirmation.ledger_file).trials.values()
+        return LedgerSearcher(*asked, student_costs(run, ledger), list(runs))
     return FixedRunSearcher(*asked, run.runs)
 
 

@@ -5,6 +5,8 @@
     {"event": "ended", "trial": 7, "status": "finished", "metrics": {…}, "reason": null, …}
     {"event": "extended", "trials": 40, "time": …}
     {"event": "shared", "gpus_per_trial": 0.25, "peak": …, "total": …, "time": …}
+    {"event": "dropped", "settings": {…}, "candidate": 12, "seeds": 8, "p": 0.0039, …}
+    {"event": "settled", "trials": 27, "bound": 0.012, "spread": 0.015, "seeds": 3, "time": …}
     {"event": "outgrown", "trial": 7, "gpus_per_trial": 0.25, "time": …}
     {"event": "timed", "widths": [2, 2, 4, …], "latency_ms": 3.6, "machine": …}
 
@@ -19,7 +21,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -61,6 +63,36 @@ class Trial:
         return [float(known[name]) for name in objectives]
 
 
+@dataclass(frozen=True)
+class Drop:
+    """A configuration that a confirmation's race gave up, and why."""
+
+    settings: dict[str, Any]
+    candidate: int
+    """The sweep's trial that found it."""
+    against: int
+    """That of the configuration which was the best then."""
+    seeds: int
+    """After how many."""
+    p: float
+    """Of the test that it is worse, below ``level``."""
+    level: float
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Why a search ended before it had all its trials."""
+
+    trials: int
+    """How many had begun."""
+    bound: float
+    """How much lower than its best trial's the error could still become, at most."""
+    spread: float
+    """Standard deviation over seeds of one configuration's error."""
+    seeds: int
+    """From how many runs."""
+
+
 @dataclass
 class SweepState:
     """All trials of a sweep, by number, after the events so far."""
@@ -71,6 +103,12 @@ class SweepState:
     gpu_share: dict[str, float] | None = None
     """Where it was measured: ``gpus_per_trial``, and in bytes the ``peak`` of one trial and the
     ``total`` of a GPU."""
+    settled: Settled | None = None
+    """None also where it went on because more trials were asked for."""
+    went_on: bool = False
+    """Whether it had settled before more trials were asked for: it does not do so again."""
+    drops: list[Drop] = field(default_factory=list)
+    """Of a confirmation."""
     outgrown: dict[int, float] = field(default_factory=dict)
     """By unfinished trial, the share of a GPU whose memory it ran out of."""
     latencies: dict[tuple[int, ...], float] = field(default_factory=dict)
@@ -140,8 +178,16 @@ def _ended(state: SweepState, event: Event) -> None:
 
 
 def _extended(state: SweepState, event: Event) -> None:
-    _require(isinstance(event["trials"], int) and event["trials"] > (state.extended_to or 0))
+    before = (state.extended_to or 0) if state.settled is None else state.settled.trials
+    _require(isinstance(event["trials"], int) and event["trials"] > before)
     state.extended_to = event["trials"]
+    state.went_on, state.settled = state.went_on or state.settled is not None, None
+
+
+def _settled(state: SweepState, event: Event) -> None:
+    settled = Settled(**{one.name: event[one.name] for one in fields(Settled)})
+    _require(state.settled is None and not state.went_on and settled.trials == state.num_begun)
+    state.settled = settled
 
 
 def _timed(state: SweepState, event: Event) -> None:
@@ -154,6 +200,12 @@ def _shared(state: SweepState, event: Event) -> None:
     _require(state.gpu_share is None)
     names = ("gpus_per_trial", "peak", "total")
     state.gpu_share = {name: event[name] for name in names}
+
+
+def _dropped(state: SweepState, event: Event) -> None:
+    drop = Drop(**{one.name: event[one.name] for one in fields(Drop)})
+    _require(0 <= drop.p <= drop.level)
+    state.drops.append(drop)
 
 
 def _outgrown(state: SweepState, event: Event) -> None:
@@ -181,6 +233,8 @@ _APPLY = {
     "epoch": _epoch,
     "ended": _ended,
     "extended": _extended,
+    "dropped": _dropped,
+    "settled": _settled,
     "timed": _timed,
     "shared": _shared,
     "outgrown": _outgrown,
@@ -208,7 +262,7 @@ class Ledger:
         if self._stream.tell() > whole_bytes:
             self._stream.truncate(whole_bytes)
 
-    def append(self, event: str, **fields: Any) -> None:
+    def append(self, event: str, **facts: Any) -> None:
         """Apply one event to ``state`` and write it to the disk before anybody is notified of it.
 
         Raises:
@@ -216,7 +270,7 @@ class Ledger:
             OSError: writing failed; nothing is written.
             Exception: ``on_written`` failed; the event is on the disk.
         """
-        line = json.dumps({"event": event, **fields, "time": now()}, allow_nan=False)
+        line = json.dumps({"event": event, **facts, "time": now()}, allow_nan=False)
         self.state.apply(json.loads(line))
         self._write(line.encode() + b"\n")
         self.on_written(event, line.encode() + b"\n")

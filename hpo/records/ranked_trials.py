@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from hpo.records.confirmation import Confirmed
+from hpo.records.confirmation import Confirmed, beside_best
 from hpo.records.ranking import beats_last
 from hpo.records.trial_records import TrialRecord
 from hpo.space.objectives import pareto_front
@@ -48,7 +48,7 @@ class RankedTrial(TrialRecord):
         """Return what ``hpo best --format json`` shows of it.
 
         ``config`` holds the searched settings, ``epochs`` and ``seed``; ``metrics`` are the
-        trial's own, ``confirmed`` is None or ``Confirmed.summary``.
+        trial's own, ``confirmed`` is None or ``Confirmed.standing``.
         """
         return {
             "rank": self.rank,
@@ -61,7 +61,7 @@ class RankedTrial(TrialRecord):
             "parameters": self.parameters,
             "flops": self.flops,
             **({} if self.latency_ms is None else {"latency_ms": self.latency_ms}),
-            "confirmed": None if self.confirmed is None else self.confirmed.summary(),
+            "confirmed": None if self.confirmed is None else self.confirmed.standing(),
             "better_than_last": self.better_than_last,
         }
 
@@ -95,7 +95,8 @@ def judge(
         known: sweep -> its confirmed configurations.
         metric: to judge by.
     """
-    found = [Judged(one.trial, one, one.mean) for every in known.values() for one in every]
+    compared = beside_best(one for every in known.values() for one in every)
+    found = [Judged(one.trial, one, one.mean) for one in compared]
     single = [
         Judged(record, None, record.metrics[metric])
         for record in ranked

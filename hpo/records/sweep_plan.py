@@ -44,6 +44,11 @@ Plan = TypeVar("Plan", bound=SweepOutline)
 
 
 def extended_plan(plan: Plan, state: SweepState) -> Plan:
-    """Return the plan with the number of trials that was last asked for."""
+    """Return the plan with the number of trials that was last asked for.
+
+    Of a search that has settled, those that it began: it is complete.
+    """
     trials = state.extended_to or plan.config.trials
+    if state.settled is not None:
+        trials = state.settled.trials
     return replace(plan, config=replace(plan.config, trials=trials))

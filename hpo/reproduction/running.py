@@ -17,7 +17,8 @@ from hpo.driver.drive import drive_together
 from hpo.driver.observers import SweepObserver
 from hpo.driver.ray_cluster import cluster, termination_as_interrupt
 from hpo.driver.sweep_run import SweepRun
-from hpo.outcomes.confirmation_runs import begun_confirmation, plan_confirmation
+from hpo.outcomes.confirmation_planning import plan_confirmation
+from hpo.outcomes.confirmation_runs import begun_confirmation
 from hpo.planning.networks import needs_teacher
 from hpo.records.ledger import read_ledger
 from hpo.records.ranking import no_student

@@ -9,10 +9,11 @@ Ray Tune or the user learns of it. Neither Ray's snapshots nor an Optuna databas
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from core.errors import ConfigError
@@ -21,6 +22,7 @@ from hpo.internals.optuna_trials import discard, report_end
 from hpo.records.ledger import OUT_OF_MEMORY, Ledger, SweepState, Trial
 from hpo.search.optuna_study import ended_trials
 from hpo.search.samplers import make_sampler
+from hpo.search.settling import Settling
 from hpo.space.objectives import COSTS
 from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
@@ -50,6 +52,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         max_concurrent: int,
         record: Record,
         costs: StudentCosts | None = None,
+        confirmed: Sequence[Trial] = (),
     ) -> None:
         """Rebuild the study from ``ledger``.
 
@@ -61,6 +64,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             max_concurrent: trials at once.
             record: writes the record of an ended trial.
             costs: predicts what students will cost; None: costs neither matter nor are limited.
+            confirmed: runs of the sweep's confirmation, which tell how much a seed changes.
         """
         super().__init__(metric=config.metric, mode="min")
         self.costs = costs
@@ -69,6 +73,11 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         self.distributions = space.distributions()
         self.study = self._rebuild(ledger.state, space)
         self.unfinished = ledger.state.with_status("running")
+        self.settling = (
+            Settling(config.metric, self.distributions, confirmed, config.seed)
+            if config.stop_when_settled and not ledger.state.went_on
+            else None
+        )
         self.live: dict[str, tuple[Trial, optuna.Trial]] = {}
         """Ray's trial id -> ours and Optuna's."""
 
@@ -76,7 +85,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         """Return the next configuration, None if not now, ``FINISHED`` if there is no more."""
         if len(self.live) >= self.max_concurrent:
             return None
-        if not self.unfinished and self.ledger.state.num_begun >= self.config.trials:
+        if not self.unfinished and self._is_complete():
             return str(Searcher.FINISHED)
         trial, optuna_trial = self._next()
         self.live[trial_id] = (trial, optuna_trial)
@@ -174,6 +183,9 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         Raises:
             ConfigError: the sampler finds none.
         """
+        repeated = self._to_repeat()
+        if repeated is not None:
+            return self._again(repeated)
         for _ in range(MAX_INFEASIBLE):
             optuna_trial = self._ask()
             trial = (
@@ -191,6 +203,28 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             f"a student of {limits_in_words(self.config)} must be within reach of the sampler, but "
             f"{MAX_INFEASIBLE} in a row were larger; raise the limit or narrow the space"
         )
+
+    def _is_complete(self) -> bool:
+        """Whether there is nothing more to suggest; notes in the ledger where it has settled."""
+        state = self.ledger.state
+        if state.num_begun >= self.config.trials or state.settled is not None:
+            return True
+        settled = None if self.settling is None else self.settling.judge(state, self.study)
+        if settled is not None:
+            self.ledger.append("settled", **vars(settled))
+        return settled is not None
+
+    def _to_repeat(self) -> dict[str, Any] | None:
+        """Return a configuration that is to run on another seed, once nothing waits."""
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if self.settling is None or self.unfinished or waiting:
+            return None
+        return self.settling.to_repeat(self.ledger.state)
+
+    def _again(self, settings: dict[str, Any]) -> tuple[Trial, optuna.Trial]:
+        """Return a trial of a configuration that was tried before, with a seed of its own."""
+        self.study.enqueue_trial(settings)
+        return self._new_trial(dict(settings)), self.study.ask(self.distributions)
 
     def _ask(self) -> optuna.Trial:
         """Ask the sampler, again while it repeats a configuration.

@@ -18,6 +18,7 @@ from rich.text import Text
 from hpo.cli.display import durations
 from hpo.cli.display.output import can_redraw, error_console
 from hpo.cli.display.pace import Pace
+from hpo.cli.display.settling import settled_in_words
 from hpo.cli.display.teacher_display import TeacherDisplay
 from hpo.cli.display.trial_table import describe, failures_text, trial_table
 from hpo.driver.observers import Observers, SweepInterruptedError, SweepObserver
@@ -61,7 +62,7 @@ class SweepDisplay(SweepObserver):
         self._teacher = TeacherDisplay()
         self._live = Live(console=error_console, auto_refresh=False, transient=True)
         self._reported: set[int] = set()
-        self._share_reported = False
+        self._share_reported = self._settled_reported = False
         self._outgrown: dict[int, float] = {}
         self._pace, self._announced = Pace(patience=0.0), False
 
@@ -109,12 +110,16 @@ class SweepDisplay(SweepObserver):
         """Redraw the table, or outside a terminal print the trials that ended."""
         self._state = state
         if self.plan is None:
-            self.plan = plan
             self._teacher.__exit__(None, None, None)
             self._announce(plan, state)
             self._reported = {trial.number for trial in state.with_status(*ENDED_STATUSES)}
             if can_redraw(error_console):
                 self._live.start()
+        self.plan = plan
+        if state.settled is not None and not self._settled_reported:
+            self._settled_reported = True
+            line = settled_in_words(state.settled, plan.config.metric)
+            error_console.print(line, highlight=False, soft_wrap=True)
         if state.gpu_share is not None and not self._share_reported:
             self._share_reported = True
             error_console.print(share_in_words(state.gpu_share), highlight=False, soft_wrap=True)

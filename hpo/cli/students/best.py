@@ -85,9 +85,9 @@ def _show(found: Ranking, metric: str) -> None:
 
 def _standing(one: RankedTrial, metric: str) -> str:
     """Say what a confirmation showed, and whether the configuration is of any use."""
-    from hpo.cli.students.confirm import in_words
+    from hpo.cli.students.confirm import standing_in_words
 
-    said = f"; confirmed: {in_words(one.confirmed.summary())}" if one.confirmed else ""
+    said = f"; confirmed: {standing_in_words(one.confirmed)}" if one.confirmed else ""
     if one.better_than_last or one.repeat_last is None:
         return said
     level = one.repeat_last[metric]
@@ -109,6 +109,8 @@ def _show_next(dataset: str, first: RankedTrial, metric: str) -> None:
 def _table(rows: Sequence[RankedTrial], metric: str) -> Table:
     from rich.table import Table
 
+    from hpo.cli.students.confirm import rank_in_words
+
     others = [name for name in ("val_mae_15", "val_mae_30", "val_mae_45") if name != metric]
     table = Table(box=None, pad_edge=False)
     timed = any(one.latency_ms is not None for one in rows)
@@ -120,7 +122,7 @@ def _table(rows: Sequence[RankedTrial], metric: str) -> Table:
         table.add_column(name, justify="right", no_wrap=whole, overflow="fold")
     for one in rows:
         table.add_row(
-            str(one.rank),
+            rank_in_words(one.rank, one.confirmed),
             one.sweep,
             str(one.trial),
             one.method,

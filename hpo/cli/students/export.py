@@ -143,7 +143,7 @@ def _confirm(
     name: str | None, dataset: str, storage: Path, top: int, seeds: int, address: str
 ) -> None:
     from hpo.cli.students.confirm import run_shown
-    from hpo.outcomes.confirmation_runs import missing_before_export, missing_in_dataset
+    from hpo.outcomes.confirmation_planning import missing_before_export, missing_in_dataset
     from hpo.records.sweep_folder import find_sweep
 
     if name is not None:

@@ -116,7 +116,7 @@ def _has_begun(folder: SweepFolder, config: SweepConfig) -> bool:
 
 def _confirm(name: str, places: Places) -> None:
     from hpo.cli.students.confirm import run_shown
-    from hpo.outcomes.confirmation_runs import plan_confirmation
+    from hpo.outcomes.confirmation_planning import plan_confirmation
     from hpo.records.sweep_folder import find_sweep
 
     plan = plan_confirmation(find_sweep(places.storage.resolve(), name), STUDENTS, top=1)

@@ -62,11 +62,12 @@ def _summary(folder: SweepFolder) -> dict[str, Any]:
         "best": best.metrics[plan.config.metric] if best else None,
         "best_trial": best.number if best else None,
         "confirmed": _confirmed(folder, plan.config.metric),
+        "settled": None if state.settled is None else vars(state.settled),
     }
 
 
 def _confirmed(folder: SweepFolder, metric: str) -> dict[str, Any] | None:
-    """Return the best configuration on fresh seeds: its trial and ``Confirmed.summary``."""
+    """Return the best configuration on fresh seeds: its trial and ``Confirmed.standing``."""
     from hpo.records.confirmation import confirmed
     from hpo.records.ranking import ranked_records
     from hpo.records.trial_records import read_records
@@ -74,8 +75,11 @@ def _confirmed(folder: SweepFolder, metric: str) -> dict[str, Any] | None:
     if not folder.confirmation.results.is_dir():
         return None
     ranked = ranked_records(read_records(folder.results), metric)
-    best = next((one for one in confirmed(folder, ranked, metric) if one.finished), None)
-    return None if best is None else {"trial": best.trial.trial, **best.summary()}
+    known = confirmed(folder, ranked, metric)
+    if not known or not known[0].finished:
+        return None
+    equals = [one.trial.trial for one in known if one.like is not None]
+    return {"trial": known[0].trial.trial, **known[0].standing(), "equals": equals}
 
 
 def _readable_summary(folder: SweepFolder) -> dict[str, Any] | None:
@@ -123,6 +127,7 @@ def _state(folder: SweepFolder, complete: bool) -> str:
 
 def _show_one(folder: SweepFolder, output: Format) -> None:
     from hpo.cli.display.output import LOOKS_AHEAD, console, print_json
+    from hpo.cli.display.settling import settled_in_words
     from hpo.cli.display.trial_table import trial_table
     from hpo.records.ledger import read_ledger
 
@@ -143,6 +148,10 @@ def _show_one(folder: SweepFolder, output: Format) -> None:
         + (f"; {summary['infeasible']} beyond limits" if summary["infeasible"] else ""),
         highlight=False,
     )
+    if state.settled is not None:
+        line = settled_in_words(state.settled, plan.config.metric)
+        more = f"hpo resume {folder.name} --trials {2 * state.settled.trials}"
+        console.print(f"{line}; `{more}` goes on", highlight=False, soft_wrap=True)
     if summary["best"] is not None:
         console.print(_best_line(summary, plan.config.metric), highlight=False, soft_wrap=True)
     if _looks_ahead(plan):
@@ -153,15 +162,24 @@ def _show_one(folder: SweepFolder, output: Format) -> None:
 
 def _best_line(summary: dict[str, Any], metric: str) -> str:
     """Name the best configuration: on fresh seeds where any is confirmed, else a single trial."""
-    from hpo.cli.students.confirm import in_words
+    from hpo.cli.students.confirm import interval_in_words
     from hpo.records.ranked_trials import luck_in_words
 
     known = summary["confirmed"]
     if known is not None:
-        return f"best on fresh seeds: trial {known['trial']}, {metric} {in_words(known)}"
+        said = f"trial {known['trial']}, {metric} {interval_in_words(known)}{_equals(known)}"
+        return f"best on fresh seeds: {said}"
     luck = luck_in_words(summary["finished"], luck=None)
     single = f"trial {summary['best_trial']}, {metric} {summary['best']:.4f}"
     return f"best single trial: {single}, not confirmed; {luck}"
+
+
+def _equals(known: dict[str, Any]) -> str:
+    """Name the confirmed configurations that are not distinguishable from the best."""
+    if not known["equals"]:
+        return ""
+    numbers = ", ".join(map(str, known["equals"]))
+    return f"; not distinguishable from it: trial{'s' * (len(known['equals']) > 1)} {numbers}"
 
 
 def _looks_ahead(plan: SweepOutline) -> bool:

@@ -16,6 +16,7 @@ from hpo.report.sections.again import again
 from hpo.report.sections.errors import errors
 from hpo.report.sections.failures import failures
 from hpo.report.sections.forecasts import forecasts
+from hpo.report.sections.fresh_seeds import fresh_seeds
 from hpo.report.sections.hidden import hidden
 from hpo.report.sections.history import history
 from hpo.report.sections.importances import importances
@@ -31,6 +32,7 @@ Draw = Callable[[ReportFacts], Section | None]
 
 SECTIONS: Final[dict[str, Draw]] = {
     "result": result,
+    "seeds": fresh_seeds,
     "history": history,
     "pareto": pareto,
     "importances": importances,

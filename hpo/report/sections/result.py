@@ -19,7 +19,11 @@ from hpo.space.parameters import Parameter
 
 def result(facts: ReportFacts) -> Section:
     """Give the result of the sweeps in a sentence, a few numbers and tables."""
-    blocks: list[Block] = [_sweeps(facts), *_test(facts), _searched(facts)]
+    blocks: list[Block] = [
+        _sweeps(facts),
+        *_test(facts),
+        _searched(facts),
+    ]
     leader = _leader(facts)
     if leader is not None:
         blocks.insert(0, _numbers(facts, leader))
@@ -139,6 +143,8 @@ def _sweep_row(facts: ReportFacts, sweep: ReportedSweep) -> tuple[str, ...]:
     trials = f"{finished} of {config.trials}"
     if sweep.standing != "complete":
         trials += f", {sweep.standing}"
+    if sweep.state.settled is not None:
+        trials += ", settled"
     if best is None:
         return (name, trials, *[""] * 7)
     horizons = [_error(best.metrics, _at(facts.metric, minutes)) for minutes in HORIZON_MINUTES]
@@ -166,7 +172,13 @@ def _confirmed(facts: ReportFacts, sweep: ReportedSweep) -> str:
     best = sweep.best_confirmed
     if best is None:
         return f"not confirmed; {luck_in_words(len(sweep.with_status('finished')), facts.luck)}"
-    return f"{_mean(best)} ({len(best.finished)} seeds, trial {best.trial.trial})"
+    equals = sum(one.like is not None for one in sweep.confirmed)
+    others = f"; {equals} more not distinguishable from it" if equals else ""
+    within = (
+        "" if best.interval is None else ", mean within {:.3f} to {:.3f}".format(*best.interval)
+    )
+    of = f"({len(best.finished)} seeds, trial {best.trial.trial}{within}{others})"
+    return f"{_mean(best)} {of}"
 
 
 def _mean(confirmed: Confirmed) -> str:
@@ -268,4 +280,14 @@ def _note(facts: ReportFacts) -> str:
     ahead = ""
     if facts.data is not None and facts.data.looks_ahead:
         ahead = " Gaps are interpolated, so all errors look ahead and are too good."
-    return f"Dataset {plan.config.dataset}{days}.{ahead} {facts.missing}".strip()
+    return f"Dataset {plan.config.dataset}{days}.{ahead}{_settled(facts)} {facts.missing}".strip()
+
+
+def _settled(facts: ReportFacts) -> str:
+    """Say why searches ended early."""
+    return "".join(
+        f" {sweep.name} settled after {one.trials} trials: more could lower its error by at most "
+        f"{one.bound:.3f}, and another seed changes it by {one.spread:.3f}."
+        for sweep in facts.sweeps
+        if (one := sweep.state.settled) is not None
+    )

@@ -15,15 +15,14 @@ from core.errors import ConfigError, ExportError, StorageError
 from core.export.manifest import read_manifest
 from core.preprocessing.prepare import PreparedData
 from hpo.cli.main import run
-from hpo.outcomes.confirmation_runs import (
+from hpo.outcomes.confirmation_planning import (
     fresh_seed,
     is_confirmed,
     missing_before_export,
     missing_in_dataset,
     plan_confirmation,
-    ranked_confirmations,
-    run_confirmation,
 )
+from hpo.outcomes.confirmation_runs import ranked_confirmations, run_confirmation
 from hpo.outcomes.export_best import export_best, export_dataset_best
 from hpo.records.confirmation import Confirmed
 from hpo.records.ledger import Ledger
@@ -243,7 +242,10 @@ def test_best_sets_single_trials_apart(
     assert above.startswith("confirmed: val_mae over fresh seeds\n")
     assert "2.600 ± 0.141" in above
     assert below.startswith("the best of 5 is lucky by about 0.950\n")
-    assert "; confirmed: 2.600 ± 0.141, 2 seeds\n" in below
+    told = "2.600 ± 0.141, 2 seeds, mean within 1.329 to 3.871 (95 %)"
+    assert f"; confirmed: {told}, not distinguishable from trial 2\n" in below
+    assert "\n   1  first      2 " in above
+    assert "\n  =1  first      1 " in above
     assert below.endswith("next: hpo export first --top 1\n")
 
 
@@ -278,8 +280,9 @@ def test_status_names_the_best_on_fresh_seeds(sweep: SweepFolder, capsys: Output
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["best_trial"], row["confirmed"]["trial"]) == (1, 2)
     assert run([*command, "first"]) == 0
-    line = "best on fresh seeds: trial 2, val_mae 2.300 ± 0.265, 3 seeds"
-    assert line in capsys.readouterr().out
+    line = "trial 2, val_mae 2.300 ± 0.265, 3 seeds, mean within 1.643 to 2.957 (95 %); "
+    out = capsys.readouterr().out
+    assert f"best on fresh seeds: {line}not distinguishable from it: trial 1\n" in out
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from core.files import write_json
 from hpo.outcomes.export_best import export_best
+from hpo.records.ledger import Drop
 from hpo.records.sweep_folder import SweepFolder
 from hpo.report import palette
 from hpo.report.building import draw
@@ -21,6 +22,7 @@ from hpo.report.networks import evaluate_networks
 from hpo.report.paper import paper_results
 from hpo.report.section import Commands, Numbers, Section, Table
 from hpo.report.sections import SECTIONS
+from hpo.report.sections.fresh_seeds import fresh_seeds
 from hpo.report.sections.map import error_map
 from hpo.report.sections.pareto import pareto
 from hpo.report.sections.result import result
@@ -172,12 +174,44 @@ def test_a_confirmed_student_leads_however_lucky_a_single_trial_was(
     assert numbers.items[0] == ("3.800", "best confirmed validation MAE, mph")
     assert isinstance(table, Table)
     assert table.rows[0][0] == "plain (none)"
-    assert table.rows[0][2] == "3.800 ± 0.141 (2 seeds, trial 0)"
+    assert table.rows[0][2] == "3.800 ± 0.141 (2 seeds, trial 0, mean within 2.529 to 5.071)"
     # Trial 0 had 4.0, so its confirmation came out better: no luck to take off.
     lucky = next(row for row in table.rows if row[0].startswith("good"))
     assert lucky[2] == (
         "not confirmed; the best of 9 may be lucky, though those tried on fresh seeds were not"
     )
+
+
+def test_fresh_seeds_have_a_row_each(facts: dict[str, ReportFacts]) -> None:
+    section = fresh_seeds(facts["side by side"])
+    assert section is not None
+    assert section.seen == "1 configuration ran again on fresh seeds."
+    (table,) = section.blocks
+    assert isinstance(table, Table)
+    row = ("plain, trial 0", "4.000", "2", "3.800 ± 0.141", "2.529 to 5.071", "")
+    assert table.rows == (row,)
+    assert fresh_seeds(facts["one"]) is None
+
+
+def test_fresh_seeds_say_what_is_alike_and_what_was_dropped(facts: dict[str, ReportFacts]) -> None:
+    several = facts["side by side"]
+    plain = next(sweep for sweep in several.sweeps if sweep.confirmed)
+    best = plain.confirmed[0]
+    alike = replace(best, like=best.trial)
+    dropped = replace(best, drop=Drop(best.trial.settings, 3, 0, seeds=7, p=0.007, level=0.0125))
+    more = replace(plain, confirmed=[best, alike, alike, dropped])
+    section = fresh_seeds(replace(several, sweeps=[more]))
+    assert section is not None
+    assert section.seen == (
+        "4 configurations ran again on fresh seeds; 2 cannot be told from the best of their sweep; "
+        "1 got no further seeds, being worse than the best."
+    )
+    (table,) = section.blocks
+    assert isinstance(table, Table)
+    assert [row[5] for row in table.rows[1:]] == [
+        *["not distinguishable from trial 0"] * 2,
+        "dropped after 7 seeds: worse than trial 0",
+    ]
 
 
 def test_a_student_no_better_than_the_last_reading_is_named_and_on_no_front(
