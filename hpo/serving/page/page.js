@@ -50,7 +50,7 @@ function showHealth(health) {
   byId("light").className = `light ${health.status}`;
   const last = health.last_row ? `Newest row ${readable(health.last_row)}.` : "No row has come yet.";
   byId("state").textContent = health.rows_missing
-    ? `${last} A forecast needs ${health.rows_missing} more rows.` : `${last} The service forecasts.`;
+    ? `${last} A forecast needs ${health.rows_missing} more rows.` : `${last} The ${globalThis.answerLocally ? "student" : "service"} forecasts.`;
 }
 
 const readable = (time) => time.slice(0, 16).replace("T", " ");
