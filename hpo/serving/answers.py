@@ -61,12 +61,23 @@ def forecast(service: LiveService) -> dict[str, Any]:
 
 
 def forecast_arrow(service: LiveService) -> bytes:
-    """Return the newest forecast as an Arrow stream: a column ``time``, then one per sensor."""
+    """Return the newest forecast as an Arrow stream, a row per step.
+
+    Columns are ``time``, one per sensor, then ``ID.lower`` and ``ID.upper`` of every sensor where
+    the export has intervals. The schema's metadata has ``at``, ``unit`` and ``coverage`` as texts.
+    """
     made, values = _forecast(service)
-    columns = {"time": pa.array(_times(made.row.time, _minutes(service, len(values))))}
-    for sensor, steps in zip(service.card.sensor_ids, values.T, strict=True):
-        columns[sensor] = pa.array(steps, from_pandas=True)
-    table, sink = pa.table(columns), pa.BufferOutputStream()
+    bounds, sensors = _bounds(service, made.row.time, values), service.card.sensor_ids
+    known = {"": values, **{f".{name}": bound for name, bound in bounds.items()}}
+    # As lists: of two columns of one name, a dictionary would lose one.
+    names = ["time", *(sensor + what for what in known for sensor in sensors)]
+    times = _times(made.row.time, _minutes(service, len(values)))
+    steps = (pa.array(one, from_pandas=True) for table in known.values() for one in table.T)
+    about = {"at": made.row.time.isoformat(), "unit": service.card.unit}
+    if bounds:
+        about["coverage"] = str(service.manifest["intervals"]["coverage"])
+    table = pa.Table.from_arrays([pa.array(times), *steps], names, metadata=about)
+    sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     content: bytes = sink.getvalue().to_pybytes()
@@ -176,15 +187,20 @@ def _interval(
     service: LiveService, time: datetime, values: Row, sensor: int | None = None
 ) -> dict[str, Any]:
     """Return the bounds around a forecast, of all sensors or of one; nothing where none are."""
-    widths = service.stream.half_widths(time)
-    if widths is None:
+    bounds = _bounds(service, time, values)
+    if not bounds:
         return {}
-    bounds = {"lower": values - widths, "upper": values + widths}
     plain = {
         name: [numbers(row) for row in bound] if sensor is None else numbers(bound[:, sensor])
         for name, bound in bounds.items()
     }
     return {"coverage": service.manifest["intervals"]["coverage"], **plain}
+
+
+def _bounds(service: LiveService, time: datetime, values: Row) -> dict[str, Row]:
+    """Return ``lower`` and ``upper`` [steps, N] around a forecast; of older exports neither."""
+    widths = service.stream.half_widths(time)
+    return {} if widths is None else {"lower": values - widths, "upper": values + widths}
 
 
 def _judged_steps(service: LiveService) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from core.export.export_folder import open_export
 from core.export.live_forecaster import LiveForecaster
+from core.export.manifest import INTERVALS_FILE, MANIFEST_FILE
 from hpo.serving.app import make_app
 from hpo.serving.live_service import LiveService
 from hpo.serving.openmetrics import Metrics
@@ -94,10 +96,33 @@ def test_a_forecast_is_the_live_forecasters(
             assert row == pytest.approx([None if math.isnan(one) else one for one in own], abs=2e-3)
     arrow = served.get("/forecast", headers={"Accept": "application/vnd.apache.arrow.stream"})
     table = pa.ipc.open_stream(arrow.content).read_all()
-    assert table.column_names == ["time", *SENSORS]
+    ends = [f"{sensor}.{end}" for end in ("lower", "upper") for sensor in SENSORS]
+    assert table.column_names == ["time", *SENSORS, *ends]
     assert table["time"].to_pylist()[0] == datetime(2012, 5, 1, 10)
-    for sensor, values in zip(SENSORS, zip(*found["forecast"], strict=True), strict=True):
-        assert table[sensor].to_pylist() == pytest.approx(list(values), abs=1e-3)
+    for what, end in (("forecast", ""), ("lower", ".lower"), ("upper", ".upper")):
+        for sensor, values in zip(SENSORS, zip(*found[what], strict=True), strict=True):
+            assert table[sensor + end].to_pylist() == pytest.approx(list(values), abs=1e-3)
+    about = {b"at": b"2012-05-01T09:45:00", b"unit": b"mph", b"coverage": b"0.9"}
+    assert table.schema.metadata == about
+
+
+def test_an_export_without_intervals_answers_without_them(
+    exported: Exported, readings: np.ndarray, tmp_path: Path
+) -> None:
+    older = tmp_path / exported.folder.name
+    shutil.copytree(exported.folder, older)
+    (older / INTERVALS_FILE).unlink()
+    manifest = json.loads((older / MANIFEST_FILE).read_text())
+    del manifest["files"][INTERVALS_FILE], manifest["intervals"]
+    (older / MANIFEST_FILE).write_text(json.dumps(manifest))
+    served = Served(older, tmp_path / "state")
+    served.send_rows(posted(readings, 0, 12))
+    assert not {"coverage", "lower", "upper"} & served.get("/forecast").json().keys()
+    arrow = served.get("/forecast", headers={"Accept": "application/vnd.apache.arrow.stream"})
+    table = pa.ipc.open_stream(arrow.content).read_all()
+    assert table.column_names == ["time", *SENSORS]
+    assert b"coverage" not in table.schema.metadata
+    served.service.close()
 
 
 def test_a_restart_changes_nothing(
