@@ -29,9 +29,10 @@ from hpo.driver.recorder import Recorder
 from hpo.driver.sweep_run import SweepRun
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
-from hpo.records.ledger import Event, SweepState, Trial, now, read_events
+from hpo.records.ledger import now, read_events
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
+from hpo.records.sweep_state import Event, SweepState, Trial
 from hpo.records.trial_records import TrialRecord
 from hpo.space.search_space import built_in_search_space
 from hpo.sweep import SweepObserver, run_sweep

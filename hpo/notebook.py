@@ -8,7 +8,7 @@ and a line per trial elsewhere:
     records_frame(records)
 """
 
-from hpo.cli.display.sweep_display import SweepDisplay
+from hpo.cli.display.progress.sweep_display import SweepDisplay
 from hpo.records.records_frame import records_frame
 
 __all__ = ["SweepDisplay", "records_frame"]

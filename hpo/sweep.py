@@ -40,7 +40,7 @@ from hpo.records.ledger import read_ledger
 from hpo.records.storage_faults import storage_faults_reported
 from hpo.records.sweep_folder import SweepFolder, find_sweep
 from hpo.records.sweep_plan import extended_plan
-from hpo.records.teacher_sync import publish_teacher, train_stored_teacher
+from hpo.records.sync.teacher_sync import publish_teacher, train_stored_teacher
 from hpo.records.trial_records import TrialRecord
 from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig

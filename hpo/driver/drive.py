@@ -15,9 +15,10 @@ from hpo.driver.ray_cluster import termination_as_interrupt
 from hpo.driver.ray_tune import tune_trials
 from hpo.driver.sweep_run import SweepRun
 from hpo.records.kept_students import StudentKeeper
-from hpo.records.ledger import Ledger, SweepState
+from hpo.records.ledger import Ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import extended_plan
+from hpo.records.sweep_state import SweepState
 from hpo.records.trial_files import clear_checkpoints, writable_ledger
 from hpo.records.trial_records import TrialRecord, join_records, read_record, read_records
 from hpo.trials.student_training import build_targets
@@ -86,14 +87,19 @@ def _tune_until_all_fit(sweeps: Sequence[tuple[SweepRun, Ledger]], deadline: flo
         tune_trials(left)
         left = [(run, ledger) for run, ledger in sweeps if _is_unfinished(run, ledger)]
         states = [ledger.state for _, ledger in sweeps]
-        if not all(map(_has_only_outgrown, states, before)):
-            return  # stopped by the user
+        outgrown = [
+            has_outgrown
+            for state, shares in zip(states, before, strict=True)
+            for has_outgrown in _running_outgrown(state, shares)
+        ]
+        if not outgrown or not all(outgrown):
+            return  # stopped by the user, perhaps between two trials
 
 
-def _has_only_outgrown(state: SweepState, before: Mapping[int, float]) -> bool:
-    """Whether every unfinished trial has run out of memory since ``before``."""
+def _running_outgrown(state: SweepState, before: Mapping[int, float]) -> list[bool]:
+    """Say of every unfinished trial whether it ran out of memory since ``before``."""
     running = state.with_status("running")
-    return all(state.outgrown.get(one.number, 0) > before.get(one.number, 0) for one in running)
+    return [state.outgrown.get(one.number, 0) > before.get(one.number, 0) for one in running]
 
 
 @contextmanager

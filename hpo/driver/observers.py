@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from core.training.trainer import EpochReport
-    from hpo.records.ledger import SweepState
     from hpo.records.sweep_plan import SweepPlan
+    from hpo.records.sweep_state import SweepState
 
 
 class SweepInterruptedError(KeyboardInterrupt):

@@ -12,7 +12,8 @@ from typing import Any
 
 from core.errors import UserError
 from hpo.driver.sweep_run import SweepRun
-from hpo.records.ledger import Trial, now
+from hpo.records.ledger import now
+from hpo.records.sweep_state import Trial
 from hpo.records.trial_files import clear_checkpoints, has_student
 from hpo.records.trial_records import TrialRecord, write_record
 from hpo.space.objectives import LATENCY

@@ -27,7 +27,7 @@ from hpo.housekeeping.archive_file import Contents, read_archive, read_contents,
 from hpo.housekeeping.deleting import faults_reported, remove, undriven
 from hpo.records.layout import LEDGER, LOCK, PLAN, RESERVED_NAMES
 from hpo.records.sweep_folder import SweepFolder
-from hpo.records.sweep_sync import download_all_files
+from hpo.records.sync.sweep_sync import download_all_files
 from hpo.storage.storage import DRIVERS, ObjectStoreError
 
 

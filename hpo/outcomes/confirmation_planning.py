@@ -13,10 +13,11 @@ from core.errors import ConfigError, StorageError
 from core.files import log_left_out
 from core.seeding import derived_seed
 from hpo.records.confirmation import Confirmed, confirmed
-from hpo.records.ledger import SweepState, read_ledger
+from hpo.records.ledger import read_ledger
 from hpo.records.ranking import configurations, no_student, ranked_records
 from hpo.records.sweep_folder import SweepFolder, find_sweep
 from hpo.records.sweep_plan import SweepPlan
+from hpo.records.sweep_state import SweepState
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.search.fixed_runs import FixedRun
 from hpo.selection import records_of

@@ -34,7 +34,7 @@ from hpo.records.confirmation import Confirmed, confirmed
 from hpo.records.ranking import no_student, ranked_records
 from hpo.records.sweep_folder import SweepFolder, find_sweep
 from hpo.records.sweep_plan import SweepPlan
-from hpo.records.sweep_sync import download_exports, publish_export
+from hpo.records.sync.sweep_sync import download_exports, publish_export
 from hpo.records.trial_files import download_student, has_student
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.selection import records_of

@@ -17,7 +17,8 @@ from hpo.outcomes.confirmation_planning import (
 )
 from hpo.outcomes.racing import Look, looks, losers
 from hpo.records.confirmation import confirmed_by
-from hpo.records.ledger import Drop, read_ledger
+from hpo.records.ledger import read_ledger
+from hpo.records.sweep_state import Drop
 from hpo.records.trial_files import writable_ledger
 from hpo.records.trial_records import read_records
 

@@ -15,7 +15,7 @@ from hpo.records.confirmation import confirmed
 from hpo.records.ranking import no_student, ranked_records
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
-from hpo.records.teacher_sync import publish_teacher
+from hpo.records.sync.teacher_sync import publish_teacher
 from hpo.records.trial_files import download_student, has_student
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.teachers.named_members import student_fingerprint

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError
 from hpo.driver.observers import SweepObserver
-from hpo.records.ledger import SweepState, Trial
+from hpo.records.sweep_state import SweepState, Trial
 
 if TYPE_CHECKING:
     from hpo.records.sweep_plan import SweepPlan

@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from core.errors import ConfigError
-from hpo.records.ledger import SweepState
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan, extended_plan
+from hpo.records.sweep_state import SweepState
 from hpo.records.trial_files import writable_ledger
 from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig

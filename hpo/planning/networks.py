@@ -19,7 +19,7 @@ from core.training.teachers import (
     open_teacher,
 )
 from hpo.records.sweep_plan import SweepPlan
-from hpo.records.teacher_sync import download_teachers, publish_teacher
+from hpo.records.sync.teacher_sync import download_teachers, publish_teacher
 from hpo.sweep_config import SweepConfig
 from hpo.teachers.named_members import members_named
 from hpo.trials.trial_settings import StudentSizes

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpo.records.ledger import Drop, read_ledger
+from hpo.records.ledger import read_ledger
 from hpo.records.ranking import configurations
 from hpo.records.seed_differences import mean_interval, shown_worse
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_state import Drop
 from hpo.records.trial_records import TrialRecord, read_records
 
 _TOLD = ("against", "seeds", "p", "level")

@@ -9,8 +9,9 @@ a deletion leaves a file too many, which is deleted when the sweep is next drive
 from __future__ import annotations
 
 from hpo.records.layout import trial_of_export
-from hpo.records.ledger import ENDED_STATUSES, SweepState, read_ledger
+from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_state import ENDED_STATUSES, SweepState
 from hpo.records.trial_files import delete_student, names_of_exports
 from hpo.space.objectives import pareto_front
 from hpo.sweep_config import SweepConfig

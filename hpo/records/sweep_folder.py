@@ -17,8 +17,9 @@ from typing import Any
 
 from core.errors import StorageError, UnknownNameError
 from core.files import check_name, write_json
-from hpo.records import layout, sweep_sync
+from hpo.records import layout
 from hpo.records.sweep_plan import PLAN_VERSION, SweepOutline, SweepPlan
+from hpo.records.sync import sweep_sync
 from hpo.space.search_space import SearchSpace
 from hpo.storage.storage import Storage, storage_at
 from hpo.sweep_config import SweepConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from hpo.records.ledger import SweepState
+from hpo.records.sweep_state import SweepState
 from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from core.checkpoint import CheckpointFolder
-from hpo.records.ledger import Ledger, SweepState
+from hpo.records.ledger import Ledger
 from hpo.records.sweep_folder import SweepFolder
-from hpo.records.sweep_sync import download_plan
+from hpo.records.sweep_state import SweepState
+from hpo.records.sync.sweep_sync import download_plan
 from hpo.storage.storage import SyncedFolder, path_at
 
 

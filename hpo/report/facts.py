@@ -20,10 +20,10 @@ from core.preprocessing.windows import Part
 from core.shapes import Rows
 from core.training.teachers import Teacher
 from hpo.records.confirmation import Confirmed
-from hpo.records.ledger import SweepState, Trial
 from hpo.records.ranked_trials import expected_luck
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
+from hpo.records.sweep_state import SweepState, Trial
 from hpo.records.trial_records import TrialRecord
 from hpo.report.paper import PaperResult
 

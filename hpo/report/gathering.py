@@ -26,7 +26,7 @@ from hpo.records.ledger import read_ledger
 from hpo.records.ranking import ranked_records
 from hpo.records.sweep_folder import SweepFolder, find_sweep
 from hpo.records.sweep_plan import SweepPlan, extended_plan
-from hpo.records.sweep_sync import download_exports
+from hpo.records.sync.sweep_sync import download_exports
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.report.facts import ReportedSweep, ReportFacts, ShownStudent
 from hpo.report.paper import paper_results

@@ -12,7 +12,8 @@ from typing import Any
 
 import optuna
 
-from hpo.records.ledger import Ledger, Trial
+from hpo.records.ledger import Ledger
+from hpo.records.sweep_state import Trial
 from hpo.search.ledger_searcher import LedgerSearcher, Record
 from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig

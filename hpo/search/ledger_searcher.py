@@ -19,7 +19,8 @@ from ray.tune.search import Searcher
 from core.errors import ConfigError
 from core.seeding import derived_seed
 from hpo.internals.optuna_trials import discard, report_end
-from hpo.records.ledger import OUT_OF_MEMORY, Ledger, SweepState, Trial
+from hpo.records.ledger import Ledger
+from hpo.records.sweep_state import OUT_OF_MEMORY, SweepState, Trial
 from hpo.search.optuna_study import ended_trials
 from hpo.search.samplers import make_sampler
 from hpo.search.settling import Settling

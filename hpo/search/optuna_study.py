@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from core.errors import StorageError
 from hpo.internals.optuna_trials import ended_trial
-from hpo.records.ledger import ENDED_STATUSES, SweepState, Trial
+from hpo.records.sweep_state import ENDED_STATUSES, SweepState, Trial
 from hpo.search.samplers import generation_attributes
 from hpo.sweep_config import SweepConfig
 from hpo.trials.student_costs import excess_over

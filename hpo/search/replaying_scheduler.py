@@ -14,7 +14,7 @@ from typing import Any
 from ray.tune.schedulers import TrialScheduler
 
 from hpo.internals.ray_trials import DetachedScheduler
-from hpo.records.ledger import Event
+from hpo.records.sweep_state import Event
 from hpo.search.worker_queue import WorkerQueue
 
 

@@ -18,7 +18,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
-from hpo.records.ledger import Settled, SweepState, Trial
+from hpo.records.sweep_state import Settled, SweepState, Trial
 from hpo.search.regret_bound import FEWEST, regret_bound
 
 SEEDS = 3

@@ -22,9 +22,9 @@ from core.errors import StorageError, TrainingDivergedError, UserError
 from core.evaluation.profiling import count_parameters
 from core.experiments import TrainedStudent
 from core.training.trainer import EpochReport, last_epochs
-from hpo.records.ledger import OUT_OF_MEMORY
 from hpo.records.storage_faults import STOPPED, storage_faults_reported
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_state import OUT_OF_MEMORY
 from hpo.records.trial_files import TrialFiles, open_sweep
 from hpo.trials.student_training import save_student, train_trial, use_threads
 from hpo.trials.trial_settings import shape_flops

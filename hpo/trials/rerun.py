@@ -13,8 +13,9 @@ from typing import Any
 from core.errors import ConfigError, TrainingDivergedError, UnknownNameError, UserError
 from core.experiments import OnEpoch, TrainedStudent
 from core.training.trainer import EpochReport
-from hpo.records.ledger import Trial, read_ledger
+from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_state import Trial
 from hpo.records.trial_files import TrialFiles, has_student
 from hpo.records.trial_records import TrialRecord, read_record
 from hpo.trials.student_training import open_plan, save_student, train_trial, use_threads

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from hpo.driver.drive import adopt_records
-from hpo.records.ledger import Trial
 from hpo.records.storage_faults import storage_faults_reported
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
+from hpo.records.sweep_state import Trial
 from hpo.records.trial_files import clear_checkpoints, writable_ledger
 from hpo.records.trial_records import write_record
 from hpo.search.ledger_searcher import LedgerSearcher

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from hpo.driver.observers import SweepObserver
-from hpo.records.ledger import SweepState
 from hpo.records.sweep_plan import SweepPlan
+from hpo.records.sweep_state import SweepState
 from hpo.records.trial_records import read_records
 
 ROOT = Path(__file__).parents[2]

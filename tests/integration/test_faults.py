@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from hpo.cli.main import run
-from hpo.records.ledger import SweepState, read_ledger
+from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_state import SweepState
 from hpo.records.trial_records import read_records
 from tests.integration.sweeps import (
     check_nothing_is_lost_or_repeated,

@@ -15,7 +15,8 @@ from ray.cluster_utils import Cluster
 
 from hpo.driver.ray_tune import WORKER_DEATHS
 from hpo.planning.places import Places
-from hpo.records.ledger import SweepState, read_ledger
+from hpo.records.ledger import read_ledger
+from hpo.records.sweep_state import SweepState
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.search.ledger_searcher import LedgerSearcher
 from hpo.space.search_space import load_search_space

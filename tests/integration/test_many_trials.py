@@ -17,8 +17,9 @@ from hpo.driver import ray_tune as tuning
 from hpo.driver.sweep_run import SweepRun
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
-from hpo.records.ledger import Ledger, SweepState, read_ledger
+from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_state import SweepState
 from hpo.records.trial_records import read_records
 from hpo.search.ledger_searcher import LedgerSearcher
 from hpo.space.search_space import SearchSpace, built_in_search_space

@@ -9,7 +9,7 @@ import pytest
 import ray
 
 import hpo.driver.ray_tune
-from hpo.cli.display.sweep_display import SweepDisplay
+from hpo.cli.display.progress.sweep_display import SweepDisplay
 from hpo.planning.places import Places
 from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder

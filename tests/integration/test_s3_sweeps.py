@@ -17,8 +17,9 @@ from pyarrow import fs, parquet
 from ray.cluster_utils import Cluster
 
 from hpo.cli.main import run
-from hpo.records.ledger import SweepState, read_ledger
+from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder, find_sweep
+from hpo.records.sweep_state import SweepState
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.storage.storage import open_storage
 from tests.integration.sweeps import (

@@ -25,8 +25,9 @@ from hpo.driver import ray_tune as tuning
 from hpo.driver.ray_tune import WORKER_DEATHS
 from hpo.outcomes.export_best import export_best
 from hpo.planning.places import Places
-from hpo.records.ledger import SweepState, read_ledger
+from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_state import SweepState
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.search.ledger_searcher import LOST_WORKER, LedgerSearcher
 from hpo.selection import best

@@ -15,8 +15,9 @@ from core.export.manifest import read_manifest
 from hpo.cli.main import run
 from hpo.outcomes.confirmation_runs import confirm_sweep, ranked_confirmations
 from hpo.planning.places import Places
-from hpo.records.ledger import SweepState, read_ledger
+from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_state import SweepState
 from hpo.records.trial_records import read_records
 from hpo.space.search_space import load_search_space
 from hpo.sweep import SweepInterruptedError, resume_sweep, run_sweep

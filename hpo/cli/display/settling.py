@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpo.records.ledger import Settled
+from hpo.records.sweep_state import Settled
 
 
 def settled_in_words(settled: Settled, metric: str) -> str:

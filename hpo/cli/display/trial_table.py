@@ -12,8 +12,8 @@ from rich.table import Table
 from hpo.space.objectives import LATENCY
 
 if TYPE_CHECKING:
-    from hpo.records.ledger import SweepState, Trial
     from hpo.records.sweep_plan import SweepOutline
+    from hpo.records.sweep_state import SweepState, Trial
     from hpo.sweep_config import SweepConfig
 
 

@@ -71,7 +71,7 @@ def run_shown(plan: ConfirmationPlan, address: str, again: str) -> None:
         address: of a Ray cluster.
         again: the command that goes on after a stop.
     """
-    from hpo.cli.display.sweep_display import SweepDisplay
+    from hpo.cli.display.progress.sweep_display import SweepDisplay
     from hpo.outcomes.confirmation_runs import run_confirmation
 
     name = plan.folder.name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.output import LOOKS_AHEAD, Format, console, error_console, print_json
-from hpo.cli.display.stages import stages_shown
+from hpo.cli.display.progress.stages import stages_shown
 from hpo.cli.options import (
     DATA,
     STORAGE,
@@ -38,6 +38,20 @@ Seeds = Annotated[
 ]
 
 
+Web = Annotated[
+    bool,
+    typer.Option("--web", help="Add a page that runs the student in a browser, browser.html."),
+]
+WebRuntimeFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The npm package onnxruntime-web that --web needs.",
+        show_default="fetched by npm once",
+    ),
+]
+
+
 def export(
     name: Annotated[str | None, typer.Argument(help="Which sweep.")] = None,
     dataset: Annotated[
@@ -57,18 +71,8 @@ def export(
         Path | None,
         typer.Option(metavar="EXPORT", help="Instead: check everything about an export folder."),
     ] = None,
-    web: Annotated[
-        bool,
-        typer.Option("--web", help="Add a page that runs the student in a browser, browser.html."),
-    ] = False,
-    web_runtime: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The npm package onnxruntime-web that --web needs.",
-            show_default="fetched by npm once",
-        ),
-    ] = None,
+    web: Web = False,
+    web_runtime: WebRuntimeFile = None,
     require: RequireBetterThanLast = False,
     data: DataFolder = DATA,
     address: Address = "local",

@@ -80,7 +80,7 @@ def _check(threads: int) -> None:
 
 def _find_teacher(storage: Path, manifest: Manifest) -> Teacher | None:
     from core.training.teachers import best_teacher, named_teacher
-    from hpo.records.teacher_sync import download_teachers
+    from hpo.records.sync.teacher_sync import download_teachers
 
     download_teachers(storage)
     dataset = manifest["dataset"]["fingerprint"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.cli.display.output import Format, console, print_json
-from hpo.cli.display.stages import stages_shown
+from hpo.cli.display.progress.stages import stages_shown
 from hpo.cli.options import STORAGE, AnswerFormat, Storage
 
 if TYPE_CHECKING:

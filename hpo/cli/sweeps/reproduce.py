@@ -136,7 +136,7 @@ def _command() -> str:
 
 
 def _run(plan: ReproductionPlan, seconds: float) -> None:
-    from hpo.cli.display.reproduction_display import ReproductionDisplay
+    from hpo.cli.display.progress.reproduction_display import ReproductionDisplay
     from hpo.reproduction.running import run_reproduction
 
     if plan.left:

@@ -14,9 +14,9 @@ from hpo.cli.display.output import Format
 from hpo.cli.options import STORAGE, AnswerFormat, Storage
 
 if TYPE_CHECKING:
-    from hpo.records.ledger import Status, SweepState
     from hpo.records.sweep_folder import SweepFolder
     from hpo.records.sweep_plan import SweepOutline
+    from hpo.records.sweep_state import Status, SweepState
 
 _COUNTED: tuple[Status, ...] = ("finished", "pruned", "failed", "infeasible", "running")
 
@@ -31,7 +31,7 @@ def status(
 ) -> None:
     """Show how one sweep stands, or all of them."""
     from core.errors import ConfigError
-    from hpo.cli.display.watching import watch
+    from hpo.cli.display.progress.watching import watch
     from hpo.records.sweep_folder import all_sweeps, find_sweep
 
     if watching and (name is None or output is Format.json):

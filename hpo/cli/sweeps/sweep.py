@@ -32,7 +32,7 @@ from hpo.cli.sweeps.dry_run import check_and_show
 from hpo.cli.sweeps.generations import search_generations
 
 if TYPE_CHECKING:
-    from hpo.cli.display.sweep_display import SweepDisplay
+    from hpo.cli.display.progress.sweep_display import SweepDisplay
     from hpo.driver.observers import SweepObserver
     from hpo.planning.places import Places
     from hpo.records.trial_records import TrialRecord
@@ -181,7 +181,7 @@ def drive_shown(
     mlflow: str | None,
 ) -> tuple[list[TrialRecord], SweepDisplay]:
     """Run a sweep with its display, which is returned closed; arguments are those of ``show``."""
-    from hpo.cli.display.sweep_display import SweepDisplay, observer_of
+    from hpo.cli.display.progress.sweep_display import SweepDisplay, observer_of
     from hpo.selection import all_records
 
     with SweepDisplay(like=lambda: all_records(folder.parent)) as display:

@@ -18,7 +18,7 @@ from hpo.cli.options import DATA, STORAGE, AnswerFormat, DataFolder, Storage, in
 if TYPE_CHECKING:
     from core.preprocessing.prepare import PreparedData
     from core.training.teachers import Teacher, TeacherConfig
-    from hpo.cli.display.teacher_display import TeacherDisplay
+    from hpo.cli.display.progress.teacher_display import TeacherDisplay
 
 TeacherForm = Annotated[
     str,
@@ -104,7 +104,7 @@ def teacher(
     from core.evaluation.forecasting import repeat_last
     from core.preprocessing.prepare import prepare
     from hpo.cli.display.beside_last import warn_beside_last
-    from hpo.cli.display.teacher_display import TeacherDisplay, show_teacher
+    from hpo.cli.display.progress.teacher_display import TeacherDisplay, show_teacher
     from hpo.sweep_config import check_seed
 
     check_seed(seed)
@@ -183,7 +183,7 @@ def _trained(
     data: PreparedData, config: TeacherConfig, storage: Path, display: TeacherDisplay
 ) -> Teacher:
     from core.files import writable_folder
-    from hpo.records.teacher_sync import train_stored_teacher
+    from hpo.records.sync.teacher_sync import train_stored_teacher
 
     place = writable_folder(storage)
     display.begin("teacher", config.training.epochs)
@@ -193,7 +193,7 @@ def _trained(
 def _joined(data: PreparedData, teachers: str, weighting: str, storage: Path) -> Teacher:
     from core.files import writable_folder
     from hpo.planning.networks import make_named_ensemble
-    from hpo.records.teacher_sync import download_teachers
+    from hpo.records.sync.teacher_sync import download_teachers
 
     download_teachers(storage)
     return make_named_ensemble(teachers, weighting, writable_folder(storage), data)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from hpo.records.ledger import Trial
+from hpo.records.sweep_state import Trial
 from hpo.report import palette
 from hpo.report.charts import baseline, count_along, new_figure, thinned
 from hpo.report.facts import ReportedSweep, ReportFacts

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 import hpo.cli.display.output
-import hpo.cli.display.sweep_display
+import hpo.cli.display.progress.sweep_display
 from hpo.cli.display.output import can_redraw
-from hpo.cli.display.sweep_display import MOST_ROWS, SweepDisplay
+from hpo.cli.display.progress.sweep_display import MOST_ROWS, SweepDisplay
 from hpo.records.ledger import Ledger
 from hpo.records.sweep_plan import SweepPlan
 from tests.small_sweeps import make_sweep, record
@@ -47,7 +47,7 @@ def shown(
 ) -> tuple[SweepDisplay, io.StringIO]:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=100, no_color=True)
-    monkeypatch.setattr(hpo.cli.display.sweep_display, "error_console", console)
+    monkeypatch.setattr(hpo.cli.display.progress.sweep_display, "error_console", console)
     display = SweepDisplay()
     display.on_change(plan, ledger.state)
     return display, stream
@@ -57,7 +57,7 @@ def test_a_terminal_shows_the_whole_sweep(
     monkeypatch: pytest.MonkeyPatch, ledger: Ledger, plan: SweepPlan
 ) -> None:
     with shown(monkeypatch, ledger, plan, terminal=True)[0] as display:
-        stream = hpo.cli.display.sweep_display.error_console.file
+        stream = hpo.cli.display.progress.sweep_display.error_console.file
         early = begin(ledger)
         ledger.append("epoch", trial=early, epoch=4, metrics={"val_mae": 5.4321})
         for _ in range(MOST_ROWS + 2):

@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 from rich.status import Status
 
-import hpo.cli.display.sweep_display
-import hpo.cli.display.teacher_display
+import hpo.cli.display.progress.sweep_display
+import hpo.cli.display.progress.teacher_display
 from core.training.trainer import EpochReport
 from hpo.cli.display.durations import in_words, left_in_words
-from hpo.cli.display.pace import Pace
-from hpo.cli.display.stages import stages_shown
-from hpo.cli.display.sweep_display import SweepDisplay
-from hpo.cli.display.teacher_display import TeacherDisplay
+from hpo.cli.display.progress.pace import Pace
+from hpo.cli.display.progress.stages import stages_shown
+from hpo.cli.display.progress.sweep_display import SweepDisplay
+from hpo.cli.display.progress.teacher_display import TeacherDisplay
 from hpo.planning.expected_time import seconds_per_trial
 from hpo.records.ledger import Ledger
 from tests.small_sweeps import make_sweep, record
@@ -45,8 +45,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def lines(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     stream = io.StringIO()
     console = Console(file=stream, width=100)
-    monkeypatch.setattr(hpo.cli.display.teacher_display, "error_console", console)
-    monkeypatch.setattr(hpo.cli.display.sweep_display, "error_console", console)
+    monkeypatch.setattr(hpo.cli.display.progress.teacher_display, "error_console", console)
+    monkeypatch.setattr(hpo.cli.display.progress.sweep_display, "error_console", console)
     return stream
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.training.trainer import EpochReport
 from hpo.driver.observers import Observers, SweepObserver
-from hpo.records.ledger import SweepState
+from hpo.records.sweep_state import SweepState
 from hpo.sweep_config import SweepConfig
 
 METHODS = ("on_network", "on_teacher_epoch", "on_teacher_step", "on_targets", "on_change")

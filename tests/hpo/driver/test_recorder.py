@@ -20,8 +20,9 @@ from hpo.driver.recorder import Recorder
 from hpo.driver.sweep_run import SweepRun
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
-from hpo.records.ledger import Ledger, Trial, read_ledger
+from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_state import Trial
 from hpo.records.trial_records import TrialRecord, read_records
 from hpo.sweep import resume_sweep
 from hpo.sweep_config import SweepConfig

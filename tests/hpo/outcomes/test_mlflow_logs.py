@@ -14,8 +14,9 @@ import pytest
 from core.errors import ConfigError
 from hpo.cli.main import run
 from hpo.outcomes.mlflow_logs import ENVIRONMENT, MlflowLogs
-from hpo.records.ledger import Ledger, SweepState, read_ledger
+from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_state import SweepState
 from tests.small_sweeps import SETTINGS, make_sweep_under_way
 
 

@@ -14,13 +14,14 @@ import optuna
 import pytest
 
 from core.errors import ConfigError
-from hpo.cli.display.sweep_display import SweepDisplay
+from hpo.cli.display.progress.sweep_display import SweepDisplay
 from hpo.cli.main import run
 from hpo.outcomes.optuna_export import export_study
 from hpo.outcomes.tensorboard_logs import TensorBoardLogs
-from hpo.records.ledger import Ledger, SweepState, read_ledger
+from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
+from hpo.records.sweep_state import SweepState
 from hpo.records.trial_records import write_record
 from hpo.storage.storage import LocalStorage
 from tests.small_sweeps import SETTINGS, make_sweep, make_sweep_under_way, note, record

@@ -18,9 +18,10 @@ from hpo.planning.extending import check_comparable, clone_of, extend
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
 from hpo.planning.warm_start import WARM_POINTS, with_best_of
-from hpo.records.ledger import Ledger, SweepState, read_ledger
+from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan, extended_plan
+from hpo.records.sweep_state import SweepState
 from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
 from tests.small_sweeps import make_sweep, record

@@ -10,8 +10,9 @@ import pytest
 from core.errors import ConfigError, ExportError
 from hpo.outcomes.export_best import export_best
 from hpo.records.kept_students import StudentKeeper, best_trials
-from hpo.records.ledger import Ledger, SweepState, Trial
+from hpo.records.ledger import Ledger
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_state import SweepState, Trial
 from hpo.sweep_config import SweepConfig
 from tests.small_sweeps import make_sweep, record
 

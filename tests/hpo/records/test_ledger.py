@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import StorageError
-from hpo.records.ledger import ENDED_STATUSES, Ledger, SweepState, read_ledger
+from hpo.records.ledger import Ledger, read_ledger
+from hpo.records.sweep_state import ENDED_STATUSES, SweepState
 
 Step = tuple[str, dict[str, Any]]
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -11,8 +11,8 @@ import pytest
 
 from core.files import write_json
 from hpo.outcomes.export_best import export_best
-from hpo.records.ledger import Drop
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_state import Drop
 from hpo.report import palette
 from hpo.report.building import draw
 from hpo.report.charts import count_along, new_figure

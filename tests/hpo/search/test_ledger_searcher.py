@@ -11,7 +11,8 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from hpo.records.ledger import OUT_OF_MEMORY, Ledger, Trial, read_ledger
+from hpo.records.ledger import Ledger, read_ledger
+from hpo.records.sweep_state import OUT_OF_MEMORY, Trial
 from hpo.search.ledger_searcher import LOST_WORKER, LedgerSearcher
 from hpo.search.samplers import SAMPLERS
 from hpo.space.search_space import SearchSpace, built_in_search_space

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
 
-from hpo.records.ledger import Event, Ledger, read_events
+from hpo.records.ledger import Ledger, read_events
+from hpo.records.sweep_state import Event
 from hpo.search.early_stopping import Hyperband, MedianStopping
 from hpo.search.replaying_scheduler import ReplayingScheduler
 from hpo.search.schedulers import SCHEDULERS, make_scheduler

@@ -16,7 +16,8 @@ import hpo.trials.trial_settings
 from core.errors import ConfigError
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import STGCNConfig
-from hpo.records.ledger import Ledger, Trial, read_ledger
+from hpo.records.ledger import Ledger, read_ledger
+from hpo.records.sweep_state import Trial
 from hpo.search.ledger_searcher import MAX_REPEATS, LedgerSearcher
 from hpo.search.samplers import SAMPLERS
 from hpo.space.search_space import SearchSpace, built_in_search_space

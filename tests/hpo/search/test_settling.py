@@ -12,8 +12,9 @@ from ray.tune.search import Searcher
 import hpo.search.settling
 from core.errors import ConfigError, StorageError
 from hpo.planning.extending import extend
-from hpo.records.ledger import Ledger, Settled, SweepState, read_ledger
+from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.sweep_plan import extended_plan
+from hpo.records.sweep_state import Settled, SweepState
 from hpo.search.ledger_searcher import LedgerSearcher
 from hpo.search.settling import SEEDS, Settling
 from hpo.space.search_space import SearchSpace, load_search_space

@@ -18,8 +18,8 @@ from core.training.trainer import EpochReport
 from hpo.cli.main import run as run_command
 from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder, all_sweeps, find_sweep
-from hpo.records.sweep_sync import download_exports, publish_export
-from hpo.records.teacher_sync import download_teachers, train_stored_teacher
+from hpo.records.sync.sweep_sync import download_exports, publish_export
+from hpo.records.sync.teacher_sync import download_teachers, train_stored_teacher
 from hpo.records.trial_files import (
     TrialFiles,
     clear_checkpoints,

@@ -11,7 +11,7 @@ import ray
 
 from core.errors import ConfigError
 from core.forms import FORMS
-from hpo.cli.display.sweep_display import share_in_words
+from hpo.cli.display.progress.sweep_display import share_in_words
 from hpo.driver.ray_cluster import trial_resources
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep

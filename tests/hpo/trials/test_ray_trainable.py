@@ -21,8 +21,8 @@ from core.training.teachers import Teacher, TeacherConfig
 from core.training.trainer import TrainingConfig
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
-from hpo.records.ledger import OUT_OF_MEMORY
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_state import OUT_OF_MEMORY
 from hpo.sweep_config import SweepConfig
 from hpo.trials import ray_trainable as trainables
 from hpo.trials import student_training as trial_runs

@@ -18,17 +18,17 @@ from rich.text import Text
 
 from hpo.cli.display.durations import in_words
 from hpo.cli.display.output import can_redraw, error_console
-from hpo.cli.display.pace import Pace
-from hpo.cli.display.teacher_display import TeacherDisplay
+from hpo.cli.display.progress.pace import Pace
+from hpo.cli.display.progress.teacher_display import TeacherDisplay
 from hpo.driver.observers import SweepInterruptedError
-from hpo.records.ledger import ENDED_STATUSES
+from hpo.records.sweep_state import ENDED_STATUSES
 from hpo.report.wording import in_number
 from hpo.reproduction.running import ReproductionObserver
 
 if TYPE_CHECKING:
     from core.training.trainer import EpochReport
-    from hpo.records.ledger import SweepState, Trial
     from hpo.records.sweep_plan import SweepPlan
+    from hpo.records.sweep_state import SweepState, Trial
     from hpo.reproduction.planning import Part, ReproductionPlan
 
 

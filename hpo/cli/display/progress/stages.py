@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from hpo.cli.display import durations
 from hpo.cli.display.output import error_console
-from hpo.cli.display.pace import Pace
+from hpo.cli.display.progress.pace import Pace
 
 OnStage = Callable[[str, int, int], None]
 """Called before each stage with what begins, how many are done, and of how many."""

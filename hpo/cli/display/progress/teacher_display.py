@@ -14,7 +14,7 @@ from rich.table import Table
 
 from hpo.cli.display import durations
 from hpo.cli.display.output import LOOKS_AHEAD, can_redraw, console, error_console
-from hpo.cli.display.pace import Pace
+from hpo.cli.display.progress.pace import Pace
 
 if TYPE_CHECKING:
     from core.training.teachers import Teacher

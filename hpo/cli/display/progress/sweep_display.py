@@ -17,21 +17,21 @@ from rich.text import Text
 
 from hpo.cli.display import durations
 from hpo.cli.display.output import can_redraw, error_console
-from hpo.cli.display.pace import Pace
+from hpo.cli.display.progress.pace import Pace
+from hpo.cli.display.progress.teacher_display import TeacherDisplay
 from hpo.cli.display.settling import settled_in_words
-from hpo.cli.display.teacher_display import TeacherDisplay
 from hpo.cli.display.trial_table import describe, failures_text, trial_table
 from hpo.driver.observers import Observers, SweepInterruptedError, SweepObserver
 from hpo.planning.expected_time import seconds_per_trial
-from hpo.records.ledger import ENDED_STATUSES
+from hpo.records.sweep_state import ENDED_STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from core.training.trainer import EpochReport
-    from hpo.records.ledger import SweepState
     from hpo.records.sweep_plan import SweepPlan
+    from hpo.records.sweep_state import SweepState
     from hpo.records.trial_records import TrialRecord
     from hpo.sweep_config import SweepConfig
 

@@ -17,7 +17,7 @@ def watch(folder: SweepFolder) -> None:
 
     Reads the ledger only when it has grown.
     """
-    from hpo.cli.display.sweep_display import SweepDisplay
+    from hpo.cli.display.progress.sweep_display import SweepDisplay
     from hpo.records.ledger import read_ledger
     from hpo.records.sweep_plan import extended_plan
 
