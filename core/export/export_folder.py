@@ -18,6 +18,7 @@ export, and does not evaluate an export on new readings (``core.export.evaluate`
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -128,6 +129,7 @@ def export_student(
     Raises:
         ExportError: the forecasts of a file differ from PyTorch's.
     """
+    began = time.perf_counter()
     filling = filling_of(causal_fill(data.card.day_kind, data.usual), data.card)
     intervals = fit_intervals(model, data, "validation")
     widths = intervals.overall
@@ -151,6 +153,7 @@ def export_student(
         tensors = {name: torch.from_numpy(one) for name, one in widths_of.items()}
         save_file(aside / INTERVALS_FILE, tensors, {})
         manifest["files"] = {name: sha256_of_file(aside / name) for name in FILES}
+        manifest["exported"]["seconds"] = round(time.perf_counter() - began, 1)
         write_json(aside / MANIFEST_FILE, manifest)
         write_bytes(aside / CARD_FILE, model_card(manifest, folder.name).encode())
         write_bytes(aside / DOCKER_FILE, docker_file().encode())

@@ -1,10 +1,14 @@
-"""Expect how long a sweep's trials take, from records of trials like them. Runs nothing."""
+"""Expect how long trials and exports take, from records of those before. Runs nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from statistics import fmean
+from pathlib import Path
+from statistics import fmean, median
 
+from core.errors import ExportError
+from core.export.manifest import read_manifest
+from hpo.records.layout import EXPORTS
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.trial_records import TrialRecord
 
@@ -24,3 +28,18 @@ def seconds_per_trial(plan: SweepPlan, records: Iterable[TrialRecord]) -> float 
         == (config.method, config.form, config.base_name)
     ]
     return fmean(epochs) * config.epochs if epochs else None
+
+
+def seconds_per_export(storage: Path) -> float | None:
+    """Return the seconds that an export of this storage's sweeps took; None where none is known.
+
+    Looks at what is on this machine; downloads nothing.
+    """
+    known = []
+    for folder in storage.glob(f"*/{EXPORTS}/*"):
+        try:
+            known.append(read_manifest(folder)["exported"].get("seconds"))
+        except ExportError:
+            continue  # whoever needs that export is told
+    seconds = [one for one in known if one is not None]
+    return median(seconds) if seconds else None

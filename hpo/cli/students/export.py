@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.display import durations
 from hpo.cli.display.output import LOOKS_AHEAD, Format, console, error_console, print_json
 from hpo.cli.display.progress.stages import stages_shown
 from hpo.cli.options import (
@@ -98,6 +99,7 @@ def export(
     runtime = _web_runtime(web_runtime) if web else None
     if not unconfirmed:
         _confirm(name, str(dataset), storage, top, seeds, address)
+    _say_how_long(storage, top)
     with stages_shown("reading records") as on_student:
         shared: dict[str, Any] = {"confirmed": not unconfirmed, "on_student": on_student}
         if name is not None:
@@ -131,6 +133,23 @@ def _web_runtime(file: Path | None) -> WebRuntime:
 
     with error_console.status("looking for ONNX Runtime for browsers"):
         return find_runtime(file)
+
+
+def _say_how_long(storage: Path, top: int) -> None:
+    from hpo.planning.expected_time import seconds_per_export
+
+    seconds = seconds_per_export(storage)
+    what = "one export" if top == 1 else f"at most {top} exports"
+    error_console.print(
+        f"writing {what}: "
+        + (
+            "how long it takes is known once one is written here"
+            if seconds is None
+            else f"about {durations.in_words(seconds * top)}"
+        ),
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _add_page(folder: Path, data: Path, runtime: WebRuntime | None) -> None:

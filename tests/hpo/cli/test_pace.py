@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -19,8 +21,9 @@ from hpo.cli.display.progress.pace import Pace
 from hpo.cli.display.progress.stages import stages_shown
 from hpo.cli.display.progress.sweep_display import SweepDisplay
 from hpo.cli.display.progress.teacher_display import TeacherDisplay
-from hpo.planning.expected_time import seconds_per_trial
+from hpo.planning.expected_time import seconds_per_export, seconds_per_trial
 from hpo.records.ledger import Ledger
+from tests.small_exports import Exported
 from tests.small_sweeps import make_sweep, record
 
 
@@ -150,6 +153,23 @@ def test_only_trials_of_the_same_kind_tell(tmp_path: Path) -> None:
     ]
     assert seconds_per_trial(plan, others) is None
     assert seconds_per_trial(plan, [*same, *others]) == pytest.approx(3.0 * plan.config.epochs)
+
+
+def test_exports_are_expected_to_take_as_long_as_those_before(
+    tmp_path: Path, exported: Exported
+) -> None:
+    assert seconds_per_export(tmp_path) is None
+    for at, seconds in enumerate((None, 8.0, 20.0, 9.0)):
+        copy = tmp_path / f"sweep{at % 2}" / "exports" / f"{at}-trial-0001"
+        shutil.copytree(exported.folder, copy)
+        manifest = json.loads((copy / "manifest.json").read_text())
+        assert manifest["exported"].pop("seconds") > 0  # older exports have none
+        manifest["exported"] |= {} if seconds is None else {"seconds": seconds}
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+    damaged = tmp_path / "sweep1" / "exports" / "9-trial-0002"
+    damaged.mkdir()
+    (damaged / "manifest.json").write_text("{")
+    assert seconds_per_export(tmp_path) == 9.0
 
 
 def test_stages_tell_what_is_left(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

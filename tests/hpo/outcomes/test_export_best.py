@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -319,6 +320,8 @@ def test_export_command_tells_what_came_out(sweep: SweepFolder, run) -> None:
     assert [row["folder"] for row in rows] == [str(path) for path in export_best(sweep, top=3)]
     assert rows[0]["metrics"] == read_manifest(Path(rows[0]["folder"]))["metrics"]
     assert "only 3 of 9" in answer.stderr
+    again = run("export", "first", "--storage", sweep.storage, *asked)
+    assert re.search(r"writing at most 9 exports: about \d+ (s|min)\n", again.stderr)
 
 
 def test_export_command_compares_in_a_table(sweep: SweepFolder, run) -> None:
