@@ -39,6 +39,10 @@ Seeds = Annotated[
 ]
 
 
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Where copies go.", show_default="only STORAGE/SWEEP/exports"),
+]
 Web = Annotated[
     bool,
     typer.Option("--web", help="Add a page that runs the student in a browser, browser.html."),
@@ -59,10 +63,7 @@ def export(
         str | None, typer.Option(help="Instead of a sweep: the best over all of this dataset's.")
     ] = None,
     top: Annotated[int, typer.Option(parser=integer, help="How many.")] = 1,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Where copies go.", show_default="only STORAGE/SWEEP/exports"),
-    ] = None,
+    out: Out = None,
     unconfirmed: Annotated[
         bool,
         typer.Option("--unconfirmed", help="Take single trials as they are, train nothing again."),
@@ -139,14 +140,11 @@ def _say_how_long(storage: Path, top: int) -> None:
     from hpo.planning.expected_time import seconds_per_export
 
     seconds = seconds_per_export(storage)
+    if seconds is None:  # nothing was exported here yet
+        return
     what = "one export" if top == 1 else f"at most {top} exports"
     error_console.print(
-        f"writing {what}: "
-        + (
-            "how long it takes is known once one is written here"
-            if seconds is None
-            else f"about {durations.in_words(seconds * top)}"
-        ),
+        f"writing {what}: about {durations.in_words(seconds * top)}",
         highlight=False,
         soft_wrap=True,
     )
