@@ -1,4 +1,4 @@
-"""Make obstore's client of a bucket, with its retries, timeouts and credentials.
+"""Make obstore's client of a bucket, with retries, timeouts and credentials; word its errors.
 
 Obstore reads keys from the environment and asks the machine, the pod or the cluster for its role.
 For S3 it neither finds out where a bucket lies nor reads the profiles in ``~/.aws``, with roles to
@@ -8,6 +8,7 @@ assume and single sign-on; AWS's own boto3 does. Keeps no secret.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from importlib import import_module
@@ -34,6 +35,7 @@ TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "10m"}
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 ENDPOINTS = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 FILES = {"AWS_SHARED_CREDENTIALS_FILE": "credentials", "AWS_CONFIG_FILE": "config"}
+_SAID = re.compile(r"<Code>([^<]*)</Code>\s*<Message>([^<\n]*)")
 
 
 def client_of(url: str, options: Mapping[str, str], most_attempts: int | None) -> Any:
@@ -58,6 +60,8 @@ def client_of(url: str, options: Mapping[str, str], most_attempts: int | None) -
         "retry_config": {"max_retries": min(attempts, most_attempts or attempts) - 1},
     }
     settings["retry_config"]["backoff"] = PAUSES
+    if scheme == "s3":
+        settings["disable_bulk_delete"] = True  # not every store knows it
     if "account" in options:
         settings["account_name"] = options["account"]
     if "region" in options:
@@ -70,6 +74,14 @@ def client_of(url: str, options: Mapping[str, str], most_attempts: int | None) -
     if scheme == "s3" and _has_profile():
         settings["credential_provider"] = _profile()
     return from_url(url, **settings)
+
+
+def reason_of(error: Exception) -> str:
+    """Return the store's own reason without its ids, ``AccessDenied, Access Denied``."""
+    text = str(error).partition("\n\nDebug source")[0]
+    said = _SAID.search(text)
+    reason = ", ".join(said.groups()) if said else text.rpartition(" - ")[2]
+    return " ".join(reason.split()).strip(" ,.:").replace("; ", ", ")
 
 
 def _has_profile() -> bool:

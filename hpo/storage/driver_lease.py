@@ -10,9 +10,8 @@ seconds is replaced by the next one, at once if it is a process of this machine 
 are differences of the store's own clock, so clocks of machines do not matter.
 
 What a driver and its workers put is fenced, whenever it arrives: parts of the ledger are put only
-where there is nothing (``put_new``), other files only over what no driver of a later term has put
-(``ObjectStore.put_fenced``). So a driver that was cut off and replaced may believe what it likes;
-it overwrites nothing.
+where there is nothing (``put_new``), records and students only over what no driver of a later term
+has put (``ObjectStore.put_fenced``). So a driver that was cut off overwrites nothing.
 
 A store that does not compare before it puts is recognised by trying. There, of two processes at the
 same moment at least one sees the other's object and withdraws, a driver looks before it puts, and
@@ -48,7 +47,6 @@ UNFENCED = (
     "%s does not compare objects before it replaces them: a driver that is cut off for more than a "
     "minute could still overwrite what the next one writes"
 )
-
 logger = logging.getLogger(__name__)
 
 
@@ -69,6 +67,7 @@ class DriverLease:
         self._fenced, self._term = True, 0
         self._version: Version | None = None
         self._renewals = 0
+        self._tried: tuple[_Moment, bytes] | None = None
         self._renewed = _Moment()
         self._lost: StorageError | None = None
         self._lock = threading.Lock()
@@ -124,7 +123,8 @@ class DriverLease:
         _ALIVE.discard(self.driver)
         # Not deleted, for that could hit the next driver's; a lease that stays grows stale.
         with contextlib.suppress(StorageError):
-            self._write({})
+            content = json.dumps({"term": self._term}).encode()
+            self._store.put_if(self._key, content, self._version, self.term)
 
     @contextmanager
     def _announced(self) -> Iterator[int]:
@@ -170,20 +170,21 @@ class DriverLease:
 
     def _renew(self) -> None:
         """Write the lease again, unless another process has taken it."""
-        began = _Moment()  # the object is no older
-        self._renewals += 1
-        holder = {"driver": self.driver, "host": platform.node(), "renewals": self._renewals}
+        # What failed may have arrived all the same: then the same is put again.
+        began, content = self._tried = self._tried or (_Moment(), self._content())
         try:
-            self._write({**holder, "pid": os.getpid(), "machine": _machine()})
+            self._version = self._store.put_if(self._key, content, self._version, self.term)
         except ChangedError:
             self._lost = replaced(self._name)
         else:
-            self._renewed = began
+            self._renewed, self._tried = began, None  # the object is no older
 
-    def _write(self, holder: dict[str, Any]) -> None:
-        # No two leases are the same, so that each has a version of its own.
-        content = json.dumps({"term": self._term, **holder}).encode()
-        self._version = self._store.put_if(self._key, content, self._version, self.term)
+    def _content(self) -> bytes:
+        """Return the lease; no two are the same, so that each has a version of its own."""
+        self._renewals += 1
+        holder = {"driver": self.driver, "host": platform.node(), "renewals": self._renewals}
+        process = {"pid": os.getpid(), "machine": _machine()}
+        return json.dumps({"term": self._term, **holder, **process}).encode()
 
     def _keep_renewing(self) -> None:
         while not self._released.wait(RENEWAL_INTERVAL):

@@ -26,16 +26,17 @@ import obstore
 from obstore import exceptions
 
 from core.errors import ConfigError, StorageError
-from hpo.storage.clients import OPTIONS, client_of
+from hpo.storage.clients import OPTIONS, client_of, reason_of
 
 ATTEMPTS_TO_CONNECT = 3
 MAX_PARALLEL = 16
 """Requests at the same time, where many objects are moved."""
 TERM = "term"
 """Name of the term of a driver among an object's metadata."""
+REFUSED = (exceptions.AlreadyExistsError, exceptions.PreconditionError)
+"""What obstore raises where an object is not what was expected."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PART = re.compile(r"[A-Za-z0-9_=+@-][A-Za-z0-9._=+@-]*")
-_SAID = re.compile(r"<Code>([^<]*)</Code>\s*<Message>([^<\n]*)")
 
 Answer = TypeVar("Answer")
 Version = dict[str, str]
@@ -64,6 +65,7 @@ class StoredObject:
     modified: int
     """Nanoseconds since 1970 by the store's own clock, in whole seconds: some answers round."""
     version: Version = field(compare=False)
+    """Only that of ``find`` is good for ``put_if``: listings of Azure write it differently."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class ObjectStore:
         if term is not None:
             try:
                 return self._put(key, content, version or "create", {TERM: str(term)})
-            except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as refused:
+            except REFUSED as refused:
                 error = refused
         found = self.find(key)
         # An earlier try of this request may have arrived, and its answer got lost.
@@ -197,7 +199,7 @@ class ObjectStore:
             for mode in ("create", outdated):
                 try:
                     self._put(key, b"3", mode)
-                except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
+                except REFUSED:
                     continue
                 return False
         except ObjectStoreError as error:
@@ -261,21 +263,17 @@ class ObjectStore:
                 lambda: obstore.put(self.client, key, content, mode=mode, attributes=metadata)
             )
         except FileNotFoundError as error:  # there is no bucket
-            raise ObjectStoreError(self._root, _reason(error)) from error
+            raise ObjectStoreError(self._root, reason_of(error)) from error
         return _version(stored)
 
     def _request(self, send: Callable[[], Answer]) -> Answer:
         try:
             return send()
-        except (
-            FileNotFoundError,
-            exceptions.AlreadyExistsError,
-            exceptions.PreconditionError,
-        ):
+        except (FileNotFoundError, *REFUSED):
             raise
         # ValueError: what obstore cannot read as a setting.
         except (exceptions.BaseError, OSError, ValueError) as error:
-            raise ObjectStoreError(self._root, _reason(error)) from error
+            raise ObjectStoreError(self._root, reason_of(error)) from error
 
 
 def in_parallel(work: Callable[[str], object], keys: Iterable[str]) -> None:
@@ -297,11 +295,3 @@ def _stored(meta: Any) -> StoredObject:
 
 def _version(answer: Any) -> Version:
     return {name: answer[name] for name in ("e_tag", "version") if answer[name] is not None}
-
-
-def _reason(error: Exception) -> str:
-    """Return the store's own reason without its ids, ``AccessDenied, Access Denied``."""
-    text = str(error).partition("\n\nDebug source")[0]
-    said = _SAID.search(text)
-    reason = ", ".join(said.groups()) if said else text.rpartition(" - ")[2]
-    return " ".join(reason.split()).strip(" ,.:").replace("; ", ", ")

@@ -73,7 +73,7 @@ def test_one_place_has_one_address() -> None:
 def test_a_missing_bucket_and_a_dead_endpoint_are_one_line(s3: S3Server) -> None:
     missing = ObjectStore.at(s3.address("runs").replace("results", "nowhere"))
     with pytest.raises(
-        ObjectStoreError, match="s3://nowhere/runs must .*, but NoSuchBucket, The specified"
+        ObjectStoreError, match=r"s3://nowhere/runs must .*, but NoSuchBucket, The specified"
     ):
         missing.check()
     dead = ObjectStore.at("s3://results/runs?endpoint_override=127.0.0.1:1&scheme=http&region=x")
