@@ -269,7 +269,7 @@ class ObjectStore:
     def _request(self, send: Callable[[], Answer]) -> Answer:
         try:
             return send()
-        except (FileNotFoundError, *REFUSED):
+        except (FileNotFoundError, ConfigError, *REFUSED):
             raise
         # ValueError: what obstore cannot read as a setting.
         except (exceptions.BaseError, OSError, ValueError) as error:
