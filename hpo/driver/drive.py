@@ -86,20 +86,18 @@ def _tune_until_all_fit(sweeps: Sequence[tuple[SweepRun, Ledger]], deadline: flo
         before = [dict(ledger.state.outgrown) for _, ledger in sweeps]
         tune_trials(left)
         left = [(run, ledger) for run, ledger in sweeps if _is_unfinished(run, ledger)]
-        states = [ledger.state for _, ledger in sweeps]
-        outgrown = [
-            has_outgrown
-            for state, shares in zip(states, before, strict=True)
-            for has_outgrown in _running_outgrown(state, shares)
-        ]
-        if not outgrown or not all(outgrown):
+        if not _only_outgrown([ledger.state for _, ledger in sweeps], before):
             return  # stopped by the user, perhaps between two trials
 
 
-def _running_outgrown(state: SweepState, before: Mapping[int, float]) -> list[bool]:
-    """Say of every unfinished trial whether it ran out of memory since ``before``."""
-    running = state.with_status("running")
-    return [state.outgrown.get(one.number, 0) > before.get(one.number, 0) for one in running]
+def _only_outgrown(states: Sequence[SweepState], before: Sequence[Mapping[int, float]]) -> bool:
+    """Whether trials are unfinished, and each of them ran out of memory since ``before``."""
+    outgrown = [
+        state.outgrown.get(trial.number, 0) > shares.get(trial.number, 0)
+        for state, shares in zip(states, before, strict=True)
+        for trial in state.with_status("running")
+    ]
+    return bool(outgrown) and all(outgrown)
 
 
 @contextmanager

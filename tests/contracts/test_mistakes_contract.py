@@ -11,6 +11,7 @@ import typer.main
 
 from core.datasets.synthetic import build_synthetic
 from hpo.cli.main import app, run
+from tests.folder_contents import contents
 from tests.small_sweeps import make_sweep, record
 
 Output = pytest.CaptureFixture[str]
@@ -135,10 +136,6 @@ def commands(group: object, before: tuple[str, ...] = ()) -> Iterator[str]:
             yield " ".join((*before, name))
 
 
-def files(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_every_command_has_its_mistakes() -> None:
     counts = Counter(command for command, _, _ in MISTAKES)
     known = set(commands(typer.main.get_command(app)))
@@ -152,7 +149,7 @@ def test_every_command_has_its_mistakes() -> None:
 def test_a_mistake_is_one_line_and_changes_nothing(
     place: Path, capsys: Output, command: str, arguments: str, says: str
 ) -> None:
-    before = files(place)
+    before = contents(place)
     given = arguments.replace("{ready}", READY).split(" ") if arguments else []
     assert run([*command.split(), *given]) == 2
     answer = capsys.readouterr()
@@ -160,4 +157,4 @@ def test_a_mistake_is_one_line_and_changes_nothing(
     assert answer.err.startswith("hpo: ")
     assert answer.err.count("\n") == 1
     assert says in answer.err
-    assert files(place) == before
+    assert contents(place) == before

@@ -12,6 +12,7 @@ import pytest
 from core.datasets.dataset import open_dataset
 from core.datasets.synthetic import build_synthetic
 from core.preprocessing.prepare import PreparedData, prepare
+from hpo.planning.places import Places
 
 if TYPE_CHECKING:
     from tests.hpo.mirrored_sweeps import Machines
@@ -24,6 +25,12 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small") / "data"
     build_synthetic(folder / "small", seed=1, num_sensors=4, split=(2, 1, 1))
     return folder
+
+
+@pytest.fixture
+def places(small_data: Path, tmp_path: Path) -> Places:
+    """``small``, and a storage that does not exist yet."""
+    return Places(small_data, tmp_path / "runs")
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ from hpo.selection import best
 from hpo.space.search_space import built_in_search_space, load_search_space
 from hpo.sweep import SweepInterruptedError, resume_sweep, run_sweep
 from hpo.sweep_config import SweepConfig
+from tests.folder_contents import contents
 from tests.integration.sweeps import Watcher, deadly_trial, descendants, events, local_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -93,10 +94,6 @@ def mixed(places: Places, space_file: Path) -> list[TrialRecord]:
     """One after another under ASHA: good, fair, one that learns nothing, one that diverges."""
     config = SweepConfig("mixed", "none", "small", **ONE_BY_ONE)
     return run_sweep(config, places, load_search_space(space_file))
-
-
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_every_trial_has_its_record_its_events_and_its_student(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 from rich.progress import (
@@ -18,6 +17,7 @@ from rich.progress import (
 
 from hpo.cli.display.dataset_tables import answer_import
 from hpo.cli.display.output import Format, error_console
+from hpo.cli.display.progress.display import Display
 from hpo.cli.options import DATA, AnswerFormat, DataFolder
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def fetch(
     answer_import(import_dataset(data, request).card, output)
 
 
-class DownloadDisplay:
+class DownloadDisplay(Display):
     """Shows the progress of each file on standard error; outside a terminal, its start alone."""
 
     def __init__(self) -> None:
@@ -70,17 +70,12 @@ class DownloadDisplay:
             disable=not error_console.is_terminal,
         )
 
-    def __enter__(self) -> DownloadDisplay:
+    def __enter__(self) -> Self:
         """Start drawing."""
         self._progress.start()
-        return self
+        return super().__enter__()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def stop(self, error: BaseException | None = None) -> None:
         """Stop drawing and restore the terminal."""
         self._progress.stop()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -16,11 +15,6 @@ from hpo.sweep import run_sweep
 from hpo.sweep_config import SweepConfig
 
 Sweeps = Sequence[tuple[SweepRun, Ledger]]
-
-
-@pytest.fixture
-def places(small_data: Path, tmp_path: Path) -> Places:
-    return Places(small_data, tmp_path / "runs")
 
 
 def rounds(

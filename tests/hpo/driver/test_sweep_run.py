@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -70,11 +69,6 @@ def driven(monkeypatch: pytest.MonkeyPatch) -> list[SweepRun]:
     monkeypatch.setattr(hpo.sweep, "cluster", no_cluster)
     monkeypatch.setattr(hpo.sweep, "drive", drive)
     return runs
-
-
-@pytest.fixture
-def places(small_data: Path, tmp_path: Path) -> Places:
-    return Places(small_data, tmp_path / "runs")
 
 
 def test_each_shape_is_timed_once_from_the_checks_to_the_trials(

@@ -24,6 +24,7 @@ from hpo.records.sweep_plan import SweepPlan
 from hpo.records.sweep_state import SweepState
 from hpo.records.trial_records import write_record
 from hpo.storage.storage import LocalStorage
+from tests.folder_contents import contents
 from tests.small_sweeps import SETTINGS, make_sweep, make_sweep_under_way, note, record
 
 Output = pytest.CaptureFixture[str]
@@ -217,10 +218,10 @@ def test_a_watcher_sees_what_another_process_writes(
 
 @pytest.mark.usefixtures("quick_looks")
 def test_watching_ends_at_once_where_nobody_drives(sweep: SweepFolder, capsys: Output) -> None:
-    before = {path: path.read_bytes() for path in sweep.path.rglob("*") if path.is_file()}
+    before = contents(sweep.path)
     assert run(["status", "first", "--watch", "--storage", str(sweep.storage)]) == 0
     assert capsys.readouterr().err == ""
-    assert before == {path: path.read_bytes() for path in sweep.path.rglob("*") if path.is_file()}
+    assert before == contents(sweep.path)
 
 
 @pytest.mark.parametrize("arguments", [[], ["first", "--format", "json"]])

@@ -29,12 +29,6 @@ GOOD = {"name": "night", "method": "none", "dataset": "small", "trials": 2, "epo
 USUAL = FORMS[DEFAULT_FORM].network
 
 
-@pytest.fixture
-def places(small_data: Path, tmp_path: Path) -> Places:
-    """Data, and a storage that does not exist yet."""
-    return Places(small_data, tmp_path / "runs")
-
-
 def contents(folder: Path) -> dict[str, bytes | None]:
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None

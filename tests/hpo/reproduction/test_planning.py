@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -19,11 +18,6 @@ from hpo.reproduction.planning import Part, ReproductionPlan, plan_reproduction
 from hpo.reproduction.request import ReproductionRequest
 from hpo.reproduction.tables import ALL, TABLES, contenders_of, find_tables
 from tests.small_sweeps import note
-
-
-@pytest.fixture
-def places(small_data: Path, tmp_path: Path) -> Places:
-    return Places(small_data, tmp_path / "runs")
 
 
 def planned(places: Places, table: str = "2", **settings: object) -> ReproductionPlan:

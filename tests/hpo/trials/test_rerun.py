@@ -22,6 +22,7 @@ from hpo.sweep_config import SweepConfig
 from hpo.trials import ray_trainable as trainables
 from hpo.trials.ray_trainable import run_trial
 from hpo.trials.rerun import Difference, rerun_trial
+from tests.folder_contents import contents
 from tests.small_sweeps import record
 
 ROOT = Path(__file__).parents[2]
@@ -78,12 +79,12 @@ def night(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> SweepFo
 
 @pytest.mark.parametrize(("number", "epochs"), [(0, 3), (1, 2), (2, 0)])
 def test_run_again_every_number_is_the_same(night: SweepFolder, number: int, epochs: int) -> None:
-    before = {path: path.read_bytes() for path in night.path.rglob("*") if path.is_file()}
+    before = contents(night.path)
     heard: list[int] = []
     again = rerun_trial(night, number, lambda report: heard.append(report.epoch))
     assert (again.same, again.epochs, again.differences) == (True, epochs, [])
     assert heard == list(range(1, epochs + 1))
-    assert before == {path: path.read_bytes() for path in night.path.rglob("*") if path.is_file()}
+    assert before == contents(night.path)
 
 
 def test_another_seed_gives_other_numbers_and_they_are_named(night: SweepFolder) -> None:

@@ -6,7 +6,6 @@ nothing.
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from hpo.cli.display.durations import in_words
 from hpo.cli.display.output import can_redraw, error_console
+from hpo.cli.display.progress.display import Display
 from hpo.cli.display.progress.pace import Pace
 from hpo.cli.display.progress.teacher_display import TeacherDisplay
 from hpo.driver.observers import SweepInterruptedError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hpo.reproduction.planning import Part, ReproductionPlan
 
 
-class ReproductionDisplay(ReproductionObserver):
+class ReproductionDisplay(ReproductionObserver, Display):
     """Observes a reproduction of this process."""
 
     def __init__(self, plan: ReproductionPlan, again: str) -> None:
@@ -55,19 +55,10 @@ class ReproductionDisplay(ReproductionObserver):
         self._live = Live(console=error_console, auto_refresh=False, transient=True)
         self._pace = Pace()
 
-    def __enter__(self) -> ReproductionDisplay:
-        """Return the display."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def stop(self, error: BaseException | None = None) -> None:
         """Stop drawing, restore the terminal, and print how to go on if the user stopped it."""
         self._live.stop()
-        self._teacher.__exit__(kind, error, trace)
+        self._teacher.stop(error)
         if isinstance(error, SweepInterruptedError):
             _say(f"stopped with {in_number(self._missing, 'training')} left; next: {self._again}")
 
@@ -101,7 +92,7 @@ class ReproductionDisplay(ReproductionObserver):
 
     def on_change(self, plan: SweepPlan, state: SweepState) -> None:
         """Count the trainings that ended."""
-        self._teacher.__exit__(None, None, None)
+        self._teacher.stop()
         name = plan.config.name
         ended = state.with_status(*ENDED_STATUSES)
         known = self._reported.setdefault(name, {trial.number for trial in ended})

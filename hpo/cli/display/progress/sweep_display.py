@@ -6,7 +6,6 @@ answer alone. Runs nothing.
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from hpo.cli.display import durations
 from hpo.cli.display.output import can_redraw, error_console
+from hpo.cli.display.progress.display import Display
 from hpo.cli.display.progress.pace import Pace
 from hpo.cli.display.progress.teacher_display import TeacherDisplay
 from hpo.cli.display.settling import settled_in_words
@@ -39,7 +39,7 @@ MOST_ROWS = 12
 """Rows of the live table; trials that ended long ago scroll away."""
 
 
-class SweepDisplay(SweepObserver):
+class SweepDisplay(SweepObserver, Display):
     """Observes a sweep, of this process or another, and shows its progress."""
 
     def __init__(
@@ -66,19 +66,10 @@ class SweepDisplay(SweepObserver):
         self._outgrown: dict[int, float] = {}
         self._pace, self._announced = Pace(patience=0.0), False
 
-    def __enter__(self) -> SweepDisplay:
-        """Return the display."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def stop(self, error: BaseException | None = None) -> None:
         """Stop drawing, restore the terminal, and print how to resume if the user stopped it."""
         self._live.stop()
-        self._teacher.__exit__(kind, error, trace)
+        self._teacher.stop(error)
         name = _stopped_sweep(error)
         if name is not None:
             error_console.print(
@@ -110,7 +101,7 @@ class SweepDisplay(SweepObserver):
         """Redraw the table, or outside a terminal print the trials that ended."""
         self._state = state
         if self.plan is None:
-            self._teacher.__exit__(None, None, None)
+            self._teacher.stop()
             self._announce(plan, state)
             self._reported = {trial.number for trial in state.with_status(*ENDED_STATUSES)}
             if can_redraw(error_console):

@@ -6,7 +6,6 @@ Trains nothing.
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from hpo.cli.display import durations
 from hpo.cli.display.output import LOOKS_AHEAD, can_redraw, console, error_console
+from hpo.cli.display.progress.display import Display
 from hpo.cli.display.progress.pace import Pace
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from core.training.trainer import EpochReport
 
 
-class TeacherDisplay:
+class TeacherDisplay(Display):
     """Shows the progress of a network before the sweep, and of its targets, on standard error."""
 
     def __init__(self) -> None:
@@ -40,16 +40,7 @@ class TeacherDisplay:
         self._targets_pace, self._targets_announced = Pace(), False
         self.begin("teacher", 0)
 
-    def __enter__(self) -> TeacherDisplay:
-        """Return the display."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def stop(self, error: BaseException | None = None) -> None:
         """Stop drawing and restore the terminal."""
         self._progress.stop()
 
