@@ -2,7 +2,8 @@
 
 The top level holds the network (``stgcn``, ``stgcn_config``), the whole runs (``experiments``:
 train a teacher, distill a student, prune one) and what all rooms stand on (``graph``,
-``checkpoint``, ``files``, ``devices``, ``seeding``, ``shapes``, ``errors``). Rooms:
+``checkpoint``, ``compiler_import``, ``files``, ``devices``, ``seeding``, ``shapes``, ``errors``).
+Rooms:
 
     datasets/        import, download, check and open readings and graphs; synthetic traffic
     preprocessing/   fill gaps, scale, cut windows and batches

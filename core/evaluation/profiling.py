@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from core.compiler_import import leave_compiler_out
 from core.ensemble import Network
 from core.errors import ConfigError
 from core.evaluation.forecasting import roll_out
@@ -164,6 +165,7 @@ def count_flops(model: Network) -> int:
     window = torch.zeros(shape, device=device)
     # The counter refuses weights that a layer is given by another, unless they take no gradient.
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
+    leave_compiler_out()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         functional_call(model, weights, (window,))
     return int(counter.get_total_flops())

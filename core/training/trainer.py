@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from core.checkpoint import CheckpointFolder
+from core.compiler_import import leave_compiler_out, step_optimizer
 from core.errors import ConfigError, TrainingDivergedError
 from core.evaluation.forecasting import evaluate
 from core.preprocessing.batching import cut_batch
@@ -132,6 +133,7 @@ class Trainer:
         settings: dict[str, Any] = {"lr": self.config.learning_rate}
         if self.recorder is not None:
             settings = self.recorder.optimizer_settings(self.config.learning_rate)
+        leave_compiler_out()
         self.optimizer = OPTIMIZERS[self.config.optimizer](self.parameters, **settings)
         self.best = _copied(model.state_dict())
 
@@ -179,14 +181,14 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         value.backward(self.parameters)
         if self.surgeon is None:
-            self.optimizer.step()
+            step_optimizer(self.optimizer)
         else:
             self._step_with(self.surgeon)
         return {"loss": value.total.detach(), **value.parts}
 
     def _step_with(self, surgeon: Surgeon) -> None:
         surgeon.after_backward(self.model)
-        self.optimizer.step()
+        step_optimizer(self.optimizer)
         changed = surgeon.after_step(self.model, self.optimizer)
         if changed is not None:
             self.model, self.parameters = changed, list(changed.parameters())
