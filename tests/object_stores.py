@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import threading
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 BUCKET = "results"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "made-up-id", "AWS_SECRET_ACCESS_KEY": "made-up-secret"}
 TRANSIENT = (("500 Internal Server Error", "InternalError"), ("503 Slow Down", "SlowDown"))
+CONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")
 
 Environ = dict[str, Any]
 Broken = Callable[[Environ], bool]
@@ -36,6 +38,8 @@ class S3Server:
         self.requests: list[str] = []
         """Method and path."""
         self.failed = 0
+        self.compares = True
+        """False: put whatever the conditions are, as stores do that do not know any."""
         self._breaks: Broken = lambda _: False
         self._errors: Sequence[tuple[str, str]] = TRANSIENT
         self.chance = random.Random(5)
@@ -67,6 +71,9 @@ class S3Server:
             yield
 
     def _answer(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        if not self.compares:
+            for condition in CONDITIONS:
+                environ.pop(condition, None)
         self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
         if not self._breaks(environ):
             return self._answered(environ, start_response)
@@ -91,21 +98,18 @@ class _SilentHandler(WSGIRequestHandler):
 @contextmanager
 def serving() -> Iterator[S3Server]:
     """Serve an empty bucket; credentials and the client's patience stand in the environment."""
-    from pyarrow import fs
-
     server = S3Server()
     thread = threading.Thread(target=server.serve, daemon=True)
     thread.start()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**CREDENTIALS, "AWS_EC2_METADATA_DISABLED": "true"}.items():
             patch.setenv(name, value)
-        client = fs.S3FileSystem(
-            endpoint_override=f"127.0.0.1:{server.port}",
-            scheme="http",
-            region="us-east-1",
-            allow_bucket_creation=True,
+        bucket = urllib.request.Request(
+            f"http://127.0.0.1:{server.port}/{BUCKET}",
+            method="PUT",
+            headers={"Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4"},
         )
-        client.create_dir(BUCKET)
+        urllib.request.urlopen(bucket).close()
         yield server
     server.stop()
     thread.join()

@@ -48,7 +48,7 @@ Storage = Annotated[
     typer.Option(
         "--storage",
         envvar="HPO_STORAGE",
-        metavar="FOLDER|s3://BUCKET/PREFIX",
+        metavar="FOLDER|s3://BUCKET/PREFIX|gs://…|az://…",
         help="Of sweeps and teachers.",
         # Kept as text until it is opened: a path would drop one slash of ``s3://``.
         parser=str,

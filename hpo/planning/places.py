@@ -13,6 +13,6 @@ class Places:
     data: Path = Path("data")
     """Folder of datasets."""
     storage: Path = Path("runs")
-    """Of sweeps and teachers; for ``s3://…`` what ``hpo.storage.storage.open_storage`` returns."""
+    """Of sweeps and teachers; what ``hpo.storage.storage.open_storage`` returns."""
     address: str = "local"
     """Of a Ray cluster; ``local`` starts one on this machine."""

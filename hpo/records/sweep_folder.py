@@ -30,6 +30,8 @@ class SweepFolder:
     """The paths of one sweep, or of the confirmation of one, which shares its plan."""
 
     path: Path
+    term: int | None = None
+    """For a worker: of the driver that it works for (``Storage.upload``)."""
 
     @property
     def confirmation(self) -> SweepFolder:
@@ -160,8 +162,7 @@ class SweepFolder:
         Raises:
             StorageError: another process drives this sweep now.
         """
-        self.store.check_driver(self.path)
-        self.store.upload(path)
+        self.store.publish(self.path, path)
 
     def refresh(self) -> None:
         """Download what others have uploaded, unless the sweep is driven from this machine."""

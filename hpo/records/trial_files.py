@@ -14,12 +14,12 @@ from hpo.records.ledger import Ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_state import SweepState
 from hpo.records.sync.sweep_sync import download_plan
-from hpo.storage.storage import SyncedFolder, path_at
+from hpo.storage.storage import SyncedFolder, path_at, term_at
 
 
 def open_sweep(address: str) -> SweepFolder:
     """Return the sweep or confirmation with this ``SweepFolder.address``, on any machine."""
-    return SweepFolder(path_at(address))
+    return SweepFolder(path_at(address), term_at(address))
 
 
 @contextmanager
@@ -66,7 +66,7 @@ class TrialFiles:
         """Upload the trained student, and its pruning trajectory if there is one."""
         for path in (self._folder.trajectory(self._trial), self._folder.student(self._trial)):
             if path.is_file():
-                self._folder.store.upload(path)
+                self._folder.store.upload(path, self._folder.term)
 
 
 def has_student(folder: SweepFolder, trial: int) -> bool:

@@ -1,24 +1,28 @@
 """Let one process drive a sweep, among machines that share nothing but an object store.
 
-    NAME/drivers/<random id>.json     host and process of a driver, written again every
+    NAME/drivers/lease.json           term, host and process of the driver, written again every
                                       ``RENEWAL_INTERVAL`` seconds
+    NAME/drivers/<random id>.json     of a process that is about to become the driver
 
-S3 has had conditional puts ("put this unless it exists") since 2024, but pyarrow's S3 client, which
-we use, does not offer them. So whoever wants to drive first puts an object of its own and then
-lists the others. Of two at the same moment at least one sees the other, and who sees one withdraws:
-there may be none, but never two. Ages are differences of the store's own clock, so clocks of
-machines do not matter.
+Whoever drives has put the lease over the one it had read, and only if nobody else had meanwhile;
+each driver has a later term than the one before. A driver that has not renewed for ``STALE_AFTER``
+seconds is replaced by the next one, at once if it is a process of this machine that has ended. Ages
+are differences of the store's own clock, so clocks of machines do not matter.
 
-A driver that has not renewed for ``STALE_AFTER`` seconds is replaced by the next one, at once if it
-is a process of this machine that has ended. It notices before it uploads again: whenever its last
-renewal is older than ``RECHECK_AFTER`` it looks for others first. What it had already sent may
-still arrive; such parts of the ledger are ignored (``hpo.storage.ledger_parts``).
+What a driver and its workers put is fenced, whenever it arrives: parts of the ledger are put only
+where there is nothing (``put_new``), records and students only over what no driver of a later term
+has put (``ObjectStore.put_fenced``). So a driver that was cut off overwrites nothing.
+
+A store that does not compare before it puts is recognised by trying. There, of two processes at the
+same moment at least one sees the other's object and withdraws, a driver looks before it puts, and
+a request that is under way while it is replaced may still overwrite something.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import platform
 import threading
@@ -30,14 +34,20 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StorageError
-from hpo.storage.object_store import ObjectStore, ObjectStoreError, StoredObject
+from hpo.storage.object_store import ChangedError, ObjectStore, ObjectStoreError, Version
 
 DRIVERS = "drivers"
 """The part of a key that makes an object a lease."""
+LEASE = "lease.json"
 RENEWAL_INTERVAL = 10.0
 STALE_AFTER = 60.0
 RECHECK_AFTER = 30.0
 """Nobody takes a driver for dead so soon after a renewal, however long that took to arrive."""
+UNFENCED = (
+    "%s does not compare objects before it replaces them: a driver that is cut off for more than a "
+    "minute could still overwrite what the next one writes"
+)
+logger = logging.getLogger(__name__)
 
 
 class DriverLease:
@@ -48,17 +58,26 @@ class DriverLease:
 
         Args:
             store: holds the sweep.
-            folder: key of the sweep or confirmation; its drivers are objects below it.
+            folder: key of the sweep or confirmation; its lease is an object below it.
             name: of the sweep, for messages.
         """
         self._store, self._folder, self._name = store, f"{folder}/{DRIVERS}", name
+        self._key = f"{self._folder}/{LEASE}"
         self.driver = uuid.uuid4().hex
-        self._key = f"{self._folder}/{self.driver}.json"
+        self._fenced, self._term = True, 0
+        self._version: Version | None = None
+        self._renewals = 0
+        self._tried: tuple[_Moment, bytes] | None = None
         self._renewed = _Moment()
         self._lost: StorageError | None = None
         self._lock = threading.Lock()
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._keep_renewing, daemon=True)
+
+    @property
+    def term(self) -> int | None:
+        """Later than that of every driver before; None where the store does not compare."""
+        return self._term if self._fenced else None
 
     def acquire(self) -> None:
         """Become the driver.
@@ -68,18 +87,11 @@ class DriverLease:
         """
         _ALIVE.add(self.driver)
         try:
-            self._renewed = self._write()
-            others = self._others()
+            with self._announced() as now:
+                self._take(now)
         except BaseException:
-            self._withdraw()
+            _ALIVE.discard(self.driver)
             raise
-        if others:
-            self._withdraw()
-            raise StorageError(
-                f"a sweep has one driver, but another process drives {self._name!r} on "
-                f"{others[0]}; wait for it, or end it, or choose another name; one that was killed "
-                f"on another machine gives way after {STALE_AFTER:.0f} seconds"
-            )
         self._thread.start()
 
     def check(self) -> None:
@@ -94,58 +106,85 @@ class DriverLease:
             if self._lost is not None:
                 raise self._lost
 
+    def put_new(self, key: str, content: bytes) -> None:
+        """Put an object where there is none, as the driver.
+
+        Raises:
+            ChangedError: another process has put one.
+            StorageError: another process drives.
+        """
+        self.check()
+        self._store.put_if(key, content, None, self.term)
+
     def release(self) -> None:
         """Let others drive."""
         self._released.set()
         self._thread.join(RENEWAL_INTERVAL)  # it may be waiting for a store that is gone
-        self._withdraw()
+        _ALIVE.discard(self.driver)
+        # Not deleted, for that could hit the next driver's; a lease that stays grows stale.
+        with contextlib.suppress(StorageError):
+            content = json.dumps({"term": self._term}).encode()
+            self._store.put_if(self._key, content, self._version, self.term)
 
-    def _renew(self) -> None:
-        """Write the own object again; after a pause, only if nobody has taken over."""
-        before = self._renewed
-        if before.seconds_ago() > RECHECK_AFTER and self._store.stat(self._key) is None:
-            self._give_up()
-            return
-        renewed = self._write()
-        # The object may have arrived late and counted as stale until then: look once more.
-        if before.seconds_ago() > RECHECK_AFTER and self._others():
-            self._give_up()
-            return
-        self._renewed = renewed
+    @contextmanager
+    def _announced(self) -> Iterator[int]:
+        """Put an object of its own while the block runs, and yield the store's time.
 
-    def _write(self) -> _Moment:
-        """Write the own object and return when that began: the object is no older."""
-        began = _Moment()
-        holder = {"host": platform.node(), "pid": os.getpid(), "machine": _machine()}
-        self._store.put(self._key, json.dumps(holder).encode())
-        return began
+        Raises:
+            StorageError: the store does not compare, and another process has put such an object.
+        """
+        own = f"{self._folder}/{self.driver}.json"
+        try:
+            self._fenced = self._store.compares(own)
+            listed = self._store.list(self._folder)
+            now = listed.pop(own).modified
+            if not self._fenced:
+                logger.warning(UNFENCED, self._store.address)
+                others = [one for key, one in listed.items() if key != self._key]
+                if any(_seconds(now, one.modified) <= STALE_AFTER for one in others):
+                    raise self._refused(f"is about to drive {self._name!r}")
+            yield now
+        finally:
+            # Not worth an error: an object that is left grows stale.
+            with contextlib.suppress(ObjectStoreError):
+                self._store.delete(own)
 
-    def _give_up(self) -> None:
-        self._withdraw()
-        self._lost = StorageError(
-            f"a sweep has one driver, but another process has taken over {self._name!r} while this "
-            "one could not reach its storage; leave it to that one"
+    def _take(self, now: int) -> None:
+        """Put the own lease over one that is released or stale, or where there is none."""
+        found = self._store.find(self._key)
+        holder: dict[str, Any] = {"term": 0} if found is None else json.loads(found.content)
+        if found is not None and _is_live(holder, _seconds(now, found.modified)):
+            raise self._refused(f"drives {self._name!r} on {holder['host']}")
+        self._version = None if found is None else found.version
+        self._term = holder["term"] + 1
+        self._renew()
+        if self._lost is not None:
+            raise self._refused(f"has just begun to drive {self._name!r}")
+
+    def _refused(self, why: str) -> StorageError:
+        return StorageError(
+            f"a sweep has one driver, but another process {why}; wait for it, or end it, or choose "
+            "another name; one that was killed on another machine gives way after "
+            f"{STALE_AFTER:.0f} seconds"
         )
 
-    def _withdraw(self) -> None:
-        _ALIVE.discard(self.driver)
-        # Not worth an error: an object that is left grows stale.
-        with contextlib.suppress(ObjectStoreError):
-            self._store.delete(self._key)
+    def _renew(self) -> None:
+        """Write the lease again, unless another process has taken it."""
+        # What failed may have arrived all the same: then the same is put again.
+        began, content = self._tried = self._tried or (_Moment(), self._content())
+        try:
+            self._version = self._store.put_if(self._key, content, self._version, self.term)
+        except ChangedError:
+            self._lost = replaced(self._name)
+        else:
+            self._renewed, self._tried = began, None  # the object is no older
 
-    def _others(self) -> list[str]:
-        """Return the hosts of the other live drivers; delete the objects of dead ones."""
-        listed = self._store.list(self._folder)
-        own = listed.pop(self._key, None)
-        hosts = []
-        for key, found in listed.items():
-            age = (own.modified - found.modified) / 1e9 if own else 0.0
-            host = live_host(self._store, key, age)
-            if host is None:
-                self._store.delete(key)
-            else:
-                hosts.append(host)
-        return hosts
+    def _content(self) -> bytes:
+        """Return the lease; no two are the same, so that each has a version of its own."""
+        self._renewals += 1
+        holder = {"driver": self.driver, "host": platform.node(), "renewals": self._renewals}
+        process = {"pid": os.getpid(), "machine": _machine()}
+        return json.dumps({"term": self._term, **holder, **process}).encode()
 
     def _keep_renewing(self) -> None:
         while not self._released.wait(RENEWAL_INTERVAL):
@@ -200,13 +239,31 @@ def lease_on(folder: Path) -> DriverLease:
     return _HELD[folder]
 
 
+def term_on(folder: Path) -> int | None:
+    """Return the term of the lease that this process holds on a folder.
+
+    None if it holds none, or where the store does not compare.
+    """
+    return _HELD[folder].term if folder in _HELD else None
+
+
+def replaced(name: str) -> StorageError:
+    """Return the error of a driver that was replaced.
+
+    Args:
+        name: of its sweep, or of the file that another process has put.
+    """
+    return StorageError(
+        f"a sweep has one driver, but another process has taken over {name!r} while this one could "
+        "not reach its storage; leave it to that one"
+    )
+
+
 def is_driven(store: ObjectStore, folder: str) -> bool:
     """Whether any process drives, as far as this machine's clock can tell."""
-    listed: dict[str, StoredObject] = store.list(f"{folder}/{DRIVERS}")
-    now = time.time_ns()
-    return any(
-        live_host(store, key, (now - found.modified) / 1e9) is not None
-        for key, found in listed.items()
+    found = store.find(f"{folder}/{DRIVERS}/{LEASE}")
+    return found is not None and _is_live(
+        json.loads(found.content), _seconds(time.time_ns(), found.modified)
     )
 
 
@@ -215,24 +272,21 @@ def is_lease(key: str) -> bool:
     return key.split("/")[-2:-1] == [DRIVERS]
 
 
-def live_host(store: ObjectStore, key: str, age: float) -> str | None:
-    """Return the host of a driver that renewed ``age`` seconds ago, or None if it is dead."""
-    if age > STALE_AFTER:
-        return None
-    try:
-        holder: dict[str, Any] = json.loads(store.get(key))
-    except FileNotFoundError:  # it has ended meanwhile
-        return None
-    driver = key.rpartition("/")[2].removesuffix(".json")
-    return None if _has_ended_here(driver, holder) else str(holder["host"])
+def _seconds(now: int, before: int) -> float:
+    return (now - before) / 1e9
 
 
-def _has_ended_here(driver: str, holder: dict[str, Any]) -> bool:
+def _is_live(holder: dict[str, Any], age: float) -> bool:
+    """Whether a lease that was renewed ``age`` seconds ago is held."""
+    return "driver" in holder and age <= STALE_AFTER and not _has_ended_here(holder)
+
+
+def _has_ended_here(holder: dict[str, Any]) -> bool:
     """Whether a driver was a process of this machine and has ended."""
     if not holder["machine"] or holder["machine"] != _machine():
         return False
     if holder["pid"] == os.getpid():
-        return driver not in _ALIVE
+        return holder["driver"] not in _ALIVE
     return not Path(f"/proc/{holder['pid']}").exists()
 
 

@@ -1,11 +1,13 @@
 """Keep a ledger in an object store as numbered parts, since a store cannot append.
 
-    NAME/ledger/000003-<random id>-000000.jsonl     all lines when the third writer began
-    NAME/ledger/000003-<random id>-000001.jsonl     what it appended since, part by part
+    NAME/ledger/000041.jsonl          one or more events
+    NAME/ledger/000040-whole.jsonl    all events up to number 40
 
-A new writer uploads all lines so far as the first part of a new generation, then deletes the older
-ones. Readers take the newest generation alone, so late uploads of a writer that was replaced are
-ignored and cannot spoil the ledger.
+A part is put only where there is none (``hpo.storage.driver_lease``). Each writer begins by taking
+the next number with an empty part, which is never deleted: a writer that was replaced finds its
+next number taken, so what it still writes does not count, and it is not told that it does. Then the
+new writer puts all events so far into one object and deletes the parts before; readers take the
+newest whole one and the parts that follow it without a gap.
 
 Every event is uploaded before anybody is notified of it, except epochs that follow each other
 within ``EPOCH_DELAY`` seconds, which wait that long: what an epoch relies on is its checkpoint.
@@ -14,35 +16,25 @@ within ``EPOCH_DELAY`` seconds, which wait that long: what an epoch relies on is
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import StorageError
 from core.files import write_bytes
+from hpo.storage.driver_lease import DriverLease
 from hpo.storage.mirror import Listing, Mirror
-from hpo.storage.object_store import in_parallel
+from hpo.storage.object_store import ChangedError, in_parallel
 
 EPOCH_DELAY = 2.0
 MAX_PARTS = 500
 """Then they are joined to one: a reader that has none needs one request for each."""
-_PART = re.compile(r"(\d{6,})-([0-9a-f]{8})-(\d{6,})\.jsonl")
-
-
-@dataclass(frozen=True, order=True)
-class _Part:
-    generation: int
-    writer: str
-    number: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.generation:06d}-{self.writer}-{self.number:06d}.jsonl"
+_WHOLE = "-whole"
+_PART = re.compile(r"(\d{6,})(?:-whole)?\.jsonl")
+_OLDER = re.compile(r"(\d{6,})-([0-9a-f]{8})-(\d{6,})\.jsonl")
+"""A part as earlier versions named it: generation, writer, number."""
 
 
 def download_ledger(ledger: Path, listing: Listing) -> None:
@@ -59,10 +51,8 @@ def download_ledger(ledger: Path, listing: Listing) -> None:
         FileNotFoundError: a part was joined with others since the listing.
     """
     folder = _folder(ledger)
-    paths = listing.below(folder).paths
-    newest = _newest({path: part for path in paths if (part := _part_of(folder, path))})
-    listing.only(newest).download()
-    content = b"".join(path.read_bytes() for path in newest)
+    newest = _newest(listing.below(folder).paths)
+    content = _downloaded(listing, newest)
     present = ledger.read_bytes() if ledger.exists() else b""
     if newest and not present.startswith(content):
         write_bytes(ledger, content)
@@ -75,14 +65,14 @@ def download_ledger(ledger: Path, listing: Listing) -> None:
 
 @contextmanager
 def uploaded_ledger(
-    mirror: Mirror, ledger: Path, check: Callable[[], None]
+    mirror: Mirror, ledger: Path, lease: DriverLease
 ) -> Iterator[Callable[[str, bytes], None]]:
     """Upload a ledger while the block runs; see ``LedgerParts`` for arguments and errors.
 
     Yields:
         ``LedgerParts.append``.
     """
-    parts = LedgerParts(mirror, ledger, check)
+    parts = LedgerParts(mirror, ledger, lease)
     try:
         yield parts.append
     except BaseException:
@@ -95,19 +85,25 @@ def uploaded_ledger(
 class LedgerParts:
     """Uploads the lines that one driver appends to its ledger."""
 
-    def __init__(self, mirror: Mirror, ledger: Path, check: Callable[[], None]) -> None:
-        """Begin a new generation.
+    def __init__(self, mirror: Mirror, ledger: Path, lease: DriverLease) -> None:
+        """Cut off the writer before, and upload the whole ledger.
 
         Args:
             mirror: holds ``ledger``.
             ledger: the local file, of whole lines, downloaded before.
-            check: raises unless this process still is the driver.
+            lease: on the sweep.
+
+        Raises:
+            StorageError: the writer before has written since the download.
         """
-        self._mirror, self._ledger, self._check = mirror, ledger, check
-        self._waiting = b""
+        self._mirror, self._ledger, self._lease = mirror, ledger, lease
+        self._waiting = self._tried = b""
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
-        self._part = self._begin(math.inf)
+        self._number = self._joined = self._cut_off()
+        self._upload()
+        if ledger.stat().st_size:
+            self._join()
 
     def append(self, event: str, line: bytes) -> None:
         """Upload a line that is in the local ledger already; an epoch may wait for others.
@@ -117,13 +113,11 @@ class LedgerParts:
         """
         with self._lock:
             self._waiting += line
-            # Here only: nobody writes the local file now.
-            if self._part.number + 1 >= MAX_PARTS:
-                self._part = self._begin(self._part.generation)
-                return
             if event == "epoch" and self._timer is not None:
                 return
             self._upload()
+            if self._number - self._joined >= MAX_PARTS:
+                self._join()
             if event == "epoch":
                 self._timer = threading.Timer(EPOCH_DELAY, self._upload_delayed)
                 self._timer.daemon = True
@@ -142,57 +136,91 @@ class LedgerParts:
             self._timer = None
             self._upload()
 
-    def _upload(self) -> None:
-        if not self._waiting:
-            return
-        self._check()
-        # A part whose upload failed may have arrived all the same: its number is used again,
-        # for at least as many lines.
-        following = replace(self._part, number=self._part.number + 1)
-        self._mirror.store.put(self._key(following.name), self._waiting)
-        self._part, self._waiting = following, b""
+    def _cut_off(self) -> int:
+        """Take the next number from the writer before; what it has not uploaded waits from now."""
+        older = self._mirror.list(_folder(self._ledger))
+        uploaded = _downloaded(older, _newest(older.paths))
+        whole = self._ledger.read_bytes()
+        number = max(map(_number, older.paths), default=-1) + 1
+        try:
+            self._lease.put_new(self._key(f"{number:06d}"), b"")
+            grown = not whole.startswith(uploaded)
+        except ChangedError:
+            grown = True
+        if grown:
+            raise StorageError(
+                f"the ledger {self._ledger} must be all that was uploaded, but another process has "
+                "written more meanwhile; give the same command again"
+            )
+        self._waiting = whole[len(uploaded) :]
+        return number
 
-    def _begin(self, newest_known: float) -> _Part:
-        """Upload the whole ledger as the first part of a new generation, then delete the others."""
-        store, folder = self._mirror.store, _folder(self._ledger)
-        older = self._mirror.list(folder)
-        known = [part for path in older.paths if (part := _part_of(folder, path))]
-        newest = max((part.generation for part in known), default=0)
-        if newest > newest_known:
+    def _upload(self) -> None:
+        while self._waiting:
+            # What failed may have arrived all the same: the same bytes are put again.
+            self._tried = self._tried or self._waiting
+            self._put(f"{self._number + 1:06d}", self._tried)
+            self._number += 1
+            self._waiting, self._tried = self._waiting[len(self._tried) :], b""
+
+    def _join(self) -> None:
+        """Upload the whole ledger, of which nothing waits, then delete the parts it is made of."""
+        self._put(f"{self._number:06d}-whole", self._ledger.read_bytes())
+        self._joined = self._number
+        listed = self._mirror.list(_folder(self._ledger))
+        kept = {self._mirror.key(path) for path in _newest(listed.paths)}
+        unused = {key for key, found in listed.objects.items() if found.size} - kept
+        in_parallel(self._mirror.store.delete, unused)
+
+    def _put(self, name: str, content: bytes) -> None:
+        try:
+            self._lease.put_new(self._key(name), content)
+        except ChangedError as error:
             raise StorageError(
                 f"the ledger {self._ledger} must have one writer, but another process has begun to "
                 "write it; leave the sweep to that one"
-            )
-        first = _Part(newest + 1, uuid.uuid4().hex[:8], 0)
-        content = self._ledger.read_bytes()
-        self._check()
-        store.put(self._key(first.name), content)
-        self._waiting = b""
-        in_parallel(store.delete, older.objects)
-        return first
+            ) from error
 
     def _key(self, name: str) -> str:
-        return self._mirror.key(_folder(self._ledger) / name)
+        return self._mirror.key(_folder(self._ledger) / f"{name}.jsonl")
 
 
 def _folder(ledger: Path) -> Path:
     return ledger.with_suffix("")
 
 
-def _part_of(folder: Path, path: Path) -> _Part | None:
-    match = _PART.fullmatch(path.name) if path.parent == folder else None
-    return _Part(int(match[1]), match[2], int(match[3])) if match else None
+def _downloaded(listing: Listing, parts: Sequence[Path]) -> bytes:
+    listing.only(parts).download()
+    return b"".join(path.read_bytes() for path in parts)
 
 
-def _newest(parts: dict[Path, _Part]) -> list[Path]:
-    """Return the files of the newest generation that has a first part, in order."""
-    begun = [part for part in parts.values() if part.number == 0]
+def _number(path: Path) -> int:
+    """Return the number of a part, or of the last part of a whole ledger; -1 of anything else."""
+    match = _PART.fullmatch(path.name)
+    return int(match[1]) if match else -1
+
+
+def _newest(paths: Sequence[Path]) -> list[Path]:
+    """Return the newest whole ledger and the parts that follow it without a gap, in order."""
+    numbers = {_number(path): path for path in paths if not path.stem.endswith(_WHOLE)}
+    wholes = [path for path in paths if path.stem.endswith(_WHOLE) and _number(path) >= 0]
+    found = [max(wholes, key=_number)] if wholes else []
+    known = numbers.keys() - {-1}
+    following = _number(found[0]) + 1 if found else min(known, default=0)
+    if not found and not known:
+        return _newest_generation(paths)
+    while following in known:
+        found.append(numbers[following])
+        following += 1
+    return found
+
+
+def _newest_generation(paths: Sequence[Path]) -> list[Path]:
+    """Return what ``_newest`` does, of a ledger that only earlier versions have written."""
+    parts = {path: match.groups() for path in paths if (match := _OLDER.fullmatch(path.name))}
+    begun = [part for part in parts.values() if int(part[2]) == 0]
     if not begun:
         return []
-    last = max(begun)
-    own = [
-        (part, path)
-        for path, part in parts.items()
-        if (part.generation, part.writer) == (last.generation, last.writer)
-    ]
-    return [path for _, path in sorted(own)]
+    generation, writer, _ = max(begun, key=lambda part: (int(part[0]), part[1]))
+    own = [path for path, part in parts.items() if part[:2] == (generation, writer)]
+    return sorted(own, key=lambda path: int(parts[path][2]))

@@ -1,4 +1,4 @@
-"""Mirror an ``s3://`` storage in a local folder, by moving files between the two by name.
+"""Mirror an object store in a local folder, by moving files between the two by name.
 
     CACHE/storages/BUCKET-FINGERPRINT/            the mirror of one address, laid out as a storage
     CACHE/storages/BUCKET-FINGERPRINT/mirror.json that address
@@ -35,10 +35,18 @@ class Mirror:
         """Return the name of a local file in the store."""
         return path.relative_to(self.folder).as_posix()
 
-    def upload(self, path: Path) -> None:
-        """Copy a local file to the store, over what is there."""
+    def upload(self, path: Path, term: int | None = None) -> None:
+        """Copy a local file to the store, over what is there.
+
+        Args:
+            path: of the file.
+            term: of the driver on whose behalf; then not over what one of a later term has put.
+
+        Raises:
+            StorageError: one has.
+        """
         key = self.key(path)
-        self.store.put(key, path.read_bytes())
+        self.store.put_fenced(key, path.read_bytes(), term)
         # With the object's own time the file counts as up to date, and is not downloaded again.
         if (stored := self.store.stat(key)) is not None:
             _set_time(path, stored)

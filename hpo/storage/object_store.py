@@ -1,43 +1,46 @@
-"""Store bytes under keys below a prefix of a bucket, in S3 or a compatible store, by pyarrow.
+"""Store bytes under keys below a prefix of a bucket, in S3, Google's or Azure's store, by obstore.
 
     s3://bucket/prefix?region=eu-central-1
     s3://bucket/prefix?endpoint_override=minio:9000&scheme=http
+    gs://bucket/prefix
+    az://container/prefix?account=name
 
-An object is whole or absent, and once stored it is listed at once; nothing more is required.
-Transient errors are retried with growing pauses; what remains is one ``ObjectStoreError``.
-Credentials come from where AWS's own tools find them; they are never part of an address, a file
-or a message. Knows nothing of sweeps.
+An object is whole or absent, and once stored it is listed at once. Stores that compare an object
+with what a writer expects before they replace it make writers safe from each other (``put_if``,
+``put_fenced``); ``compares`` finds out. Transient errors are retried with growing pauses; what
+remains is one ``ObjectStoreError``. Credentials come from where each provider's own tools find
+them; they are never part of an address, a file or a message. Knows nothing of sweeps.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pyarrow import fs
+import obstore
+from obstore import exceptions
 
 from core.errors import ConfigError, StorageError
+from hpo.storage.clients import OPTIONS, client_of, reason_of
 
-SCHEME = "s3"
-OPTIONS = ("endpoint_override", "region", "scheme")
-"""What an address may hold besides bucket and prefix, by pyarrow's names."""
-ATTEMPTS = 7
-"""How often a request is tried, over about half a minute, unless ``AWS_MAX_ATTEMPTS`` is set."""
 ATTEMPTS_TO_CONNECT = 3
-CONNECT_SECONDS, REQUEST_SECONDS = 5.0, 60.0
 MAX_PARALLEL = 16
 """Requests at the same time, where many objects are moved."""
+TERM = "term"
+"""Name of the term of a driver among an object's metadata."""
+REFUSED = (exceptions.AlreadyExistsError, exceptions.PreconditionError)
+"""What obstore raises where an object is not what was expected."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PART = re.compile(r"[A-Za-z0-9_=+@-][A-Za-z0-9._=+@-]*")
-_CODE = re.compile(r"AWS Error (\w+)[^:]*: *(.*)", re.DOTALL)
 
 Answer = TypeVar("Answer")
+Version = dict[str, str]
+"""What a store tells one state of an object from another by; in S3 a hash of its content."""
 
 
 class ObjectStoreError(StorageError):
@@ -49,20 +52,36 @@ class ObjectStoreError(StorageError):
         super().__init__(f"{self.problem}; mend that, then give the same command again")
 
 
+class ChangedError(StorageError):
+    """An object is not what its writer expected, so it was left alone."""
+
+
 @dataclass(frozen=True)
 class StoredObject:
-    """Size and age of an object, as listings hold them."""
+    """Size, age and version of an object."""
 
     size: int
     """Bytes."""
     modified: int
-    """Nanoseconds since 1970, by the store's own clock."""
+    """Nanoseconds since 1970 by the store's own clock, in whole seconds: some answers round."""
+    version: Version = field(compare=False)
+    """Only that of ``find`` is good for ``put_if``: listings of Azure write it differently."""
+
+
+@dataclass(frozen=True)
+class Found(StoredObject):
+    """An object with its content."""
+
+    content: bytes
+    term: int
+    """Of the driver that put it; 0 if that is not known."""
 
 
 @dataclass(frozen=True)
 class ObjectStore:
     """All objects below one prefix of a bucket; keys are relative to it."""
 
+    scheme: str
     bucket: str
     prefix: str
     options: tuple[tuple[str, str], ...] = ()
@@ -81,32 +100,34 @@ class ObjectStore:
                 "--storage must not hold credentials; give them in the environment, as "
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile"
             )
-        names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-        if unknown := set(names) - set(OPTIONS):
-            # Their values are not shown: they may be secret.
-            raise ConfigError(
-                f"--storage may say {', '.join(OPTIONS)} after the '?', got {sorted(unknown)}; "
-                "credentials belong in the environment"
-            )
         prefix = parts.path.strip("/")
         fits = all(_PART.fullmatch(part) for part in prefix.split("/")) and not parts.fragment
-        if parts.scheme != SCHEME or not _BUCKET.fullmatch(parts.netloc) or not fits:
+        if parts.scheme not in OPTIONS or not _BUCKET.fullmatch(parts.netloc) or not fits:
             shown = f"{parts.scheme}://{parts.netloc}{parts.path}"
             raise ConfigError(
-                f"--storage must be a folder or s3://BUCKET/PREFIX, got {shown!r}; write the "
-                "prefix of letters, digits and any of . _ - = + @"
+                "--storage must be a folder or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or "
+                f"az://CONTAINER/PREFIX, got {shown!r}; write the prefix of letters, digits and "
+                "any of . _ - = + @"
             )
-        return cls(parts.netloc, prefix, tuple(sorted(parse_qsl(parts.query))))
+        known = OPTIONS[parts.scheme]
+        names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+        if unknown := set(names) - set(known):
+            # Their values are not shown: they may be secret.
+            raise ConfigError(
+                f"--storage may say {', '.join(known)} after the '?', got {sorted(unknown)}; "
+                "credentials belong in the environment"
+            )
+        return cls(parts.scheme, parts.netloc, prefix, tuple(sorted(parse_qsl(parts.query))))
 
     @property
     def address(self) -> str:
         """The address in its canonical form."""
-        query = f"?{urlencode(self.options, safe=':')}" if self.options else ""
+        query = f"?{urlencode(self.options, safe=':/')}" if self.options else ""
         return f"{self._root}{query}"
 
     @property
     def _root(self) -> str:
-        return f"{SCHEME}://{self.bucket}/{self.prefix}"
+        return f"{self.scheme}://{self.bucket}/{self.prefix}"
 
     def check(self) -> None:
         """Make sure that the bucket exists and may be listed.
@@ -114,23 +135,78 @@ class ObjectStore:
         Raises:
             ObjectStoreError: it does not, or may not.
         """
-        filesystem = self._filesystem(min(ATTEMPTS_TO_CONNECT, _attempts()))
-        found = self._request(lambda: filesystem.get_file_info(self.bucket))
-        if found.type is fs.FileType.NotFound:
-            raise ObjectStoreError(self._root, f"there is no bucket {self.bucket!r}")
-        # Also shows whether these credentials may list: asking for a bucket alone need not.
-        self._request(lambda: filesystem.get_file_info(self._selector("", recursive=False)))
+        client = self._client(ATTEMPTS_TO_CONNECT)
+        self._request(lambda: next(iter(obstore.list(client)), None))
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, content: bytes) -> Version:
         """Store an object; readers see the old one or the whole new one."""
+        return self._put(key, content, "overwrite")
 
-        def write() -> None:
-            stream = self.filesystem.open_output_stream(self._path(key))
-            # Not in a `with`: that would store what had been written when something failed.
-            stream.write(content)
-            stream.close()
+    def put_if(
+        self, key: str, content: bytes, version: Version | None, term: int | None
+    ) -> Version:
+        """Store an object if its present version is this one.
 
-        self._request(write)
+        Args:
+            key: of the object.
+            content: of the object; nobody else puts the same in the same term.
+            version: which an earlier call returned; None: there is no such object.
+            term: of the driver that writes; None: the store does not compare, so look first.
+
+        Raises:
+            ChangedError: it has another version, or there is none.
+        """
+        error: Exception | None = None
+        if term is not None:
+            try:
+                return self._put(key, content, version or "create", {TERM: str(term)})
+            except REFUSED as refused:
+                error = refused
+        found = self.find(key)
+        # An earlier try of this request may have arrived, and its answer got lost.
+        if found is not None and (found.content, found.term) == (content, term or 0):
+            return found.version
+        if error is None and (found and found.version) == version:
+            return self.put(key, content)
+        raise ChangedError(f"{self._root}/{key} was put by another process") from error
+
+    def put_fenced(self, key: str, content: bytes, term: int | None) -> None:
+        """Store an object unless a driver of a later term has put it; None: in any case.
+
+        Raises:
+            ChangedError: one has.
+        """
+        if term is None:
+            self.put(key, content)
+            return
+        version: Version | None = None
+        while True:
+            try:
+                self.put_if(key, content, version, term)
+            except ChangedError:
+                found = self.find(key)
+                if found is not None and found.term > term:
+                    raise
+                version = None if found is None else found.version
+            else:
+                return
+
+    def compares(self, key: str) -> bool:
+        """Whether the store compares before it puts; tried out on an object to be deleted."""
+        try:
+            outdated = self.put(key, b"1")
+            self.put(key, b"2")
+            for mode in ("create", outdated):
+                try:
+                    self._put(key, b"3", mode)
+                except REFUSED:
+                    continue
+                return False
+        except ObjectStoreError as error:
+            if "NotImplemented" in error.problem:
+                return False
+            raise
+        return True
 
     def get(self, key: str) -> bytes:
         """Return an object's content.
@@ -138,80 +214,66 @@ class ObjectStore:
         Raises:
             FileNotFoundError: there is no such object.
         """
+        return self._request(lambda: bytes(obstore.get(self.client, key).bytes()))
 
-        def read() -> bytes:
-            with self.filesystem.open_input_file(self._path(key)) as stream:
-                return bytes(stream.read())
-
-        return self._request(read)
+    def find(self, key: str) -> Found | None:
+        """Return an object, or None if there is none."""
+        try:
+            answer = self._request(lambda: obstore.get(self.client, key))
+            content = self._request(lambda: bytes(answer.bytes()))
+        except FileNotFoundError:
+            return None
+        term = int(str(answer.attributes.get(TERM, 0)))
+        return Found(**vars(_stored(answer.meta)), content=content, term=term)
 
     def list(self, prefix: str) -> dict[str, StoredObject]:
         """Return all objects whose key begins with ``prefix``, a folder's name or empty."""
-        found = self._request(
-            lambda: self.filesystem.get_file_info(self._selector(prefix, recursive=True))
-        )
-        start = len(self._path(""))
+        found = self._request(lambda: obstore.list(self.client, prefix or None).collect())
         return {
-            info.path[start:]: StoredObject(info.size, info.mtime_ns)
-            for info in sorted(found, key=lambda info: str(info.path))
-            if info.is_file
+            str(one["path"]): _stored(one) for one in sorted(found, key=lambda one: one["path"])
         }
 
     def stat(self, key: str) -> StoredObject | None:
         """Return an object's size and age, or None if there is none."""
-        info = self._request(lambda: self.filesystem.get_file_info(self._path(key)))
-        return StoredObject(info.size, info.mtime_ns) if info.is_file else None
+        try:
+            return _stored(self._request(lambda: obstore.head(self.client, key)))
+        except FileNotFoundError:
+            return None
 
     def delete(self, key: str) -> None:
         """Delete an object, if there is one."""
         try:
-            self._request(lambda: self.filesystem.delete_file(self._path(key)))
+            self._request(lambda: obstore.delete(self.client, key))
         except FileNotFoundError:
             return
 
     @cached_property
-    def filesystem(self) -> fs.S3FileSystem:
-        """Pyarrow's client."""
-        return self._filesystem(_attempts())
+    def client(self) -> Any:
+        """Obstore's client."""
+        return self._client()
 
-    def _filesystem(self, attempts: int) -> fs.S3FileSystem:
-        options = dict(self.options)
-        return self._request(
-            lambda: fs.S3FileSystem(
-                endpoint_override=options.get("endpoint_override"),
-                scheme=options.get("scheme"),
-                region=options.get("region") or self._region(),
-                retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=attempts),
-                connect_timeout=CONNECT_SECONDS,
-                request_timeout=REQUEST_SECONDS,
-                # Small objects then take one request instead of three.
-                allow_delayed_open=True,
+    def _client(self, most_attempts: int | None = None) -> Any:
+        return self._request(lambda: client_of(self._root, dict(self.options), most_attempts))
+
+    def _put(
+        self, key: str, content: bytes, mode: Any, metadata: dict[str, str] | None = None
+    ) -> Version:
+        try:
+            stored = self._request(
+                lambda: obstore.put(self.client, key, content, mode=mode, attributes=metadata)
             )
-        )
-
-    def _region(self) -> str | None:
-        """Ask AWS where the bucket lies, unless that is configured or it is not AWS."""
-        configured = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
-        if dict(self.options).get("endpoint_override") or any(map(os.environ.get, configured)):
-            return None
-        region: str = fs.resolve_s3_region(self.bucket)
-        return region
-
-    def _path(self, key: str) -> str:
-        return f"{self.bucket}/{self.prefix}/{key}"
-
-    def _selector(self, prefix: str, *, recursive: bool) -> fs.FileSelector:
-        folder = self._path(prefix).rstrip("/")
-        return fs.FileSelector(folder, allow_not_found=True, recursive=recursive)
+        except FileNotFoundError as error:  # there is no bucket
+            raise ObjectStoreError(self._root, reason_of(error)) from error
+        return _version(stored)
 
     def _request(self, send: Callable[[], Answer]) -> Answer:
         try:
             return send()
-        except FileNotFoundError:
+        except (FileNotFoundError, ConfigError, *REFUSED):
             raise
-        # ValueError: what pyarrow cannot read as a region or scheme.
-        except (OSError, ValueError) as error:
-            raise ObjectStoreError(self._root, _reason(error)) from error
+        # ValueError: what obstore cannot read as a setting.
+        except (exceptions.BaseError, OSError, ValueError) as error:
+            raise ObjectStoreError(self._root, reason_of(error)) from error
 
 
 def in_parallel(work: Callable[[str], object], keys: Iterable[str]) -> None:
@@ -226,14 +288,10 @@ def in_parallel(work: Callable[[str], object], keys: Iterable[str]) -> None:
             pass
 
 
-def _attempts() -> int:
-    chosen = os.environ.get("AWS_MAX_ATTEMPTS", "")
-    return max(1, int(chosen)) if chosen.isdigit() else ATTEMPTS
+def _stored(meta: Any) -> StoredObject:
+    seconds = int(meta["last_modified"].timestamp())
+    return StoredObject(meta["size"], seconds * 10**9, _version(meta))
 
 
-def _reason(error: Exception) -> str:
-    """Return the store's own reason without its ids: ``ACCESS_DENIED, Access Denied``."""
-    text = re.sub(r"\(Request ID: [^)]*\)|; Details: .*", "", " ".join(str(error).split()))
-    match = _CODE.search(text)
-    code, message = match.groups() if match else ("", text)
-    return f"{code}, {message}".strip(" ,.").replace("; ", ", ")
+def _version(answer: Any) -> Version:
+    return {name: answer[name] for name in ("e_tag", "version") if answer[name] is not None}

@@ -1,30 +1,29 @@
-"""Share the files of one storage among machines: ``Storage``, on a folder or in an object store.
+"""Share the files of one storage among machines, on a folder or in an object store.
 
 The rest of ``hpo`` reads and writes local files, and asks the storage of that folder to share them
-(``upload``) or to fetch those of others (``download``, ``sync``). ``LocalStorage`` is a folder
-that all machines share, so there most methods do nothing; ``MirroredStorage`` moves files between
-a folder and an object store, and there too lets only one driver write. This is the one module of
+(``upload``) or to fetch those of others (``download``, ``sync``). ``Storage`` is a folder that
+all machines share, so there most methods do nothing; ``MirroredStorage`` moves files between a
+folder and an object store, and there too lets only one driver write. This is the one module of
 its room that others import. Knows no sweep: which files are moved when is for ``hpo.records``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 from hpo.storage import driver_lease, ledger_parts
 from hpo.storage.driver_lease import DRIVERS
 from hpo.storage.mirror import Listing, Mirror, MirroredFolder, mirror_at, mirror_for
-from hpo.storage.object_store import ObjectStore, ObjectStoreError, in_parallel
+from hpo.storage.object_store import ChangedError, ObjectStore, ObjectStoreError, in_parallel
 
 __all__ = [
     "DRIVERS",
     "Listing",
-    "LocalStorage",
     "MirroredStorage",
     "ObjectStoreError",
     "Storage",
@@ -32,6 +31,7 @@ __all__ = [
     "open_storage",
     "path_at",
     "storage_at",
+    "term_at",
 ]
 
 LISTINGS = 5
@@ -42,8 +42,8 @@ OnWritten = Callable[[str, bytes], None]
 """Takes the kind and the line of an event that a ledger file has just got."""
 
 
-class SyncedFolder(Protocol):
-    """A folder whose files one machine writes and another may go on with."""
+class SharedFolder:
+    """A folder whose files one machine writes and another may go on with: all see it anyway."""
 
     def download(self) -> None:
         """Download the files that another machine uploaded."""
@@ -55,44 +55,72 @@ class SyncedFolder(Protocol):
         """Delete for others all files of the folder, not those that are here."""
 
 
-class Storage(Protocol):
-    """A folder of sweeps and teachers, and whatever shares it with other machines.
+SyncedFolder = SharedFolder | MirroredFolder
 
-    All methods that reach an object store raise ``ObjectStoreError`` where it fails.
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder of sweeps and teachers that all machines share, so that little is to be done.
+
+    In an object store, where ``MirroredStorage`` does what is said here, all methods that reach it
+    raise ``ObjectStoreError`` where it fails.
     """
 
-    @property
-    def folder(self) -> Path:
-        """Where its files are read and written on this machine."""
+    folder: Path
+    """Where its files are read and written on this machine."""
 
     @property
     def address(self) -> str:
         """The storage as the user names it."""
+        return str(self.folder)
 
     @property
     def poll_seconds(self) -> float:
         """How long to wait before looking again for changes by others."""
+        return 1.0
 
     def address_of(self, path: Path) -> str:
-        """Return the text by which ``path_at`` finds a file or folder on any machine."""
+        """Return the text by which ``path_at`` finds a file or folder on any machine.
+
+        Of a folder that this process drives it also holds which driver that is.
+        """
+        return str(path)
 
     def exists(self, path: Path) -> bool:
         """Whether a file is where all machines find it."""
+        return path.is_file()
 
     def names_in(self, folder: Path) -> set[str]:
         """Return the names of the files and folders in a folder, of all machines."""
+        return {path.name for path in folder.glob("*")}
 
-    def upload(self, path: Path) -> None:
-        """Let others find a file that was written here."""
+    def upload(self, path: Path, term: int | None = None) -> None:
+        """Let others find a file that was written here.
+
+        Args:
+            path: of the file.
+            term: in the ``address_of`` the driver for whom it was written (``term_at``), if any.
+
+        Raises:
+            StorageError: another process has taken over from that driver, and put this file.
+        """
 
     def upload_missing(self, path: Path) -> None:
         """Let others find a file unless they do already."""
+
+    def publish(self, folder: Path, path: Path) -> None:
+        """Let others find a file that this process has written as the driver of a folder.
+
+        Raises:
+            StorageError: it is not, or no longer.
+        """
 
     def download(self, paths: Iterable[Path]) -> None:
         """Replace these files by those that others uploaded; delete files that nobody uploaded."""
 
     def delete(self, path: Path) -> None:
         """Delete a file, if there is one, here and for others."""
+        path.unlink(missing_ok=True)
 
     def sync(self, folder: Path, work: Callable[[Listing], object]) -> None:
         """Let ``work`` download what is needed of a folder that others write.
@@ -108,6 +136,7 @@ class Storage(Protocol):
 
     def synced_folder(self, folder: Path) -> SyncedFolder:
         """Return a folder that is uploaded and downloaded as a whole."""
+        return SharedFolder()
 
     def clear_folder(self, folder: Path, last: Path) -> None:
         """Delete for others all files of a folder that this process drives, ``last`` last.
@@ -117,6 +146,7 @@ class Storage(Protocol):
 
     def lock(self, name: str) -> AbstractContextManager[None]:
         """Keep other processes of this machine from downloading while the block runs."""
+        return nullcontext()
 
     def driver_lease(self, folder: Path) -> AbstractContextManager[None]:
         """Be the one driver of a folder among all machines while the block runs.
@@ -126,16 +156,11 @@ class Storage(Protocol):
         Raises:
             StorageError: another process is.
         """
-
-    def check_driver(self, folder: Path) -> None:
-        """Make sure, before writing, that this process still is the one driver of a folder.
-
-        Raises:
-            StorageError: it is not.
-        """
+        return nullcontext()
 
     def is_driven(self, folder: Path) -> bool:
         """Whether any process holds a ``driver_lease`` on a folder."""
+        return False
 
     def ledger_upload(self, ledger: Path) -> AbstractContextManager[OnWritten]:
         """Yield a function to call with every line that this driver appends to its ledger.
@@ -143,6 +168,7 @@ class Storage(Protocol):
         Raises:
             StorageError: the last lines could not be uploaded.
         """
+        return nullcontext(lambda *_: None)
 
     def download_ledger(self, ledger: Path, listing: Listing) -> None:
         """Replace a ledger by the one that its driver uploaded, unless it is ahead of that.
@@ -154,103 +180,15 @@ class Storage(Protocol):
 
 
 @dataclass(frozen=True)
-class LocalStorage:
-    """A folder that is the storage itself; whoever shares it sees every file at once."""
-
-    folder: Path
-    poll_seconds = 1.0
-
-    @property
-    def address(self) -> str:
-        """The folder."""
-        return str(self.folder)
-
-    def address_of(self, path: Path) -> str:
-        """Return the path."""
-        return str(path)
-
-    def exists(self, path: Path) -> bool:
-        """Whether there is the file."""
-        return path.is_file()
-
-    def names_in(self, folder: Path) -> set[str]:
-        """Return the names in the folder."""
-        return {path.name for path in folder.glob("*")}
-
-    def upload(self, path: Path) -> None:
-        """Do nothing."""
-
-    def upload_missing(self, path: Path) -> None:
-        """Do nothing."""
-
-    def download(self, paths: Iterable[Path]) -> None:
-        """Do nothing."""
-
-    def delete(self, path: Path) -> None:
-        """Delete the file."""
-        path.unlink(missing_ok=True)
-
-    def sync(self, folder: Path, work: Callable[[Listing], object]) -> None:
-        """Do nothing."""
-
-    def sync_files(self, paths: Iterable[Path], work: Callable[[Listing], object]) -> None:
-        """Do nothing."""
-
-    def synced_folder(self, folder: Path) -> SyncedFolder:
-        """Return one that never moves a file."""
-        return _SharedFolder()
-
-    def clear_folder(self, folder: Path, last: Path) -> None:
-        """Do nothing."""
-
-    def lock(self, name: str) -> AbstractContextManager[None]:
-        """Lock nothing."""
-        return nullcontext()
-
-    def driver_lease(self, folder: Path) -> AbstractContextManager[None]:
-        """Take no lease."""
-        return nullcontext()
-
-    def check_driver(self, folder: Path) -> None:
-        """Do nothing."""
-
-    def is_driven(self, folder: Path) -> bool:
-        """Return False: here only the lock file says."""
-        return False
-
-    def ledger_upload(self, ledger: Path) -> AbstractContextManager[OnWritten]:
-        """Yield a function that does nothing."""
-        return nullcontext(lambda *_: None)
-
-    def download_ledger(self, ledger: Path, listing: Listing) -> None:
-        """Do nothing."""
-
-
-class _SharedFolder:
-    """A folder that all machines see."""
-
-    def download(self) -> None:
-        """Do nothing."""
-
-    def upload(self) -> None:
-        """Do nothing."""
-
-    def clear(self) -> None:
-        """Do nothing."""
-
-
-@dataclass(frozen=True)
-class MirroredStorage:
+class MirroredStorage(Storage):
     """An object store, and the folder of this machine that mirrors it."""
 
     mirror: Mirror
-    poll_seconds = 5.0
-    """A look takes several requests."""
 
     @property
-    def folder(self) -> Path:
-        """The mirror."""
-        return self.mirror.folder
+    def poll_seconds(self) -> float:
+        """Return more: a look takes several requests."""
+        return 5.0
 
     @property
     def address(self) -> str:
@@ -258,8 +196,9 @@ class MirroredStorage:
         return self.mirror.store.address
 
     def address_of(self, path: Path) -> str:
-        """Return the store's address and the path's key."""
-        return f"{self.address}#{self.mirror.key(path)}"
+        """Return the store's address, the path's key and the term of a lease held on it."""
+        term = driver_lease.term_on(path)
+        return f"{self.address}#{self.mirror.key(path)}" + ("" if term is None else f"#{term}")
 
     def exists(self, path: Path) -> bool:
         """Whether the store has the file, wherever it was written."""
@@ -271,9 +210,12 @@ class MirroredStorage:
         here = {path.name for path in folder.glob("*")}
         return here | {path.relative_to(folder).parts[0] for path in stored}
 
-    def upload(self, path: Path) -> None:
+    def upload(self, path: Path, term: int | None = None) -> None:
         """Copy a file to the store."""
-        self.mirror.upload(path)
+        try:
+            self.mirror.upload(path, term)
+        except ChangedError as error:
+            raise driver_lease.replaced(self.mirror.key(path)) from error
 
     def upload_missing(self, path: Path) -> None:
         """Copy a file to the store if it lacks it."""
@@ -318,9 +260,10 @@ class MirroredStorage:
         """Hold a lease in the store."""
         return driver_lease.held_lease(self.mirror.store, self.mirror.key(folder), folder)
 
-    def check_driver(self, folder: Path) -> None:
-        """Renew the lease if it is old."""
+    def publish(self, folder: Path, path: Path) -> None:
+        """Renew the lease if it is old, then copy the file to the store."""
         driver_lease.lease_on(folder).check()
+        self.upload(path, driver_lease.term_on(folder))
 
     def is_driven(self, folder: Path) -> bool:
         """Look for a lease that was renewed lately."""
@@ -329,8 +272,8 @@ class MirroredStorage:
     @contextmanager
     def ledger_upload(self, ledger: Path) -> Iterator[OnWritten]:
         """Upload a ledger in parts, as the holder of the lease on its folder."""
-        check = driver_lease.lease_on(ledger.parent).check
-        with ledger_parts.uploaded_ledger(self.mirror, ledger, check) as on_written:
+        lease = driver_lease.lease_on(ledger.parent)
+        with ledger_parts.uploaded_ledger(self.mirror, ledger, lease) as on_written:
             yield on_written
 
     def download_ledger(self, ledger: Path, listing: Listing) -> None:
@@ -355,15 +298,21 @@ def open_storage(text: str | Path) -> Path:
 def storage_at(folder: Path) -> Storage:
     """Return the storage whose files lie in ``folder``, which ``open_storage`` returned."""
     mirror = _known_mirror(folder.absolute())
-    return LocalStorage(folder) if mirror is None else MirroredStorage(mirror)
+    return Storage(folder) if mirror is None else MirroredStorage(mirror.folder, mirror)
 
 
 def path_at(address: str) -> Path:
     """Return the local path of a ``Storage.address_of``, made on any machine."""
-    storage, _, key = address.rpartition("#")
+    storage, _, key = address.partition("#")
     if "://" not in storage:
         return Path(address)
-    return mirror_for(ObjectStore.at(storage)).folder / key
+    return mirror_for(ObjectStore.at(storage)).folder / key.partition("#")[0]
+
+
+def term_at(address: str) -> int | None:
+    """Return which driver a ``Storage.address_of`` names, where files are guarded by that."""
+    found = re.fullmatch(r"\w+://[^#]+#[^#]+#(\d+)", address)
+    return int(found[1]) if found else None
 
 
 @lru_cache(maxsize=64)

@@ -83,6 +83,7 @@ def drive(folder: SweepFolder, ended: set[int]) -> None:
         writable_ledger(folder, tell) as ledger,
     ):
         adopt_records(folder, ledger)
+        tell(ledger.state)  # an end whose upload got no answer may have arrived
         space = folder.read_plan().space
         searcher = LedgerSearcher(CONFIG, space, ledger, folder.address, 1, write)
         while isinstance(asked := searcher.suggest("ray"), dict):

@@ -69,6 +69,8 @@ def test_a_sweep_goes_on_elsewhere_after_its_driver_and_its_store_died(
     arguments = sweep_arguments(traffic, Path(), space_file, EPOCHS)
     arguments[arguments.index("--storage") + 1] = address
     machine(1)
+    # Nothing is there yet; the same command while the sweep runs then has all that it imports.
+    assert run(["resume", "night", "--storage", address]) == 2
     with s3.failing_at_random(0.02):
         drivers = [
             start(tmp_path / name, *arguments, "--name", name) for name in ("night", "other")
@@ -103,8 +105,7 @@ def test_a_sweep_goes_on_elsewhere_after_its_driver_and_its_store_died(
     assert state_of("night", address, capsys) == "complete"
     for name in ("night", "other"):
         check_nothing_is_lost_or_repeated(last.sweep(name).path)
-    after = ended(last.sweep())
-    assert {trial: after[trial] for trial in before} == before
+    assert before.items() <= ended(last.sweep()).items()
     assert outcome(last.state("night")) == outcome(last.state("other")), "as without a fault"
     rows = answer(capsys, "best", "--dataset", "small", "--storage", address)
     assert {row["sweep"] for row in rows[:2]} == {"night", "other"}

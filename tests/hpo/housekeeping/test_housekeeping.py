@@ -78,6 +78,12 @@ def teacher_metadata() -> dict[str, object]:
     return {**fields, "metrics": {"val_mae": 1.0}}
 
 
+def left_of_night(storage: Path) -> list[str]:
+    """What a storage has of the sweep, but for leases: they keep late drivers out."""
+    names = [name for name in stored(storage) if f"{os.sep}night" in name]
+    return [name for name in names if Path(name).name != "lease.json"]
+
+
 def stored(storage: Path) -> set[str]:
     """All files that others see of the sweeps."""
     store = storage_at(storage)
@@ -98,7 +104,7 @@ def test_a_deleted_sweep_leaves_nothing_but_its_teacher(
     for there in (storage, new_machine()):
         assert not (there / "night").exists()
         assert stored(there)
-        assert not [name for name in stored(there) if f"{os.sep}night" in name]
+        assert not left_of_night(there)
         assert find_sweep(there, "day").read_plan().teacher_fingerprint == TEACHER
         assert not list(there.glob(".*.deleted.*"))
     # Its name is free.
@@ -113,7 +119,7 @@ def test_an_archive_brings_everything_to_another_storage(
     storage = new_machine()
     packed = archive_sweep(find_sweep(storage, "night"), path, delete=True)
     assert (packed.sweep, packed.teachers, packed.missing_teachers) == ("night", [TEACHER], [])
-    assert not [name for name in stored(new_machine()) if f"{os.sep}night" in name]
+    assert not left_of_night(new_machine())
     with tarfile.open(path) as archive:
         names = set(archive.getnames())
     assert f"teachers/{TEACHER}/teacher.safetensors" in names
@@ -231,7 +237,7 @@ def test_a_deletion_that_a_store_interrupted_is_repeated(
     with s3.failing(breaks, ("403 Forbidden", "AccessDenied")):
         assert run(delete) == 2
     assert run(delete) == 0
-    assert not [name for name in stored(storage) if f"{os.sep}night" in name]
+    assert not left_of_night(storage)
 
 
 def test_a_missing_teacher_is_named(tmp_path: Path, prepared: PreparedData, capsys: Output) -> None:

@@ -23,7 +23,7 @@ from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan
 from hpo.records.sweep_state import SweepState
 from hpo.records.trial_records import write_record
-from hpo.storage.storage import LocalStorage
+from hpo.storage.storage import Storage
 from tests.folder_contents import contents
 from tests.small_sweeps import SETTINGS, make_sweep, make_sweep_under_way, note, record
 
@@ -174,7 +174,7 @@ def test_without_tensorboard_one_line_says_what_is_missing(
 
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LocalStorage, "poll_seconds", 0.02)
+    monkeypatch.setattr(Storage, "poll_seconds", 0.02)
 
 
 @pytest.mark.usefixtures("quick_looks")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from core.errors import StorageError
-from hpo.records.ledger import Ledger, read_ledger
+from hpo.records.ledger import read_ledger
 from hpo.records.sweep_folder import SweepFolder, all_sweeps, find_sweep
 from hpo.records.trial_files import writable_ledger
-from hpo.storage import ledger_parts
+from hpo.storage import driver_lease, ledger_parts
 from hpo.storage.mirror import Mirror, mirror_at
 from hpo.storage.object_store import ObjectStoreError
 from tests.hpo.mirrored_sweeps import Machines, begin
@@ -26,31 +27,65 @@ def mirror(machines: Machines) -> tuple[Mirror, SweepFolder]:
     return found, folder
 
 
+@pytest.mark.parametrize("compares", [True, False])
 def test_what_a_driver_that_lost_its_place_sends_late_is_ignored(
-    machines: Machines, monkeypatch: pytest.MonkeyPatch
+    s3: S3Server, machines: Machines, monkeypatch: pytest.MonkeyPatch, compares: bool
 ) -> None:
+    monkeypatch.setattr(s3, "compares", compares)
     folder = begin(machines.new())
-    with folder.driver_lock(), writable_ledger(folder) as ledger:
+    newer = SweepFolder(machines.new() / "first")
+    replaced = pytest.raises(StorageError, match="one writer, but another process has begun to")
+    with ExitStack() as held, replaced, folder.driver_lock(), writable_ledger(folder) as ledger:
         ledger.append("suggested", trial=0, settings={}, seed=1)
-        newer = SweepFolder(machines.new() / "first")
-        newer.refresh()
-        newer_mirror = mirror_at(newer.storage)
-        assert newer_mirror is not None
-        taken = ledger_parts.LedgerParts(newer_mirror, newer.ledger_file, lambda: None)
-        ledger.append("epoch", trial=0, epoch=1, metrics={"val_mae": 1.0})
-        other = Ledger(newer.ledger_file)
-        other.on_written = taken.append
-        other.append("ended", trial=0, status="failed", reason="x", metrics={})
-        other.close()
-        monkeypatch.setattr(ledger_parts, "MAX_PARTS", 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(driver_lease, "STALE_AFTER", -1.0)
+            held.enter_context(newer.driver_lock())
+        other = held.enter_context(writable_ledger(newer))
+        with pytest.raises(StorageError, match="one writer, but another process has begun to"):
+            ledger.append("epoch", trial=0, epoch=1, metrics={"val_mae": 1.0})
+        ended = {"status": "failed", "reason": "x", "metrics": {}}
+        other.append("ended", trial=0, **ended)
         with pytest.raises(StorageError, match="one writer, but another process has begun to"):
             ledger.append("epoch", trial=0, epoch=2, metrics={"val_mae": 1.0})
-        monkeypatch.setattr(ledger_parts, "MAX_PARTS", 500)
-        seen = read_ledger(find_sweep(machines.new(), "first").ledger_file)
+    seen = read_ledger(find_sweep(machines.new(), "first").ledger_file)
     assert seen.trials[0].status == "failed"
     assert seen.trials[0].history == {}
-    after = find_sweep(machines.new(), "first")
-    assert read_ledger(after.ledger_file) == seen
+
+
+def test_a_late_part_where_a_store_does_not_compare_is_ignored(
+    s3: S3Server, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "compares", False)
+    storage = machines.new()
+    folder = begin(storage)
+    for _ in range(2):
+        with folder.driver_lock(), writable_ledger(folder) as ledger:
+            ledger.append("suggested", trial=len(ledger.state.trials), settings={}, seed=1)
+    mirror = mirror_at(storage)
+    assert mirror is not None
+    seal = next(key for key, found in mirror.store.list("first/ledger").items() if not found.size)
+    mirror.store.put(seal, b"late and wrong")
+    assert len(read_ledger(find_sweep(machines.new(), "first").ledger_file).trials) == 2
+
+
+def test_a_part_whose_answer_got_lost_is_put_again_as_it_was(
+    s3: S3Server, machines: Machines
+) -> None:
+    folder = begin(machines.new())
+
+    def parts(environ: Environ) -> bool:
+        if environ["REQUEST_METHOD"] != "PUT" or "/ledger/" not in environ["PATH_INFO"]:
+            return False
+        s3._answered(environ, lambda *_: lambda _: None)
+        return True
+
+    with folder.driver_lock(), writable_ledger(folder) as ledger:
+        with s3.failing(parts, ("403 Forbidden", "AccessDenied")):
+            for trial in range(2):
+                with pytest.raises(ObjectStoreError):
+                    ledger.append("suggested", trial=trial, settings={}, seed=1)
+        ledger.append("suggested", trial=2, settings={}, seed=1)
+        assert len(read_ledger(find_sweep(machines.new(), "first").ledger_file).trials) == 3
 
 
 def test_epochs_that_follow_each_other_are_gathered_and_put_soon(
@@ -95,7 +130,7 @@ def test_many_parts_are_put_together(
     with folder.driver_lock(), writable_ledger(folder) as ledger:
         for number in range(20):
             ledger.append("suggested", trial=number, settings={"x": number}, seed=number)
-            assert len(held.store.list("first/ledger")) <= 4
+            assert len(held.store.list("first/ledger")) <= 4 + 2, "an empty one, a whole one"
             seen = read_ledger(find_sweep(reader, "first").ledger_file)
             assert len(seen.trials) == number + 1
 

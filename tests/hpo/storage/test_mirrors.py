@@ -31,7 +31,7 @@ from hpo.records.trial_files import (
 from hpo.records.trial_records import read_records, write_record
 from hpo.selection import best
 from hpo.storage.mirror import mirror_at
-from hpo.storage.storage import LocalStorage, ObjectStoreError, open_storage, storage_at
+from hpo.storage.storage import ObjectStoreError, Storage, open_storage, storage_at
 from tests.hpo.mirrored_sweeps import EPOCHS, TRIALS, Machines, a_plan, begin, drive, error_of
 from tests.object_stores import CREDENTIALS, Broken, S3Server
 from tests.small_sweeps import record
@@ -109,9 +109,9 @@ def test_who_looks_brings_only_what_changed_and_writes_nothing(
     assert [sweep.name for sweep in all_sweeps(storage)] == ["first"]
     assert not find_sweep(storage, "first").is_driven()
     again = s3.requests[seen:]
-    assert {one.split()[0] for one in first + again} == {"GET", "HEAD"}
-    assert sum(one.endswith(".parquet") for one in first) == 2 * TRIALS, "one look, one answer"
-    assert not any(one.endswith((".parquet", ".jsonl", ".json")) for one in again)
+    assert {one.split()[0] for one in first + again} <= {"GET", "HEAD"}
+    assert sum(one.endswith(".parquet") for one in first) == TRIALS
+    assert not any(one.endswith((".parquet", ".jsonl", "sweep.json")) for one in again)
 
 
 def test_a_driver_goes_on_with_its_own_files_without_bringing_them(
@@ -194,7 +194,7 @@ def test_no_file_holds_credentials(machines: Machines, tmp_path: Path, s3: S3Ser
 def test_a_folder_stays_a_folder(tmp_path: Path) -> None:
     assert open_storage(str(tmp_path / "runs")) == tmp_path / "runs"
     assert open_storage(tmp_path) == tmp_path
-    assert storage_at(tmp_path) == LocalStorage(tmp_path)
+    assert type(storage_at(tmp_path)) is Storage
     assert SweepFolder(tmp_path / "a#b").address == str(tmp_path / "a#b")
     assert open_sweep(str(tmp_path / "a#b")) == SweepFolder(tmp_path / "a#b")
 
@@ -271,9 +271,12 @@ def test_exports_and_students_travel_whole(machines: Machines) -> None:
 @pytest.mark.parametrize(
     ("address", "problem"),
     [
-        ("s3://nowhere/runs?{}", "there is no bucket 'nowhere'"),
+        (
+            "s3://nowhere/runs?{}",
+            "s3://nowhere/runs must answer and take what is written, but NoSuchBucket",
+        ),
         ("s3://id:hidden@results/runs?{}", "must not hold credentials"),
-        ("s3://results", "must be a folder or s3://BUCKET/PREFIX, got 's3://results'"),
+        ("s3://results", "CONTAINER/PREFIX, got 's3://results'"),
     ],
 )
 def test_a_storage_that_cannot_be_used_is_one_line(

@@ -11,12 +11,12 @@ from core.files import write_bytes
 from hpo.records.sweep_folder import all_sweeps
 from hpo.storage.storage import (
     Listing,
-    LocalStorage,
     MirroredStorage,
     Storage,
     open_storage,
     path_at,
     storage_at,
+    term_at,
 )
 from tests.hpo.mirrored_sweeps import Machines, begin
 
@@ -30,7 +30,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 
 def test_the_folder_says_which_form_it_is(tmp_path: Path, machines: Machines) -> None:
-    assert storage_at(tmp_path) == LocalStorage(tmp_path)
+    assert type(storage_at(tmp_path)) is Storage
     found = storage_at(machines.new())
     assert isinstance(found, MirroredStorage)
     assert storage_at(open_storage(found.address)) == found
@@ -70,8 +70,9 @@ def test_nothing_of_a_local_folder_is_ever_downloaded_over(tmp_path: Path) -> No
     assert (tmp_path / "file").read_bytes() == b"own"
     assert asked == []
     with storage.driver_lease(tmp_path):
-        storage.check_driver(tmp_path)
+        storage.publish(tmp_path, tmp_path / "file")
         assert not storage.is_driven(tmp_path)
+    assert (tmp_path / "file").read_bytes() == b"own"
 
 
 def test_a_file_of_another_machine_is_missing_until_downloaded(machines: Machines) -> None:
@@ -111,12 +112,26 @@ def test_what_was_deleted_since_it_was_listed_is_listed_again(machines: Machines
 def test_only_the_holder_of_the_lease_may_write(machines: Machines) -> None:
     storage = storage_at(machines.new())
     night = storage.folder / "night"
+    write_bytes(night / "file", b"1")
     with storage.driver_lease(night):
-        storage.check_driver(night)
+        storage.publish(night, night / "file")
         assert storage.is_driven(night)
     assert not storage.is_driven(night)
+    storage.delete(night / "file")
     with pytest.raises(StorageError, match="must be driven by who writes it"):
-        storage.check_driver(night)
+        storage.publish(night, night / "file")
+    assert not storage.exists(night / "file")
+
+
+def test_a_folder_that_is_driven_says_by_whom(machines: Machines) -> None:
+    storage = storage_at(machines.new())
+    night = storage.folder / "night"
+    for term in (1, 2):
+        with storage.driver_lease(night):
+            address = storage.address_of(night)
+        assert (path_at(address), term_at(address)) == (night, term)
+    assert term_at(storage.address_of(night)) is None
+    assert term_at("/runs/a#b#3") is None
 
 
 def test_a_storage_within_another_is_no_part_of_it(machines: Machines) -> None:
