@@ -25,6 +25,9 @@ VARIABLES: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # A task without a GPU keeps the CUDA_VISIBLE_DEVICES of its machine.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # No worker per core before a trial asks for one: Tune's have an environment of their own, so
+    # those that Ray starts in advance would be ended unused.
+    "RAY_prestart_worker_first_driver": "0",
 }
 
 

@@ -30,6 +30,7 @@ from ray import tune
 from ray._common.utils import get_default_ray_temp_dir
 from ray._private.utils import validate_socket_filepath
 from ray.exceptions import RayTaskError
+from ray.tune.execution.class_cache import _ActorClassCache
 from ray.tune.execution.tune_controller import TuneController, _get_max_pending_trials
 from ray.tune.experiment import Trial
 from ray.tune.experimental.output import get_air_verbosity
@@ -149,8 +150,16 @@ def test_a_task_without_gpus_keeps_the_visible_devices(monkeypatch: pytest.Monke
     assert kept == {VARIABLES[name]: "0,1", "1": ""}, f"{name} no longer has its effect"
 
 
+def test_workers_that_ray_starts_in_advance_are_of_no_use_to_tune() -> None:
+    raylet = Path(ray.__file__).parent / "core" / "src" / "ray" / "raylet" / "raylet"
+    assert b"RAY_prestart_worker_first_driver" in raylet.read_bytes(), "Ray no longer knows it"
+    trainable = _ActorClassCache().get(type("Trainable", (), {}))
+    assert trainable._default_options["runtime_env"], "they would do now; drop the variable"
+
+
 def test_every_variable_has_a_test() -> None:
-    assert VARIABLES.keys() == {row[0] for row in EFFECTS} | {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"}
+    others = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_prestart_worker_first_driver"}
+    assert VARIABLES.keys() == {row[0] for row in EFFECTS} | others
 
 
 def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:

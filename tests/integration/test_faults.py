@@ -30,7 +30,7 @@ from tests.integration.sweeps import (
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-KILLS = 20
+KILLS = 12
 EPOCHS = 40
 """Enough for a fast machine too: the sweep must outlast its kills."""
 WHILE_STARTING = 0.6
