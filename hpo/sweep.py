@@ -36,6 +36,7 @@ from hpo.planning.sweep_planning import (
     make_plan,
     open_planned_data,
 )
+from hpo.planning.told_trials import Told
 from hpo.records.ledger import read_ledger
 from hpo.records.storage_faults import storage_faults_reported
 from hpo.records.sweep_folder import SweepFolder, find_sweep
@@ -62,6 +63,7 @@ def run_sweep(
     space: SearchSpace | None = None,
     observer: SweepObserver | None = None,
     time_budget: float = math.inf,
+    told: Told | None = None,
 ) -> list[TrialRecord]:
     """Search from the beginning and return the records of all trials.
 
@@ -71,6 +73,7 @@ def run_sweep(
         space: None takes the project's own space of the method.
         observer: notified of everything that happens; ``Observers`` for several.
         time_budget: seconds; then the sweep stops, and ``resume_sweep`` goes on with it.
+        told: what another sweep found in this space (``hpo.planning.told_trials``).
 
     Raises:
         UserError: before anything is trained.
@@ -78,7 +81,8 @@ def run_sweep(
     """
     places = places or Places()
     deadline = time.monotonic() + time_budget
-    with begun_sweep(config, places, space, observer or SweepObserver(), deadline) as run:
+    watching = observer or SweepObserver()
+    with begun_sweep(config, places, space, watching, deadline, told) as run:
         return drive(run)
 
 
@@ -89,12 +93,13 @@ def begun_sweep(
     space: SearchSpace | None,
     observer: SweepObserver,
     deadline: float,
+    told: Told | None = None,
 ) -> Iterator[SweepRun]:
     """Begin a sweep, and hold the right to drive it while the block runs.
 
     Args and errors are those of ``run_sweep``; ``deadline`` is of ``time.monotonic``.
     """
-    checked = check_sweep(config, places, space)
+    checked = check_sweep(config, places, space, told)
     folder = SweepFolder(writable_folder(places.storage).resolve() / config.name)
     with (
         termination_as_interrupt(),

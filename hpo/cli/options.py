@@ -65,6 +65,10 @@ TimeBudget = Annotated[
     str | None,
     typer.Option(metavar="2h|90m|1h30m", help="End after this time; `hpo resume` goes on."),
 ]
+Fixed = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Hold a setting at one value."),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
 ]

@@ -26,7 +26,7 @@ from hpo.records.kept_students import StudentKeeper
 from hpo.records.ledger import Ledger, read_events, read_ledger
 from hpo.records.sweep_folder import SweepFolder
 from hpo.search.fixed_runs import FixedRunSearcher
-from hpo.search.ledger_searcher import LedgerSearcher
+from hpo.search.ledger_searcher import KnownTrials, LedgerSearcher
 from hpo.search.replaying_scheduler import ReplayingScheduler
 from hpo.search.schedulers import make_scheduler
 from hpo.search.several_sweeps import SeveralSchedulers, SeveralSearchers
@@ -138,7 +138,8 @@ def _searcher(
     asked = (config, run.plan.space, ledger, run.folder.address, concurrent, record)
     if run.runs is None:
         runs = read_ledger(run.folder.confirmation.ledger_file).trials.values()
-        return LedgerSearcher(*asked, student_costs(run, ledger), list(runs))
+        known = KnownTrials(list(runs), [one.trial() for one in run.plan.told])
+        return LedgerSearcher(*asked, student_costs(run, ledger), known)
     return FixedRunSearcher(*asked, run.runs)
 
 

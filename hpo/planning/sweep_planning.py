@@ -20,9 +20,10 @@ from core.preprocessing.prepare import PreparedData, prepare
 from hpo.planning.networks import Networks, find_networks, student_sizes
 from hpo.planning.places import Places
 from hpo.planning.space_fitting import check_objectives, fit_space, largest_costs
+from hpo.planning.told_trials import Told, without_told
 from hpo.records.layout import RESERVED_NAMES
 from hpo.records.sweep_folder import SweepFolder
-from hpo.records.sweep_plan import SweepPlan
+from hpo.records.sweep_plan import SweepPlan, ToldTrial
 from hpo.search.schedulers import make_scheduler
 from hpo.space.search_space import SearchSpace, built_in_search_space, check_method
 from hpo.sweep_config import SweepConfig
@@ -42,21 +43,22 @@ class CheckedSweep:
     """Those that are trained so far."""
     latency_of: LatencyOf
     """Times each shape once, from the checks to the last trial."""
+    told: tuple[ToldTrial, ...] = ()
 
 
 def plan_sweep(
-    config: SweepConfig, places: Places, space: SearchSpace | None = None
+    config: SweepConfig, places: Places, space: SearchSpace | None = None, told: Told | None = None
 ) -> tuple[SweepPlan, PreparedData]:
     """Return the plan that a sweep would have with the networks trained so far, and its data.
 
     Args and errors are those of ``check_sweep``.
     """
-    checked = check_sweep(config, places, space)
+    checked = check_sweep(config, places, space, told)
     return make_plan(checked), checked.data
 
 
 def check_sweep(
-    config: SweepConfig, places: Places, space: SearchSpace | None = None
+    config: SweepConfig, places: Places, space: SearchSpace | None = None, told: Told | None = None
 ) -> CheckedSweep:
     """Check everything that can be checked before anything is written or trained.
 
@@ -64,6 +66,7 @@ def check_sweep(
         config: the sweep's settings.
         places: its datasets, storage and cluster.
         space: None takes the project's own space of the method.
+        told: what another sweep found.
 
     Raises:
         UserError: with what to do about it.
@@ -83,12 +86,16 @@ def check_sweep(
     check_sampling(config.method, config.pairs)
     dataset = load_dataset(places.data, config.dataset)
     data = prepare(dataset, gaps=config.gaps)
+    if told is not None:
+        told.check_data(data.fingerprint)
     check_is_new(SweepFolder(places.storage / config.name))
     networks = find_networks(config, places.storage, data)
     _check_base(config, networks)
     latency_of = timed_once(data)
     space = fit_space(space, student_sizes(config, data, networks.base), latency_of)
-    return CheckedSweep(config, space, places, data, networks, latency_of)
+    known = () if told is None else told.trials
+    space = without_told(space, known)
+    return CheckedSweep(config, space, places, data, networks, latency_of, known)
 
 
 def _check_base(config: SweepConfig, networks: Networks) -> None:
@@ -131,6 +138,7 @@ def make_plan(checked: CheckedSweep) -> SweepPlan:
         command=" ".join(["hpo", *sys.argv[1:]]),
         base_fingerprint=None if base is None else base.fingerprint,
         reference=_reference(checked, repeating),
+        told=checked.told,
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from core.errors import StorageError, UnknownNameError
 from core.files import check_name, write_json
 from hpo.records import layout
-from hpo.records.sweep_plan import PLAN_VERSION, SweepOutline, SweepPlan
+from hpo.records.sweep_plan import PLAN_VERSION, SweepOutline, SweepPlan, ToldTrial
 from hpo.records.sync import sweep_sync
 from hpo.space.search_space import SearchSpace
 from hpo.storage.storage import Storage, storage_at
@@ -106,6 +106,7 @@ class SweepFolder:
     def write_plan(self, plan: SweepPlan) -> None:
         """Write and upload the plan; from then on the sweep exists."""
         fields = {**vars(plan), "config": plan.config.to_json(), "space": plan.space.to_json()}
+        fields["told"] = [vars(one) for one in plan.told]
         write_json(self.plan_file, {"version": PLAN_VERSION, **fields})
         try:
             self.publish(self.plan_file)
@@ -135,6 +136,7 @@ class SweepFolder:
         if fields.pop("version") != PLAN_VERSION:
             raise StorageError(f"{self.plan_file} was written by another version; start anew")
         fields["config"] = SweepConfig.from_json(fields["config"])
+        fields["told"] = tuple(ToldTrial(**one) for one in fields.get("told", ()))
         return fields
 
     @contextmanager

@@ -3,13 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from hpo.records.sweep_state import SweepState
+from hpo.records.sweep_state import Status, SweepState, Trial
 from hpo.space.search_space import SearchSpace
 from hpo.sweep_config import SweepConfig
 
 PLAN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ToldTrial:
+    """An ended trial of an earlier sweep that the sampler begins with (``told_trials``)."""
+
+    sweep: str
+    number: int
+    settings: dict[str, Any]
+    """As they are in the search space of the sweep that is told."""
+    seed: int
+    status: Status
+    metrics: dict[str, float]
+    sizes: dict[str, float]
+    history: dict[str, dict[str, float]]
+    """Metrics of its last epoch alone, by its number; keys of JSON are texts."""
+
+    def trial(self) -> Trial:
+        """Return it as its own sweep had it."""
+        return Trial(
+            self.number,
+            self.settings,
+            self.seed,
+            "",
+            self.status,
+            {int(epoch): metrics for epoch, metrics in self.history.items()},
+            self.metrics,
+            self.sizes,
+        )
 
 
 @dataclass(frozen=True)
@@ -31,6 +60,8 @@ class SweepOutline:
     reference: dict[str, float] = field(default_factory=dict)
     """With several objectives: the reference point of their hypervolume, the error of repeating the
     last observation and the size of the largest student."""
+    told: tuple[ToldTrial, ...] = ()
+    """What the sampler knew before the first trial."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -41,6 +42,16 @@ Record = Callable[[Trial, str, str | None, Facts], None]
 """Takes a trial, its status, why it failed, and its ``metrics``, ``epoch``, ``seconds`` …."""
 
 
+@dataclass(frozen=True)
+class KnownTrials:
+    """Trials that a search does not run, but learns from."""
+
+    confirmed: Sequence[Trial] = ()
+    """Runs of the sweep's confirmation, which tell how much a seed changes."""
+    told: Sequence[Trial] = ()
+    """Ended trials of another sweep, with settings of this one's space."""
+
+
 class LedgerSearcher(Searcher):  # type: ignore[misc]
     """Suggests trials and receives their results, logging both to one ledger."""
 
@@ -53,7 +64,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         max_concurrent: int,
         record: Record,
         costs: StudentCosts | None = None,
-        confirmed: Sequence[Trial] = (),
+        known: KnownTrials | None = None,
     ) -> None:
         """Rebuild the study from ``ledger``.
 
@@ -65,17 +76,19 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             max_concurrent: trials at once.
             record: writes the record of an ended trial.
             costs: predicts what students will cost; None: costs neither matter nor are limited.
-            confirmed: runs of the sweep's confirmation, which tell how much a seed changes.
+            known: trials of other ledgers.
         """
         super().__init__(metric=config.metric, mode="min")
         self.costs = costs
         self.config, self.ledger, self.record = config, ledger, record
         self.sweep_path, self.max_concurrent = sweep_path, max_concurrent
         self.distributions = space.distributions()
+        known = known or KnownTrials()
+        self.told = known.told
         self.study = self._rebuild(ledger.state, space)
         self.unfinished = ledger.state.with_status("running")
         self.settling = (
-            Settling(config.metric, self.distributions, confirmed, config.seed)
+            Settling(config.metric, self.distributions, known.confirmed, config.seed)
             if config.stop_when_settled and not ledger.state.went_on
             else None
         )
@@ -232,7 +245,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
 
         A space of so few points that nothing else comes is searched again, with other seeds.
         """
-        tried = [trial.settings for trial in self.ledger.state.trials.values()]
+        tried = [one.settings for one in [*self.told, *self.ledger.state.trials.values()]]
         optuna_trial = self.study.ask(self.distributions)
         for _ in range(MAX_REPEATS):
             if self.unfinished or optuna_trial.params not in tried:
@@ -274,7 +287,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             directions=["minimize"] * len(self.config.objectives),
             sampler=make_sampler(self.config.sampler, seed),
         )
-        study.add_trials(ended_trials(state, self.config, self.distributions))
+        study.add_trials(ended_trials(state, self.config, self.distributions, self.told))
         for trial in state.with_status("running"):
             study.enqueue_trial(trial.settings)
         for point in space.points()[len(state.trials) :]:

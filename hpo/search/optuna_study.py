@@ -7,7 +7,7 @@ an Optuna storage. Suggests nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -25,6 +25,7 @@ def ended_trials(
     state: SweepState,
     config: SweepConfig,
     distributions: Mapping[str, BaseDistribution],
+    told: Sequence[Trial] = (),
 ) -> list[FrozenTrial]:
     """Return all trials that ended, in order, with the attributes that the sampler reads.
 
@@ -32,12 +33,13 @@ def ended_trials(
         state: the ledger's.
         config: the sweep's settings.
         distributions: of its search space, by parameter.
+        told: of another sweep, which come first.
 
     Raises:
         StorageError: the ledger is damaged: a trial has settings or results it cannot have had.
     """
     converted, finished = [], 0
-    for trial in state.with_status(*ENDED_STATUSES):
+    for trial in [*told, *state.with_status(*ENDED_STATUSES)]:
         attributes: dict[str, Any] = {}
         if trial.status == "finished":
             attributes = generation_attributes(config.sampler, finished)

@@ -25,7 +25,7 @@ from core.stgcn import STGCN, BlockChannels, STGCNConfig
 from core.stgcn_config import NetworkForm
 from core.training.config import TrainingConfig
 from core.training.trainer import check_batches
-from hpo.space.parameters import BLOCKS, STUDENT_WIDTHS, training_parameters
+from hpo.space.parameters import BLOCKS, PRUNE, STUDENT_WIDTHS, training_parameters
 from hpo.sweep_config import SweepConfig
 
 Settings = Mapping[str, Any]
@@ -67,17 +67,23 @@ def pruning_config(config: SweepConfig, settings: Settings, seed: int) -> Prunin
     )
 
 
+def trained_as(config: SweepConfig, settings: Settings) -> StudentConfig | PruningConfig:
+    """Return all that decides how a student of these settings is trained, but for its seed.
+
+    Raises:
+        ConfigError: the settings are not valid.
+    """
+    make = pruning_config if config.method == PRUNE else student_config
+    return make(config, settings, seed=0)
+
+
 def check_trial(sizes: StudentSizes, settings: Settings) -> None:
     """Check what ``core`` would refuse when it trains the student of these settings.
 
     Raises:
         ConfigError: it would.
     """
-    config: StudentConfig | PruningConfig
-    if sizes.base is None:
-        config = student_config(sizes.config, settings, seed=0)
-    else:
-        config = pruning_config(sizes.config, settings, seed=0)
+    config = trained_as(sizes.config, settings)
     make_loss(config.method, config.weights, config.training.error)
     check_batches(sizes.data, config.training)
     sizes.shape(settings)

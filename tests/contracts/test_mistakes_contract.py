@@ -35,6 +35,7 @@ MISTAKES = [
     ("clone", "frist --name other", "unknown sweep 'frist'; did you mean 'first'"),
     ("clone", "first --name first", "first"),
     ("clone", "first --name ../out", "'../out'"),
+    ("clone", "first --name other --set speed=2", "unknown setting 'speed'"),
     ("status", "frist", "unknown sweep 'frist'; did you mean 'first'"),
     ("status", "first --format xml", "'xml'"),
     ("status", "first --sections nothing", "sections"),

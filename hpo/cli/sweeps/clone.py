@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpo.cli.display.durations import read_duration
-from hpo.cli.display.output import Format
+from hpo.cli.display.output import Format, error_console
 from hpo.cli.options import (
     STORAGE,
     Address,
     AnswerFormat,
     DryRun,
+    Fixed,
     Mlflow,
     Storage,
     TensorBoard,
@@ -21,7 +22,18 @@ from hpo.cli.options import (
     integer,
 )
 from hpo.cli.sweeps.dry_run import check_and_show
-from hpo.cli.sweeps.sweep import search
+from hpo.cli.sweeps.sweep import find_space, search, with_set
+
+if TYPE_CHECKING:
+    from hpo.planning.told_trials import Told
+    from hpo.records.sweep_plan import SweepPlan
+    from hpo.records.sweep_state import SweepState
+    from hpo.space.search_space import SearchSpace
+    from hpo.sweep_config import SweepConfig
+
+OtherSpace = Annotated[
+    str | None, typer.Option(help="Another search space: YAML, or the name of a built-in one.")
+]
 
 
 def clone(
@@ -37,6 +49,8 @@ def clone(
         int | None, typer.Option(parser=integer, help="Another number of epochs.")
     ] = None,
     seed: Annotated[int | None, typer.Option(parser=integer, help="Another seed.")] = None,
+    space: OtherSpace = None,
+    fixed: Fixed = None,
     time_budget: TimeBudget = None,
     tensorboard: TensorBoard = False,
     mlflow: Mlflow = None,
@@ -51,6 +65,9 @@ def clone(
 ) -> None:
     """Search again as another sweep did: the same settings, space and teacher, from the start.
 
+    With --space or --set in another space; the sampler then begins with all that the trials of the
+    other sweep found there, and trains none of them again.
+
     hpo clone ord-first --name ord-second --seed 1
     """
     from hpo.planning.extending import clone_of
@@ -60,12 +77,35 @@ def clone(
     from hpo.records.sweep_plan import extended_plan
 
     folder = find_sweep(storage, like)
-    plan = extended_plan(folder.read_plan(), read_ledger(folder.ledger_file))
+    state = read_ledger(folder.ledger_file)
+    plan = extended_plan(folder.read_plan(), state)
     changes = {"dataset": dataset, "trials": trials, "epochs": epochs, "seed": seed}
     config = clone_of(plan, name, changes)
     seconds = read_duration("--time-budget", time_budget)
     places = Places(data or Path(plan.data_folder), storage, address)
+    searched = plan.space
+    if space is not None:
+        searched = find_space(config.method, space, [], config.form)
+    searched = with_set(searched, fixed or [])
+    told = _told(plan, state, config, searched) if space or fixed else None
     if dry_run:
-        check_and_show(config, places, plan.space, output, tensorboard=tensorboard, mlflow=mlflow)
+        check_and_show(
+            config, places, searched, output, tensorboard=tensorboard, mlflow=mlflow, told=told
+        )
     else:
-        search(config, places, plan.space, seconds, tensorboard, mlflow, output)
+        search(config, places, searched, seconds, tensorboard, mlflow, output, told)
+
+
+def _told(plan: SweepPlan, state: SweepState, config: SweepConfig, space: SearchSpace) -> Told:
+    """Return what the sampler begins with, and print how much that is."""
+    from hpo.planning.told_trials import told_by
+
+    told = told_by(plan, state, config, space)
+    known, ended = len(told.trials), state.num_ended
+    others = "; the others lie outside the new space" if known < ended else ""
+    error_console.print(
+        f"the sampler begins with {known} of the {ended} ended trials of {told.sweep}{others}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return told

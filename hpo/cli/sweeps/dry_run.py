@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hpo.planning.places import Places
+    from hpo.planning.told_trials import Told
     from hpo.records.sweep_plan import SweepPlan
     from hpo.space.search_space import SearchSpace
     from hpo.sweep_config import SweepConfig
@@ -28,6 +29,7 @@ def check_and_show(
     *,
     tensorboard: bool,
     mlflow: str | None,
+    told: Told | None = None,
 ) -> None:
     """Check a sweep as its start would, and print its plan.
 
@@ -38,6 +40,7 @@ def check_and_show(
         output: how to answer.
         tensorboard: whether it is to log for TensorBoard.
         mlflow: address of an MLflow that it is to log to.
+        told: what another sweep found.
 
     Raises:
         UserError: with what to do about it.
@@ -47,7 +50,7 @@ def check_and_show(
     from hpo.selection import all_records
 
     _check_extras(tensorboard, mlflow)
-    plan, _ = plan_sweep(config, places, space)
+    plan, _ = plan_sweep(config, places, space, told)
     at_once = _trials_at_once(config, places.address)
     each = seconds_per_trial(plan, all_records(places.storage))
     seconds = None if each is None else each * config.trials / at_once

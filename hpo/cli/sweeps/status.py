@@ -5,6 +5,7 @@ Reads plans and ledgers; changes nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,6 +64,7 @@ def _summary(folder: SweepFolder) -> dict[str, Any]:
         "best_trial": best.number if best else None,
         "confirmed": _confirmed(folder, plan.config.metric),
         "settled": None if state.settled is None else vars(state.settled),
+        "told": dict(Counter(one.sweep for one in plan.told)),
     }
 
 
@@ -148,6 +150,8 @@ def _show_one(folder: SweepFolder, output: Format) -> None:
         + (f"; {summary['infeasible']} beyond limits" if summary["infeasible"] else ""),
         highlight=False,
     )
+    for sweep, count in summary["told"].items():
+        console.print(f"its sampler began with {count} trials of {sweep}", highlight=False)
     if state.settled is not None:
         line = settled_in_words(state.settled, plan.config.metric)
         more = f"hpo resume {folder.name} --trials {2 * state.settled.trials}"

@@ -21,6 +21,7 @@ from hpo.cli.options import (
     AnswerFormat,
     DataFolder,
     DryRun,
+    Fixed,
     Mlflow,
     Storage,
     TensorBoard,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from hpo.cli.display.progress.sweep_display import SweepDisplay
     from hpo.driver.observers import SweepObserver
     from hpo.planning.places import Places
+    from hpo.planning.told_trials import Told
     from hpo.records.trial_records import TrialRecord
     from hpo.space.search_space import SearchSpace
     from hpo.sweep_config import SweepConfig
@@ -50,10 +52,7 @@ def sweep(
         str | None,
         typer.Option(help="A search space of your own, YAML, or widths: student widths too."),
     ] = None,
-    fixed: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Hold a setting at one value."),
-    ] = None,
+    fixed: Fixed = None,
     warm_start: Annotated[
         str | None,
         typer.Option(help="A sweep, also of another dataset, whose best to try first."),
@@ -138,12 +137,13 @@ def search(
     tensorboard: bool,
     mlflow: str | None,
     output: Format,
+    told: Told | None = None,
 ) -> None:
     """Run a sweep with its display, then print the best trial and the next commands."""
     from hpo.sweep import run_sweep
 
     def run(observer: SweepObserver) -> list[TrialRecord]:
-        return run_sweep(config, places, space, observer, seconds or math.inf)
+        return run_sweep(config, places, space, observer, seconds or math.inf, told)
 
     show(run, config, places.storage / config.name, tensorboard, mlflow, output)
 
@@ -210,6 +210,11 @@ def find_space(method: str, name: str | None, settings: list[str], form: str) ->
         space = built_in_search_space(name or method, form)
     else:
         space = load_search_space(Path(name))
+    return with_set(space, settings)
+
+
+def with_set(space: SearchSpace, settings: list[str]) -> SearchSpace:
+    """Return a space in which ``--set`` holds some settings; see ``find_space``."""
     fixed: dict[str, str] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")

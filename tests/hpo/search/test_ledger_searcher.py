@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 
 from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.sweep_state import OUT_OF_MEMORY, Trial
-from hpo.search.ledger_searcher import LOST_WORKER, LedgerSearcher
+from hpo.search.ledger_searcher import LOST_WORKER, KnownTrials, LedgerSearcher
 from hpo.search.samplers import SAMPLERS
 from hpo.space.search_space import SearchSpace, built_in_search_space
 from hpo.sweep_config import SweepConfig
@@ -30,7 +30,13 @@ class Session:
     """One life of a driver: opens the sweep's ledger and plays Ray Tune."""
 
     def __init__(
-        self, folder: Path, *, at_once: int = 1, space: SearchSpace = SPACE, **settings: Any
+        self,
+        folder: Path,
+        *,
+        at_once: int = 1,
+        space: SearchSpace = SPACE,
+        known: KnownTrials | None = None,
+        **settings: Any,
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.path = folder / "ledger.jsonl"
@@ -39,7 +45,7 @@ class Session:
         fields = {"trials": 8, "epochs": 3, "form": "paper", **settings}
         config = SweepConfig("night", "ord", "synthetic", **fields)
         self.searcher = LedgerSearcher(
-            config, space, self.ledger, "/sweeps/night", at_once, self.record
+            config, space, self.ledger, "/sweeps/night", at_once, self.record, known=known
         )
         self.asked = 0
 
@@ -395,3 +401,22 @@ def test_a_trial_that_had_a_whole_gpu_has_failed(tmp_path: Path, share: float | 
     ray_id, _ = session.suggest()
     run_out(session, ray_id, 0)
     assert session.recorded[0][:2] == ("failed", "out of GPU memory")
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "nsga2"])
+def test_a_sampler_learns_from_told_trials_and_repeats_none(tmp_path: Path, sampler: str) -> None:
+    """Nor after a resume, and none of them takes a number."""
+    old = Session(tmp_path / "old", sampler="random", trials=20)
+    old.run(20)
+    told = KnownTrials(told=list(old.ledger.state.trials.values()))
+    space = SearchSpace(SPACE.method, SPACE.parameters, ())
+    new = Session(tmp_path / "new", space=space, known=told, sampler=sampler, trials=12)
+    first = new.run(6)
+    assert len(new.searcher.study.trials) >= 26
+    ended = [one.params for one in new.searcher.study.trials[:20]]
+    assert ended == [one.settings for one in told.told]
+    new.ledger.close()
+    again = Session(tmp_path / "new", space=space, known=told, sampler=sampler, trials=12)
+    later = again.run(6)
+    assert not any(point in ended for point in [*first, *later])
+    assert len(again.ledger.state.trials) == 12, "told trials are no trials of this sweep"

@@ -15,7 +15,7 @@ from hpo.planning.extending import extend
 from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.sweep_plan import extended_plan
 from hpo.records.sweep_state import Settled, SweepState
-from hpo.search.ledger_searcher import LedgerSearcher
+from hpo.search.ledger_searcher import KnownTrials, LedgerSearcher
 from hpo.search.settling import SEEDS, Settling
 from hpo.space.search_space import SearchSpace, load_search_space
 from hpo.sweep_config import SweepConfig
@@ -111,7 +111,7 @@ def test_runs_of_a_confirmation_save_the_repeats(tmp_path: Path, space: SearchSp
         ended = {"status": "finished", "reason": None, "metrics": {"val_mae": error}}
         other.append("ended", trial=number, **ended)
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    run(searcher(ledger, space, confirmed=list(other.state.trials.values())))
+    run(searcher(ledger, space, known=KnownTrials(list(other.state.trials.values()))))
     settled = ledger.state.settled
     assert settled is not None
     assert (settled.spread, settled.seeds) == (pytest.approx(0.2), 3)
