@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks import exported_students, gpu_students
+from benchmarks import exported_students, gpu_students, samplers
 from benchmarks.measuring import compared, timed
 from benchmarks.problem import (
     NUM_SENSORS,
@@ -238,6 +238,25 @@ CASES = (
         "random search / TPE with ASHA: trials and epochs until within 1 % of the best, 5 repeats",
         "is reported",
         tpe_against_random,
+    ),
+    *(
+        Case(
+            f"samplers{suffix}-{trials}",
+            f"lowest made-up error of {trials} trials less that of TPE, 95 % interval, 10 repeats",
+            "is reported",
+            functools.partial(samplers.one_objective, trials=trials, limited=bool(suffix)),
+        )
+        for suffix in ("", "-limited")
+        for trials in (20, 40, 100)
+    ),
+    *(
+        Case(
+            f"samplers-two-objectives-{trials}",
+            f"hypervolume of {trials} made-up trials less that of TPE, 95 % interval, 10 repeats",
+            "is reported",
+            functools.partial(samplers.two_objectives, trials=trials),
+        )
+        for trials in (40, 100)
     ),
     Case(
         "settling",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from hpo.records.confirmation import Confirmed
 from hpo.records.trial_records import TrialRecord
 from hpo.report import palette
 from hpo.report.charts import baseline, new_figure
@@ -89,13 +90,18 @@ def _add_sweep(
             x=[getattr(one.finished[0], size) or getattr(one.trial, size) for one in confirmed],
             y=[one.mean for one in confirmed],
             customdata=[[one.trial.trial, len(one.finished)] for one in confirmed],
-            error_y={"array": [one.spread or 0.0 for one in confirmed], "thickness": 1.5},
+            error_y={"array": [_half_interval(one) for one in confirmed], "thickness": 1.5},
             mode="markers",
             name=f"{sweep.name}, mean of fresh seeds",
             marker={"color": color, "size": 11, "symbol": "diamond"},
             hovertemplate=f"<b>{sweep.name}, trial %{{customdata[0]}}</b>, mean of "
             f"%{{customdata[1]}} fresh seeds<br>{_words(size)}<extra></extra>",
         )
+
+
+def _half_interval(one: Confirmed) -> float:
+    """Return how far the 95 % interval of the mean reaches; 0 of a single run."""
+    return 0.0 if one.interval is None else one.interval[1] - one.mean
 
 
 def _words(size: str) -> str:

@@ -23,6 +23,7 @@ from hpo.report.paper import paper_results
 from hpo.report.section import Commands, Numbers, Section, Table
 from hpo.report.sections import SECTIONS
 from hpo.report.sections.fresh_seeds import fresh_seeds
+from hpo.report.sections.importances import importances
 from hpo.report.sections.map import error_map
 from hpo.report.sections.pareto import pareto
 from hpo.report.sections.result import result
@@ -305,6 +306,35 @@ def test_the_shares_of_importances_add_up(drawn: Drawn) -> None:
     assert sum(bars.x) == pytest.approx(1.0)
     # Nothing but the learning rate varies in these trials.
     assert dict(zip(bars.y, bars.x, strict=True))["learning_rate"] == pytest.approx(1.0)
+
+
+def test_what_tells_the_front_from_the_rest_is_drawn(facts: dict[str, ReportFacts]) -> None:
+    weighed = facts["several objectives"]
+    (sweep,) = weighed.sweeps
+    first = sweep.ranked[0]
+    ranked = [
+        replace(
+            first,
+            trial=at,
+            settings={**first.settings, "learning_rate": 0.001 * 1.15**at},
+            metrics={**first.metrics, "val_mae": 3.0 + at / 10},
+            parameters=1000 + 10 * at,
+            latency_ms=2.0 + at,
+        )
+        for at in range(20)
+    ]
+    section = importances(replace(weighed, sweeps=[replace(sweep, ranked=ranked)]))
+    assert section is not None
+    error, front = section.panels
+    assert (error.name, front.name) == ("importances", "importances-front")
+    (bars,) = front.figure.data
+    shares = dict(zip(bars.y, bars.x, strict=True))
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert shares["learning_rate"] > 0.95
+    assert "PED-ANOVA" in section.note
+    few = importances(replace(weighed, sweeps=[replace(sweep, ranked=ranked[:9])]))
+    assert few is not None
+    assert [panel.name for panel in few.panels] == ["importances"]
 
 
 def test_the_best_again_is_a_command(drawn: Drawn) -> None:
