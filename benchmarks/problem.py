@@ -14,9 +14,10 @@ from core.datasets.dataset import open_dataset, save_dataset
 from core.distillation.losses import make_loss
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.experiments import DistillationObjective, network_shape, new_network
+from core.families.networks import SingleNetwork
 from core.forms import find_form
 from core.preprocessing.prepare import PreparedData, prepare
-from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels
+from core.stgcn import STUDENT_CHANNELS, BlockChannels
 from core.training.step_replay import Recorder
 from core.training.trainer import Trainer, TrainingConfig
 
@@ -48,7 +49,7 @@ def make_data(
 
 def make_network(
     data: PreparedData, channels: tuple[BlockChannels, ...], form: str = "paper"
-) -> STGCN:
+) -> SingleNetwork:
     """Return an untrained network."""
     shape = network_shape(data, channels, find_form(form).network)
     return new_network(shape, data.graph_kernel, seed=0)

@@ -7,7 +7,7 @@ the same numbers. Does not search over settings and does not look at test days.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -20,6 +20,8 @@ from core.distillation.memory_budget import MEMORY_BUDGET
 from core.distillation.target_building import OnProgress
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.errors import ConfigError
+from core.families import DEFAULT_FAMILY, NetworkConfig, find_family, form_fields
+from core.families.networks import SingleNetwork, build
 from core.files import exclusive_lock
 from core.preprocessing.prepare import PreparedData
 from core.pruning.algorithm import PruningStep, prune
@@ -27,7 +29,7 @@ from core.pruning.config import PruningConfig
 from core.pruning.plan import plan_pruning
 from core.seeding import derived_seed
 from core.shapes import GraphKernel, Rows, WindowValues
-from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, Features, STGCNConfig
+from core.stgcn import STUDENT_CHANNELS, BlockChannels, Features
 from core.stgcn_config import NetworkForm
 from core.training.step_replay import CudaGraphs, Recorder
 from core.training.teacher_files import (
@@ -95,7 +97,7 @@ def check_sampling(method: str, pairs: int | None) -> None:
 class TrainedStudent:
     """A student with the weights of its best validation epoch."""
 
-    model: STGCN
+    model: SingleNetwork
     metrics: dict[str, float]
     """Metrics of that epoch."""
     best_epoch: int
@@ -149,23 +151,30 @@ class DistillationObjective:
 
 
 def network_shape(
-    data: PreparedData, channels: tuple[BlockChannels, ...], form: NetworkForm
-) -> STGCNConfig:
-    """Return the shape of a network of some ``form`` that forecasts the horizon of ``data``."""
-    return STGCNConfig(
+    data: PreparedData,
+    channels: tuple[BlockChannels, ...],
+    form: NetworkForm,
+    family: str = DEFAULT_FAMILY,
+) -> NetworkConfig:
+    """Return the shape of a network of some ``form`` that forecasts the horizon of ``data``.
+
+    Raises:
+        ConfigError: the ``family`` has no such network.
+    """
+    return find_family(family).config(
         data.card.num_sensors,
         channels,
         data.history_steps,
-        **asdict(form),
+        **form_fields(family, form),
         horizon_steps=data.horizon_steps,
     )
 
 
-def new_network(config: STGCNConfig, graph_kernel: GraphKernel, seed: int) -> STGCN:
+def new_network(config: NetworkConfig, graph_kernel: GraphKernel, seed: int) -> SingleNetwork:
     """Return a network whose initial weights depend on ``seed`` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "weights"))
-        return STGCN(config, graph_kernel.cpu()).to(graph_kernel.device)
+        return build(config, graph_kernel.cpu()).to(graph_kernel.device)
 
 
 def train_teacher(
@@ -190,7 +199,7 @@ def train_teacher(
             return open_teacher(folder)
         checkpoints = CheckpointFolder(folder / CHECKPOINTS_FOLDER)
         objective = _plain_objective(config.training)
-        shape = network_shape(data, config.channels, config.form)
+        shape = network_shape(data, config.channels, config.form, config.family)
         model = new_network(shape, data.graph_kernel, config.training.seed)
         trainer = Trainer(model, data, objective, config.training, checkpoints)
         metrics = trainer.run(on_epoch, on_step)
@@ -340,7 +349,7 @@ def _load_targets(
     teacher: Teacher | None,
     data: PreparedData,
     storage: TargetStorage | None,
-    student: STGCNConfig,
+    student: NetworkConfig,
 ) -> TeacherTargets | None:
     if teacher is None or not loss.needs:
         return None

@@ -15,9 +15,9 @@ from functools import lru_cache, partial
 from itertools import combinations, product
 
 from core.errors import ConfigError
+from core.families import NetworkConfig
 from core.preprocessing.prepare import PreparedData
 from core.pruning.config import PruningConfig
-from core.stgcn_config import STGCNConfig
 from core.training.trainer import count_steps
 
 Widths = tuple[int, ...]
@@ -55,7 +55,7 @@ class PruningPlan:
         return self.interval * len(self.widths)
 
 
-def plan_pruning(shape: STGCNConfig, data: PreparedData, config: PruningConfig) -> PruningPlan:
+def plan_pruning(shape: NetworkConfig, data: PreparedData, config: PruningConfig) -> PruningPlan:
     """Plan the removals of one run.
 
     Args:
@@ -81,7 +81,7 @@ def plan_pruning(shape: STGCNConfig, data: PreparedData, config: PruningConfig) 
     return PruningPlan(config.pruning_interval, loop_steps, tuple(widths))
 
 
-def _goal(shape: STGCNConfig, config: PruningConfig) -> _Goal:
+def _goal(shape: NetworkConfig, config: PruningConfig) -> _Goal:
     """Return the target: a ratio approximately, or a number of parameters at most."""
     target = config.target_parameters
     if target is None:
@@ -98,7 +98,7 @@ def _goal(shape: STGCNConfig, config: PruningConfig) -> _Goal:
     return _Goal(target, target - room, most)
 
 
-def _by_share(shape: STGCNConfig, removals: int, share: float) -> list[Widths]:
+def _by_share(shape: NetworkConfig, removals: int, share: float) -> list[Widths]:
     widths = [_scaled(shape, (1.0 - share) ** step) for step in range(1, removals + 1)]
     if widths[-1] == _widths(shape):
         raise ConfigError(
@@ -108,14 +108,14 @@ def _by_share(shape: STGCNConfig, removals: int, share: float) -> list[Widths]:
     return widths
 
 
-def _towards(shape: STGCNConfig, removals: int, goal: _Goal) -> list[Widths]:
+def _towards(shape: NetworkConfig, removals: int, goal: _Goal) -> list[Widths]:
     share, last = _at_the_end(shape, goal)
     steps = [_scaled(shape, share ** (step / removals)) for step in range(1, removals)]
     return [*[tuple(map(max, step, last)) for step in steps], last]
 
 
 @lru_cache(maxsize=64)
-def _at_the_end(shape: STGCNConfig, goal: _Goal) -> tuple[float, Widths]:
+def _at_the_end(shape: NetworkConfig, goal: _Goal) -> tuple[float, Widths]:
     """Return the even share of all layers' filters and the widths that meet the goal.
 
     Cached: the checks of a sweep plan many runs that differ in their steps alone.
@@ -125,7 +125,7 @@ def _at_the_end(shape: STGCNConfig, goal: _Goal) -> tuple[float, Widths]:
     return share, last or _grown(shape, _scaled(shape, below), goal)
 
 
-def _shares_around(shape: STGCNConfig, target: int) -> tuple[float, float]:
+def _shares_around(shape: NetworkConfig, target: int) -> tuple[float, float]:
     """Bisect for the share of all layers' filters that gives ``target`` parameters.
 
     Returns:
@@ -139,7 +139,7 @@ def _shares_around(shape: STGCNConfig, target: int) -> tuple[float, float]:
     return low, high
 
 
-def _near(shape: STGCNConfig, even: Widths, goal: _Goal) -> Widths | None:
+def _near(shape: NetworkConfig, even: Widths, goal: _Goal) -> Widths | None:
     """Return widths near ``even`` that meet the goal, with few changes, made in wide layers."""
     sizes = {widths: _parameters(shape, widths) for widths in _nearby(even, _widths(shape))}
     meeting = [widths for widths, size in sizes.items() if goal.least <= size <= goal.most]
@@ -163,7 +163,7 @@ def _nearby(even: Widths, full: Widths) -> Iterator[Widths]:
                     yield widths
 
 
-def _grown(shape: STGCNConfig, widths: Widths, goal: _Goal) -> Widths:
+def _grown(shape: NetworkConfig, widths: Widths, goal: _Goal) -> Widths:
     """Add single filters until the goal is met, each to the layer where its share is smallest.
 
     Layers whose next filter would exceed the goal are skipped. If all would, as in tiny networks,
@@ -188,13 +188,13 @@ def _changed_share(widths: Widths, before: Widths, full: Widths) -> float:
     return sum((width / whole for width, old, whole in triples if width != old), start=0.0)
 
 
-def _widths(shape: STGCNConfig) -> Widths:
+def _widths(shape: NetworkConfig) -> Widths:
     return tuple(len(kept) for kept in shape.kept_channels)
 
 
-def _scaled(shape: STGCNConfig, share: float) -> Widths:
+def _scaled(shape: NetworkConfig, share: float) -> Widths:
     return tuple(max(1, math.floor(width * share + 0.5)) for width in _widths(shape))
 
 
-def _parameters(shape: STGCNConfig, widths: Sequence[int]) -> int:
+def _parameters(shape: NetworkConfig, widths: Sequence[int]) -> int:
     return shape.with_widths(widths).parameters

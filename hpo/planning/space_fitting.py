@@ -14,8 +14,8 @@ from dataclasses import replace
 from core.distillation.hyperparameters import hyperparameter_bounds
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError
+from core.families import NetworkConfig
 from core.forms import find_form
-from core.stgcn import STGCNConfig
 from core.training.config import TrainingConfig
 from core.training.trainer import fewest_steps
 from hpo.planning.space_checking import check_space, segment_lengths
@@ -65,7 +65,7 @@ def check_objectives(config: SweepConfig) -> None:
     check_sampler(config.sampler, objectives=len(objectives))
 
 
-def largest_shape(space: SearchSpace, sizes: StudentSizes) -> STGCNConfig:
+def largest_shape(space: SearchSpace, sizes: StudentSizes) -> NetworkConfig:
     """Return the shape of the largest student of the sweep; of the base where it is pruned."""
     return sizes.base or max(_end_shapes(space, sizes), key=lambda shape: shape.parameters)
 
@@ -99,7 +99,7 @@ def _teacher_widths(config: SweepConfig) -> tuple[int, ...]:
     return tuple(width for block in find_form(config.form).teacher for width in block[1:])
 
 
-def _end_shapes(space: SearchSpace, sizes: StudentSizes) -> list[STGCNConfig]:
+def _end_shapes(space: SearchSpace, sizes: StudentSizes) -> list[NetworkConfig]:
     """Return the shapes of the smallest and the largest settings, in every form."""
     forms = [{"form": name} for name in space.values_of("form")] or [{}]
     return [sizes.shape({**corner, **form}) for corner in corners(space) for form in forms]
@@ -180,7 +180,7 @@ def _check_sizes(space: SearchSpace, sizes: StudentSizes) -> None:
     check_sampler(config.sampler, constrained=True)
 
 
-def _smallest_shape(space: SearchSpace, sizes: StudentSizes) -> STGCNConfig:
+def _smallest_shape(space: SearchSpace, sizes: StudentSizes) -> NetworkConfig:
     return min(_end_shapes(space, sizes), key=lambda shape: shape.parameters)
 
 

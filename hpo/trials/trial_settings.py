@@ -17,11 +17,13 @@ from core.distillation.hyperparameters import hyperparameter_bounds
 from core.distillation.losses import LOSSES, make_loss
 from core.evaluation.profiling import count_flops
 from core.experiments import StudentConfig, network_shape
+from core.families import NetworkConfig
+from core.families.networks import build
 from core.forms import Form, find_form
 from core.preprocessing.prepare import PreparedData
 from core.pruning.config import PruningConfig
 from core.pruning.plan import plan_pruning
-from core.stgcn import STGCN, BlockChannels, STGCNConfig
+from core.stgcn import BlockChannels
 from core.stgcn_config import NetworkForm
 from core.training.config import TrainingConfig
 from core.training.trainer import check_batches
@@ -106,10 +108,10 @@ class StudentSizes:
 
     config: SweepConfig
     data: PreparedData
-    base: STGCNConfig | None
+    base: NetworkConfig | None
     """Shape of the network that pruning starts from; None where nothing is pruned."""
 
-    def shape(self, settings: Settings) -> STGCNConfig:
+    def shape(self, settings: Settings) -> NetworkConfig:
         """Return the student's shape; of a pruned one its widths, not which filters remain.
 
         Raises:
@@ -128,10 +130,10 @@ class StudentSizes:
 
 
 @lru_cache(maxsize=1024)
-def shape_flops(shape: STGCNConfig) -> int:
+def shape_flops(shape: NetworkConfig) -> int:
     """Return the operations of one forward pass over one window of such a network."""
     sensors = torch.eye(shape.num_sensors)
-    return count_flops(STGCN(shape, sensors.repeat(shape.chebyshev_order, 1, 1)))
+    return count_flops(build(shape, sensors.repeat(shape.chebyshev_order, 1, 1)))
 
 
 def _weights(loss: str, settings: Settings) -> dict[str, float]:
