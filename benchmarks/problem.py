@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from core.datasets.dataset import open_dataset, save_dataset
+from core.distillation.layer_alignment import Students
 from core.distillation.losses import make_loss
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.experiments import DistillationObjective, network_shape, new_network
@@ -69,7 +70,7 @@ def make_targets(
     needs = make_loss("stcd", STCD).needs
     teacher = make_network(data, find_form(form).teacher, form)
     return load_teacher_targets(
-        folder / "targets", teacher, data, needs, steps_per_pass=steps_per_pass
+        folder / "targets", teacher, data, needs, students=Students(steps_per_pass)
     )
 
 

@@ -15,6 +15,7 @@ import torch
 from core.checkpoint import CheckpointFolder, save_model
 from core.distillation.correlation.pair_samples import check_pairs, sample_pairs
 from core.distillation.interface import LossValue, TeacherOutput
+from core.distillation.layer_alignment import Students
 from core.distillation.losses import LOSSES, Loss, make_loss
 from core.distillation.memory_budget import MEMORY_BUDGET
 from core.distillation.target_building import OnProgress
@@ -144,7 +145,7 @@ class DistillationObjective:
         if self.targets is not None:
             ahead = prediction.shape[1] if prediction.ndim == 3 else None
             teacher = self.targets.of(rows, self.loss.needs, features.windows_per_segment, ahead)
-            features = features.of_first_blocks(self.targets.blocks)
+            features = self.targets.compared(features)
         if self.pairs is not None:
             teacher = replace(teacher, pairs=sample_pairs(self.pairs, self.seed, rows))
         return self.loss(prediction, features, target, teacher)
@@ -221,8 +222,7 @@ def open_targets(
     needs: Collection[str],
     storage: TargetStorage,
     on_progress: OnProgress | None = None,
-    steps_per_pass: int | None = None,
-    student_blocks: int | None = None,
+    students: Students | None = None,
 ) -> TeacherTargets:
     """Map the targets of ``teacher`` that a loss needs; the first caller on a machine builds them.
 
@@ -232,8 +232,7 @@ def open_targets(
         needs: see ``Loss.needs``.
         storage: where targets are stored.
         on_progress: see ``OnProgress``; not called if the targets exist.
-        steps_per_pass: how many time steps the students predict; None: all of the horizon.
-        student_blocks: how many ST blocks the students have; None: as many as the teacher.
+        students: whom it teaches; None: networks like it that predict the whole horizon.
     """
     return load_teacher_targets(
         storage.folder_of(teacher),
@@ -242,8 +241,7 @@ def open_targets(
         needs,
         storage.memory_budget,
         on_progress,
-        steps_per_pass,
-        student_blocks,
+        students,
     )
 
 
@@ -358,6 +356,5 @@ def _load_targets(
         teacher,
         loss.needs,
         storage or TargetStorage(),
-        steps_per_pass=student.steps_per_pass,
-        student_blocks=len(student.channels),
+        students=Students.like(student),
     )
