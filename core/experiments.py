@@ -75,6 +75,7 @@ class StudentConfig:
     pairs: int | None = None
     """Number of sampled pairs of sensors that SCD compares per time step; None: all pairs."""
     form: NetworkForm = field(default_factory=NetworkForm)
+    family: str = DEFAULT_FAMILY
 
     def __post_init__(self) -> None:
         """Check that ``method`` can sample ``pairs``."""
@@ -272,7 +273,7 @@ def distill_student(
     loss = make_loss(config.method, config.weights, config.training.error)
     _check_teacher(config.method, loss, teacher)
     recorder = _recorder_for(data) if cuda_graphs else None
-    shape = network_shape(data, config.channels, config.form)
+    shape = network_shape(data, config.channels, config.form, config.family)
     targets = _load_targets(loss, teacher, data, storage, shape)
     model = new_network(shape, data.graph_kernel, config.training.seed)
     seed = derived_seed(config.training.seed, "pairs")

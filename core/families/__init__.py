@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from core.errors import ConfigError, UnknownNameError
 from core.families.astgcn_config import ASTGCNConfig
-from core.stgcn_config import BlockChannels, NetworkForm, STGCNConfig
+from core.stgcn_config import PRUNING_BASE_CHANNELS, BlockChannels, NetworkForm, STGCNConfig
 
 NetworkConfig = STGCNConfig | ASTGCNConfig
 """The shape of a network of any family."""
@@ -33,13 +33,18 @@ class Family:
     student: tuple[BlockChannels, ...] | None = None
     """Widths where no search chooses them; None: those of its form (``core.forms``)."""
     teacher: tuple[BlockChannels, ...] | None = None
-    """Widths of a teacher; None: as for a student."""
+    """Widths of a teacher; None: those of its form."""
+    pruning_base: tuple[BlockChannels, ...] = PRUNING_BASE_CHANNELS
+    """Widths of what pruning starts from."""
 
 
 FAMILIES: Final[dict[str, Family]] = {
     "stgcn": Family(STGCNConfig),
     "astgcn": Family(
-        ASTGCNConfig, student=((1, 8, 8), (8, 8, 8)), teacher=((1, 32, 32), (32, 32, 32))
+        ASTGCNConfig,
+        student=((1, 8, 8), (8, 8, 8)),
+        teacher=((1, 32, 32), (32, 32, 32)),
+        pruning_base=((1, 16, 16), (16, 16, 16)),
     ),
 }
 """By name."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from core.distillation.hyperparameters import hyperparameter_bounds
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError
-from core.families import NetworkConfig
+from core.families import DEFAULT_FAMILY, NetworkConfig, find_family
 from core.forms import find_form
 from core.training.config import TrainingConfig
 from core.training.trainer import fewest_steps
@@ -90,13 +90,15 @@ def _fit_network(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
         space = space.holding(dict(zip(STUDENT_WIDTHS, _teacher_widths(config), strict=True)))
         space = _without(space, {BLOCKS})
     forms = [find_form(str(name)) for name in space.values_of("form") or (config.form,)]
-    if all(form.network.norm == "sensor" for form in forms):
+    per_sensor = all(form.network.norm == "sensor" for form in forms)
+    if per_sensor or config.family != DEFAULT_FAMILY:
         return _without(space, {"sensor_rank"})
     return space
 
 
 def _teacher_widths(config: SweepConfig) -> tuple[int, ...]:
-    return tuple(width for block in find_form(config.form).teacher for width in block[1:])
+    channels = find_family(config.family).teacher or find_form(config.form).teacher
+    return tuple(width for block in channels for width in block[1:])
 
 
 def _end_shapes(space: SearchSpace, sizes: StudentSizes) -> list[NetworkConfig]:

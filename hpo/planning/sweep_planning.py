@@ -15,6 +15,7 @@ from core.distillation.losses import LOSSES
 from core.errors import ConfigError, StorageError, UnknownNameError, UserError
 from core.evaluation.forecasting import repeat_last
 from core.experiments import check_sampling
+from core.families import DEFAULT_FAMILY
 from core.forms import form_of
 from core.preprocessing.prepare import PreparedData, prepare
 from hpo.planning.networks import Networks, find_networks, student_sizes
@@ -92,7 +93,13 @@ def check_sweep(
 
 
 def _check_base(config: SweepConfig, networks: Networks) -> None:
-    """Refuse to prune a network of another form: its students would not be of the sweep's."""
+    """Refuse to prune a network of another kind: its students would not be of the sweep's."""
+    family = DEFAULT_FAMILY if networks.base is None else networks.base.config.family
+    if config.base_name == "teacher" and family != config.family:
+        raise ConfigError(
+            f"--base teacher prunes the teacher, which is of family {family}, but the sweep is of "
+            f"{config.family}; give --family {family}, or name a --teacher of {config.family}"
+        )
     if networks.base is None or form_of(networks.base.config) == config.form:
         return
     form = form_of(networks.base.config) or "of no named form"

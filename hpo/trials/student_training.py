@@ -79,7 +79,7 @@ def build_targets(
     if teacher is not None:
         storage, here = target_storage(plan.config), data.to(choose_device())
         for steps, blocks in product(_steps_per_pass(folder, plan, data), _blocks(plan)):
-            students = Students(steps, blocks)
+            students = Students(steps, blocks, plan.config.family)
             open_targets(here, teacher, needs, storage, on_progress, students)
 
 
