@@ -250,7 +250,7 @@ class ASTGCN(nn.Module):
         ahead = self.head.flatten(1) @ signal.flatten(1, 2) + self.head_bias[:, None]
         if self.config.skip:
             ahead = ahead + windows[:, -1, :1]
-        return ahead.view(len(rows), -1, *ahead.shape[1:]), Features(temporal, spatial), [rows]
+        return ahead.view(rows.shape[0], -1, *ahead.shape[1:]), Features(temporal, spatial), [rows]
 
     def _windows(self, rows: Columns) -> Float[Tensor, "BW M C N"]:
         """Cut [B, T, C, N] into its windows [B (T - M + 1), M, C, N]."""
@@ -294,5 +294,5 @@ class ASTGCN(nn.Module):
 
 def _mixed(weight: Tensor, bias: Tensor, seen: Float[Tensor, "BT C N"]) -> Tensor:
     """Return weight @ seen + bias for weight [C', ...] over all that was seen, in one pass."""
-    flat = weight.flatten(1).expand(len(seen), -1, -1)
+    flat = weight.flatten(1).expand(seen.shape[0], -1, -1)
     return torch.baddbmm(bias[None, :, None], flat, seen)

@@ -55,9 +55,8 @@ def find_networks(config: SweepConfig, storage: Path, data: PreparedData) -> Net
     if config.base_name == "teacher":
         base = teacher
     elif config.base_name is not None:
-        folder = teacher_folder(
-            storage, pruning_base(config.form, config.family).fingerprint_for(data)
-        )
+        wanted = pruning_base(config.form, config.family)
+        folder = teacher_folder(storage, wanted.fingerprint_for(data))
         base = open_teacher(folder) if (folder / TEACHER_FILE).is_file() else None
     return Networks(teacher, base)
 
