@@ -204,8 +204,8 @@ def load_teacher_targets(
         check_one_kind(shapes)
         forms = forms_for(sample, blocks, stored_windows)
         _add_within(kinds, memory_budget, {one: forms[one] for one in forms if one in hidden}, data)
-    elif stored_windows is not None:
-        stored_windows = ()
+    if stored_windows and not any(isinstance(kind, HiddenLayers) for kind in kinds.values()):
+        stored_windows = ()  # nothing hidden is kept of any window
     key = fingerprint([TARGETS_VERSION, _weights_sha256(frozen), data.fingerprint])
     with exclusive_lock(folder.with_suffix(".lock")):
         stored = {kind.name: _stored(folder / kind.name, key) for kind in kinds.values()}
@@ -214,20 +214,25 @@ def load_teacher_targets(
             wanted = {folder / kind.name: kind for kind in missing}
             build_tables(frozen, data, wanted, key, on_progress, stored_windows)
             stored |= {path.name: map_tables(path, key) for path in wanted}
-    device = data.readings.device
-    tensors = {need: stored[kind.name] or {} for need, kind in kinds.items()}
-    layers = {
-        need: StoredLayers(kind.read(tensors[need], device), kind.are_distances, kind.steps_per_row)
-        for need, kind in kinds.items()
-        if isinstance(kind, HiddenLayers)
-    }
-    forecasts = [
-        kind.read(tensors[need], device)
-        for need, kind in kinds.items()
-        if isinstance(kind, Forecasts)
-    ]
-    found = forecasts[0] if forecasts else None
-    return TeacherTargets(found, layers, frozen, data, blocks, windows)
+    forecasts, layers = _read(kinds, stored, data.readings.device)
+    return TeacherTargets(forecasts, layers, frozen, data, blocks, windows)
+
+
+def _read(
+    kinds: Mapping[str, Kind],
+    stored: Mapping[str, dict[str, Tensor] | None],
+    device: torch.device,
+) -> tuple[StepTable | None, dict[str, StoredLayers]]:
+    """Join what is ``stored`` by name to tables: the forecasts', and those of each hidden need."""
+    forecasts, layers = None, {}
+    for need, kind in kinds.items():
+        tensors = stored[kind.name] or {}
+        if isinstance(kind, Forecasts):
+            forecasts = kind.read(tensors, device)
+        elif isinstance(kind, HiddenLayers):
+            tables = kind.read(tensors, device)
+            layers[need] = StoredLayers(tables, kind.are_distances, kind.steps_per_row)
+    return forecasts, layers
 
 
 def _add_within(
