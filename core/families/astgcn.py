@@ -8,8 +8,10 @@ time costs a whole pass per row. Training and scaling live elsewhere.
 
 As in the authors' code, which made their results, and unlike their text: the graph convolution
 reads the signal itself, not the one that temporal attention mixed, and temporal attention is
-normalised over the steps it mixes. Ours alone: a bias of the graph convolution, one bias where
-theirs has one for the convolution and one for the residual, a skip and a mask as STGCN has them.
+normalised over the steps it mixes. As in their text and unlike their code, which normalises columns
+and transposes: a sensor takes from others what its row of S says. Ours alone: STGCN's graph and
+normalised Laplacian (their code: D - W of unweighted edges), skip and mask; a bias of the graph
+convolution, and one bias for convolution and residual, where theirs has two.
 
 Axes: B windows, C channels, T time steps, N sensors, K Chebyshev order, H steps ahead, M history.
 """
