@@ -19,7 +19,7 @@ from core.files import fingerprint, log_left_out
 from core.forms import find_form, form_of
 from core.preprocessing.gaps import INTERPOLATE
 from core.preprocessing.prepare import PreparedData
-from core.stgcn import PRUNING_BASE_CHANNELS, TEACHER_CHANNELS, BlockChannels
+from core.stgcn import TEACHER_CHANNELS, BlockChannels
 from core.stgcn_config import NetworkForm
 from core.training.teacher_files import TARGETS_FOLDER, TEACHER_FILE, teacher_folder
 from core.training.trainer import TrainingConfig
@@ -131,9 +131,10 @@ class Teacher:
 
     @property
     def is_pruning_base(self) -> bool:
-        """Whether it was trained to be pruned: it has the channels of the base in Table 1."""
-        trained = not self.is_ensemble and "sweep" not in self.settings
-        return trained and self.config.channels == PRUNING_BASE_CHANNELS
+        """Whether it was trained to be pruned: it has the channels of its family's pruning base."""
+        if self.is_ensemble or "sweep" in self.settings:
+            return False
+        return self.config.channels == find_family(self.config.family).pruning_base
 
     def _check_single(self) -> None:
         if self.is_ensemble:

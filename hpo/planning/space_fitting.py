@@ -40,6 +40,7 @@ def fit_space(space: SearchSpace, sizes: StudentSizes, latency_of: LatencyOf) ->
         UserError: no trial of it, or not every one, could run.
     """
     config = sizes.config
+    space = _fit_family(space, config.family)
     space = _fit_pruning(space, sizes) if config.method == PRUNE else _fit_network(space, sizes)
     check_space(space, sizes)
     _check_intervals(space, sizes)
@@ -90,10 +91,17 @@ def _fit_network(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
         space = space.holding(dict(zip(STUDENT_WIDTHS, _teacher_widths(config), strict=True)))
         space = _without(space, {BLOCKS})
     forms = [find_form(str(name)) for name in space.values_of("form") or (config.form,)]
-    per_sensor = all(form.network.norm == "sensor" for form in forms)
-    if per_sensor or config.family != DEFAULT_FAMILY:
+    if all(form.network.norm == "sensor" for form in forms):
         return _without(space, {"sensor_rank"})
     return space
+
+
+def _fit_family(space: SearchSpace, family: str) -> SearchSpace:
+    """Leave out and fix settings that mean nothing to networks of a family."""
+    if not find_family(family).config.equivariant:
+        # Windows of a segment share no computation then, and one by one they are more varied.
+        space = space.holding({"windows_per_segment": 1})
+    return space if family == DEFAULT_FAMILY else _without(space, {"sensor_rank"})
 
 
 def _teacher_widths(config: SweepConfig) -> tuple[int, ...]:

@@ -143,6 +143,25 @@ def test_a_sweep_of_a_family_is_planned(small_data):
     assert target_storage(plan.config).memory_budget > 0
 
 
+@pytest.mark.parametrize("method", ["stcd", "prune"])
+def test_windows_that_share_nothing_are_trained_one_by_one(method, small_data):
+    places = Places(small_data, small_data.parent / "runs")
+    changes = {"method": method, "base": "table1"} if method == "prune" else {"method": method}
+    lengths = {}
+    for family in FAMILIES:
+        space = plan_sweep(sweep(family=family, **changes), places)[0].space
+        lengths[family] = {point["windows_per_segment"] for point in space.points()}
+        assert space.values_of("windows_per_segment") == tuple(lengths[family])
+    assert lengths == {"stgcn": {5}, "astgcn": {1}}
+
+
+def test_a_base_of_each_family_is_known_as_one(prepared, tmp_path):
+    for family in FAMILIES:
+        config = replace(pruning_base(DEFAULT_FORM, family), training=QUICK)
+        assert train_teacher(prepared, config, tmp_path, lambda _: None).is_pruning_base
+    assert best_teacher(tmp_path, prepared.fingerprint) is None
+
+
 def test_what_a_family_has_not_is_refused_in_one_line(small_data):
     with pytest.raises(ConfigError, match="leave --form out, or choose --family stgcn"):
         sweep(family="astgcn", form="paper")
