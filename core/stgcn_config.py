@@ -156,6 +156,11 @@ class STGCNConfig:
         return (*inner, self.channels[-1][2], self.channels[-1][2])
 
     @property
+    def fewest_widths(self) -> tuple[int, ...]:
+        """Of every prunable layer the fewest channels with which it is of use."""
+        return (1,) * len(self.full_widths)
+
+    @property
     def kept_channels(self) -> tuple[Kept, ...]:
         """``kept`` spelled out, also where nothing was pruned."""
         return self._everything() if self.kept is None else self.kept

@@ -1,11 +1,11 @@
 """Name the families of networks and what each of them offers. Needs no torch.
 
 A family is a config and a network. A config says the sizes (``num_sensors``, ``history_steps``,
-``steps_ahead``, ``input_channels``, ``parameters``), the prunable ``layers`` with ``kept`` and
-``with_widths``, the time steps of its hidden layers (``layer_steps``) and whether the network is
-``equivariant`` to shifts in time; ``to_json`` and ``from_json`` write and read it. A network maps
-``signal(readings)`` to (forecast, ``Features``), and goes on in time by ``stream`` and
-``last_tails``. mypy holds whatever uses a network to what all families have, and
+``steps_ahead``, ``input_channels``, ``parameters``), the prunable ``layers`` with ``kept``,
+``fewest_widths`` and ``with_widths``, the time steps of its hidden layers (``layer_steps``) and
+whether the network is ``equivariant`` to shifts in time; ``to_json`` and ``from_json`` write and
+read it. A network maps ``signal(readings)`` to (forecast, ``Features``), and goes on in time by
+``stream`` and ``last_tails``. mypy holds whatever uses a network to what all families have, and
 ``tests/contracts/test_families_contract.py`` holds each family to what is said here.
 
 A new family is a line of ``FAMILIES``, one of ``NetworkConfig`` and ``SingleNetwork``
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from core.errors import ConfigError, UnknownNameError
-from core.families.astgcn_config import ASTGCNConfig
+from core.families.astgcn_config import FEWEST_NORMED, ASTGCNConfig
 from core.stgcn_config import PRUNING_BASE_CHANNELS, BlockChannels, NetworkForm, STGCNConfig
 
 NetworkConfig = STGCNConfig | ASTGCNConfig
@@ -36,6 +36,8 @@ class Family:
     """Widths of a teacher; None: those of its form."""
     pruning_base: tuple[BlockChannels, ...] = PRUNING_BASE_CHANNELS
     """Widths of what pruning starts from."""
+    fewest: tuple[int, int] = (1, 1)
+    """Channels of a block's hidden and last layer, at least."""
 
 
 FAMILIES: Final[dict[str, Family]] = {
@@ -45,6 +47,7 @@ FAMILIES: Final[dict[str, Family]] = {
         student=((1, 8, 8), (8, 8, 8)),
         teacher=((1, 32, 32), (32, 32, 32)),
         pruning_base=((1, 16, 16), (16, 16, 16)),
+        fewest=(1, FEWEST_NORMED),
     ),
 }
 """By name."""

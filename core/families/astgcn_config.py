@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from core.errors import ConfigError
 from core.stgcn_config import BlockChannels, Kept, LayerShape, check_blocks, check_kept
+
+FEWEST_NORMED: Final = 2
+"""Channels of a block's last layer at least: the norm of one is the same whatever it read."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,20 @@ class ASTGCNConfig:
         for name in ("skip", "missing_mask"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}")
+        self._check_channels()
+
+    def _check_channels(self) -> None:
         check_blocks(self.channels)
         if self.kept is not None:
             check_kept(self.kept, self.full_widths)
             if self.kept == self._everything():
                 object.__setattr__(self, "kept", None)  # one network, one config
+        normed = [len(kept) for kept in self.kept_channels[1::2]]
+        if min(normed) < FEWEST_NORMED:
+            raise ConfigError(
+                f"the last layer of every block needs at least {FEWEST_NORMED} channels, since the "
+                f"norm of one is always the same, got {normed}"
+            )
 
     def __repr__(self) -> str:
         """Say what ``to_json`` says: fingerprints are made of this text."""
@@ -75,6 +87,11 @@ class ASTGCNConfig:
     def full_widths(self) -> tuple[int, ...]:
         """Of every prunable layer before any pruning, in the order of ``layers``."""
         return tuple(width for block in self.channels for width in block[1:])
+
+    @property
+    def fewest_widths(self) -> tuple[int, ...]:
+        """Of every prunable layer the fewest channels with which it is of use."""
+        return (1, FEWEST_NORMED) * len(self.channels)
 
     @property
     def kept_channels(self) -> tuple[Kept, ...]:

@@ -86,12 +86,12 @@ def _goal(shape: NetworkConfig, config: PruningConfig) -> _Goal:
     target = config.target_parameters
     if target is None:
         target = round(shape.parameters * (1.0 - (config.pruning_ratio or 0.0)))
-    smallest = _parameters(shape, [1] * len(shape.layers))
+    smallest = _parameters(shape, shape.fewest_widths)
     if not smallest <= target < shape.parameters:
         raise ConfigError(
-            f"a pruned network must have at least {smallest} parameters, one filter per layer, and "
-            f"fewer than its base's {shape.parameters}, but {target} are asked for; choose another "
-            "pruning_ratio or target_parameters"
+            f"a pruned network must have at least {smallest} parameters, the fewest filters per "
+            f"layer, and fewer than its base's {shape.parameters}, but {target} are asked for; "
+            "choose another pruning_ratio or target_parameters"
         )
     room = int(TOLERANCE * target)
     most = target if config.pruning_ratio is None else min(target + room, shape.parameters - 1)
@@ -141,7 +141,7 @@ def _shares_around(shape: NetworkConfig, target: int) -> tuple[float, float]:
 
 def _near(shape: NetworkConfig, even: Widths, goal: _Goal) -> Widths | None:
     """Return widths near ``even`` that meet the goal, with few changes, made in wide layers."""
-    sizes = {widths: _parameters(shape, widths) for widths in _nearby(even, _widths(shape))}
+    sizes = {widths: _parameters(shape, widths) for widths in _nearby(shape, even)}
     meeting = [widths for widths, size in sizes.items() if goal.least <= size <= goal.most]
 
     def cost(widths: Widths) -> tuple[float, int]:
@@ -152,14 +152,16 @@ def _near(shape: NetworkConfig, even: Widths, goal: _Goal) -> Widths | None:
     return min(meeting, key=cost, default=None)
 
 
-def _nearby(even: Widths, full: Widths) -> Iterator[Widths]:
+def _nearby(shape: NetworkConfig, even: Widths) -> Iterator[Widths]:
     """Yield ``even`` and all widths that differ from it by one filter in up to three layers."""
+    bounds = list(zip(shape.fewest_widths, _widths(shape), strict=True))
     for count in range(_MOST_UNEVEN + 1):
         for layers in combinations(range(len(even)), count):
             for signs in product((-1, 1), repeat=count):
                 changes = dict(zip(layers, signs, strict=True))
                 widths = tuple(width + changes.get(at, 0) for at, width in enumerate(even))
-                if all(1 <= width <= whole for width, whole in zip(widths, full, strict=True)):
+                pairs = zip(bounds, widths, strict=True)
+                if all(fewest <= width <= whole for (fewest, whole), width in pairs):
                     yield widths
 
 
@@ -193,7 +195,8 @@ def _widths(shape: NetworkConfig) -> Widths:
 
 
 def _scaled(shape: NetworkConfig, share: float) -> Widths:
-    return tuple(max(1, math.floor(width * share + 0.5)) for width in _widths(shape))
+    pairs = zip(shape.fewest_widths, _widths(shape), strict=True)
+    return tuple(max(fewest, math.floor(width * share + 0.5)) for fewest, width in pairs)
 
 
 def _parameters(shape: NetworkConfig, widths: Sequence[int]) -> int:

@@ -101,6 +101,8 @@ def _fit_family(space: SearchSpace, family: str) -> SearchSpace:
     if not find_family(family).config.equivariant:
         # Windows of a segment share no computation then, and one by one they are more varied.
         space = space.holding({"windows_per_segment": 1})
+    for name, fewest in zip(STUDENT_WIDTHS, 2 * find_family(family).fewest, strict=True):
+        space = _raised(space, name, fewest)
     return space if family == DEFAULT_FAMILY else _without(space, {"sensor_rank"})
 
 
@@ -124,7 +126,7 @@ def _fit_pruning(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
     space = _without(space, unused)
     space = _lowered(space, "pruning_interval", _fewest_steps(space, sizes))
     if base is not None:
-        smallest = base.with_widths([1] * len(base.layers)).parameters
+        smallest = base.with_widths(base.fewest_widths).parameters
         reachable = math.floor(100 * (1 - smallest / base.parameters)) / 100
         space = _capped(space, "pruning_ratio", reachable)
         if "pruning_ratio" not in space.parameters:
@@ -146,8 +148,9 @@ def _check_intervals(space: SearchSpace, sizes: StudentSizes) -> None:
 def _check_target(most: int | None, smallest: int, whole: int) -> None:
     if most is not None and not smallest <= most < whole:
         raise ConfigError(
-            f"--max-parameters must be from {smallest}, one filter per layer, to {whole - 1}, one "
-            f"less than the base has, got {most}; change it, or choose another --base"
+            f"--max-parameters must be from {smallest}, the fewest filters per layer, to "
+            f"{whole - 1}, one less than the base has, got {most}; change it, or choose another "
+            "--base"
         )
 
 
@@ -212,6 +215,20 @@ def _without(space: SearchSpace, names: Collection[str]) -> SearchSpace:
         for point in space.first_points
     ]
     return SearchSpace(space.method, kept, without_repeats(points))
+
+
+def _raised(space: SearchSpace, name: str, least: int) -> SearchSpace:
+    """Cut the range ``name`` off below ``least``, and raise the first points to it."""
+    parameter = space.parameters.get(name)
+    # A grid would move with its first value: what is too small in one is refused later.
+    if not isinstance(parameter, Range) or parameter.step or not parameter.low < least:
+        return space
+    points = [
+        replace(point, values={**point.values, name: max(int(point.values[name]), least)})
+        for point in space.first_points
+    ]
+    raised = {**space.parameters, name: replace(parameter, low=least)}
+    return SearchSpace(space.method, raised, without_repeats(points))
 
 
 def _lowered(space: SearchSpace, name: str, most: int) -> SearchSpace:

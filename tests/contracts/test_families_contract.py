@@ -96,6 +96,15 @@ def test_narrower_layers_have_fewer_weights_and_operations(family):
 
 
 @each_family
+def test_the_narrowest_network_still_sees_what_it_reads(family):
+    config, seen = shape_of(family, skip=False), readings(20, 12, 5).float()
+    narrowest = config.with_widths(config.fewest_widths)
+    models = [new_network(narrowest, edgeless(5), seed) for seed in range(8)]
+    spreads = [model(model.signal(seen))[0].std(dim=0).max().item() for model in models]
+    assert max(spreads) > 0.1  # of some seeds all ReLUs are closed
+
+
+@each_family
 def test_a_network_goes_on_in_time(family):
     model = network_of(family)
     seen = model.signal(readings(1, 17, 5).float())

@@ -113,7 +113,7 @@ def small_shapes(draw: st.DrawFn) -> Shape:
 def small_astgcn_shapes(draw: st.DrawFn) -> Shape:
     """As ``small_shapes``, of an ASTGCN: one or two blocks, with windows of 2 to 4 steps."""
     width = st.integers(1, 3)
-    outs = [1, *draw(st.lists(width, min_size=1, max_size=2))]
+    outs = [1, *draw(st.lists(st.integers(2, 3), min_size=1, max_size=2))]
     return {
         "num_sensors": draw(st.integers(1, 3)),
         "channels": tuple((outs[i], draw(width), outs[i + 1]) for i in range(len(outs) - 1)),

@@ -154,7 +154,7 @@ def test_one_seed_is_one_network():
 @given(shape=small_astgcn_shapes())
 def test_config_goes_to_json_and_back(shape):
     config = ASTGCNConfig(**shape)
-    pruned = config.with_widths([1] * len(config.layers))
+    pruned = config.with_widths(config.fewest_widths)
     for one in (config, pruned):
         assert ASTGCNConfig.from_json(one.to_json()) == one
 
@@ -169,6 +169,8 @@ def test_config_goes_to_json_and_back(shape):
         ({"skip": 1}, "skip must be true or false, got 1"),
         ({"kept": ((0,),)}, "must name the channels of 4 layers, got 1"),
         ({"kept": ((0,), (0,), (), (0,))}, "at least one channel per layer"),
+        ({"channels": ((1, 2, 1),)}, r"at least 2 channels, .*, got \[1\]"),
+        ({"kept": ((0,), (0, 1), (0,), (2,))}, r"at least 2 channels, .*, got \[2, 1\]"),
     ],
 )
 def test_refuses_shapes_no_network_can_have(fields, said, monkeypatch):

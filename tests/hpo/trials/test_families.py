@@ -36,6 +36,8 @@ from hpo.cli.sweeps.teacher import read_channels, teacher_config
 from hpo.planning.networks import pruning_base
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
+from hpo.space.parameters import STUDENT_WIDTHS
+from hpo.space.search_space import built_in_search_space
 from hpo.sweep_config import SweepConfig
 from hpo.trials.student_training import target_storage
 from hpo.trials.trial_settings import StudentSizes, student_config
@@ -153,6 +155,15 @@ def test_windows_that_share_nothing_are_trained_one_by_one(method, small_data):
         lengths[family] = {point["windows_per_segment"] for point in space.points()}
         assert space.values_of("windows_per_segment") == tuple(lengths[family])
     assert lengths == {"stgcn": {5}, "astgcn": {1}}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_widths_with_which_a_network_sees_nothing_are_not_searched(family, small_data):
+    places = Places(small_data, small_data.parent / "runs")
+    space = built_in_search_space("widths").with_fixed({"blocks": 2})
+    found = plan_sweep(sweep(family=family, method="stcd"), places, space)[0].space
+    least = [found.smallest(name) for name in STUDENT_WIDTHS]
+    assert least == 2 * [*FAMILIES[family].fewest]
 
 
 def test_a_base_of_each_family_is_known_as_one(prepared, tmp_path):
