@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core.distillation.layer_alignment import check_one_kind
 from core.distillation.losses import LOSSES
 from core.experiments import network_shape
 from core.families import DEFAULT_FAMILY, find_family
@@ -59,6 +60,26 @@ def find_networks(config: SweepConfig, storage: Path, data: PreparedData) -> Net
         folder = teacher_folder(storage, wanted.fingerprint_for(data))
         base = open_teacher(folder) if (folder / TEACHER_FILE).is_file() else None
     return Networks(teacher, base)
+
+
+def check_layers(
+    config: SweepConfig, teacher: Teacher | None, storage: Path, data: PreparedData
+) -> None:
+    """Raise ``ConfigError`` if a loss compares layers that those who teach do not have in common.
+
+    Args:
+        config: of the sweep.
+        teacher: as found; None where it is not trained or not joined yet.
+        storage: see ``find_networks``.
+        data: see ``find_networks``.
+    """
+    if not LOSSES[config.loss_name].needs - {"prediction"}:
+        return
+    if teacher is not None:
+        check_one_kind(teacher.configs)
+    elif config.teachers is not None:
+        members = members_named(config.teachers, storage, data)
+        check_one_kind([member.load(data).config for member in members])
 
 
 def make_named_ensemble(

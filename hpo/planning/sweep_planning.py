@@ -18,7 +18,7 @@ from core.experiments import check_sampling
 from core.families import DEFAULT_FAMILY
 from core.forms import form_of
 from core.preprocessing.prepare import PreparedData, prepare
-from hpo.planning.networks import Networks, find_networks, student_sizes
+from hpo.planning.networks import Networks, check_layers, find_networks, student_sizes
 from hpo.planning.places import Places
 from hpo.planning.space_fitting import check_objectives, fit_space, largest_costs
 from hpo.records.layout import RESERVED_NAMES
@@ -87,6 +87,7 @@ def check_sweep(
     check_is_new(SweepFolder(places.storage / config.name))
     networks = find_networks(config, places.storage, data)
     _check_base(config, networks)
+    check_layers(config, networks.teacher, places.storage, data)
     latency_of = timed_once(data)
     space = fit_space(space, student_sizes(config, data, networks.base), latency_of)
     return CheckedSweep(config, space, places, data, networks, latency_of)

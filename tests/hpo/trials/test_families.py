@@ -33,7 +33,7 @@ from core.training.teachers import (
     find_teacher,
 )
 from hpo.cli.sweeps.teacher import read_channels, teacher_config
-from hpo.planning.networks import pruning_base
+from hpo.planning.networks import make_named_ensemble, pruning_base
 from hpo.planning.places import Places
 from hpo.planning.sweep_planning import plan_sweep
 from hpo.space.parameters import STUDENT_WIDTHS
@@ -181,6 +181,20 @@ def test_what_a_family_has_not_is_refused_in_one_line(small_data):
     config = sweep(family="astgcn", method="prune", base="teacher", max_parameters=100)
     with pytest.raises(ConfigError, match="the teacher, which is of family stgcn, but the sweep"):
         plan_sweep(config, Places(small_data, small_data.parent / "runs"))
+
+
+def test_layers_that_teachers_do_not_share_are_refused_before_a_sweep_begins(
+    prepared, storage, small_data
+):
+    named = ",".join(teacher_of(prepared, storage, one).fingerprint for one in FAMILIES)
+    places = Places(small_data, storage)
+    assert plan_sweep(sweep(method="rd_l2", teachers=named), places)[0].teacher_fingerprint is None
+    with pytest.raises(ConfigError, match="have no hidden layers in common"):
+        plan_sweep(sweep(method="stcd", teachers=named), places)
+    joined = make_named_ensemble(named, "mean", storage, prepared).fingerprint
+    for teachers in ({"teachers": named}, {"teacher": joined}):
+        with pytest.raises(ConfigError, match="have no hidden layers in common"):
+            plan_sweep(sweep(method="skd", **teachers), places)
 
 
 def test_default_teachers_and_bases_have_their_familys_widths():
