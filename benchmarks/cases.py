@@ -35,8 +35,9 @@ from core.distillation.correlation.terms import node_distances, scd_loss
 from core.distillation.losses import make_loss
 from core.evaluation.forecasting import WINDOWS_PER_PASS, evaluate, roll_out
 from core.experiments import DistillationObjective
+from core.families.networks import SingleNetwork
 from core.forms import FORMS
-from core.stgcn import STGCN, TEACHER_CHANNELS
+from core.stgcn import TEACHER_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def direct_forecasts(folder: Path, windows: int) -> dict[str, Any]:
     student = make_network(data, FORMS["direct"].student, "direct")
     teacher = make_network(data, TEACHER_CHANNELS)
 
-    def forecast(model: STGCN) -> None:
+    def forecast(model: SingleNetwork) -> None:
         most = WINDOWS_PER_PASS["cpu"]
         for first in range(0, windows, most):
             count = min(most, windows - first)

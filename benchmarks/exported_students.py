@@ -28,6 +28,7 @@ from benchmarks.measuring import compared
 from benchmarks.problem import make_data, make_network
 from core.datasets.dataset import open_dataset
 from core.export.export_folder import Export, filling_of, open_export
+from core.families.networks import SingleNetwork
 from core.forecasters.modules import Forecaster
 from core.forecasters.onnx_export import to_onnx
 from core.forecasters.onnx_runtime import WINDOWS_PER_RUN, forecast_windows, open_session
@@ -35,7 +36,7 @@ from core.forms import find_form
 from core.preprocessing.gaps import causal_fill
 from core.preprocessing.prepare import PreparedData, prepare
 from core.preprocessing.windows import window_rows
-from core.stgcn import STGCN, TEACHER_CHANNELS
+from core.stgcn import TEACHER_CHANNELS
 
 STEPS = 9
 
@@ -129,7 +130,7 @@ def _in_parts(forecaster: Any, readings: Tensor) -> None:
         forecaster(part)
 
 
-def _by_whole_passes(model: STGCN, scaled: Tensor) -> Tensor:
+def _by_whole_passes(model: SingleNetwork, scaled: Tensor) -> Tensor:
     """Forecast like Fig. 2: append each prediction, drop the oldest reading, start over."""
     forecasts = []
     for _ in range(STEPS):

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from core.datasets.dataset import open_dataset, save_dataset
+from core.distillation.layer_alignment import Students
 from core.distillation.losses import make_loss
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.experiments import DistillationObjective, network_shape, new_network
+from core.families.networks import SingleNetwork
 from core.forms import find_form
 from core.preprocessing.prepare import PreparedData, prepare
-from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels
+from core.stgcn import STUDENT_CHANNELS, BlockChannels
 from core.training.step_replay import Recorder
 from core.training.trainer import Trainer, TrainingConfig
 
@@ -48,7 +50,7 @@ def make_data(
 
 def make_network(
     data: PreparedData, channels: tuple[BlockChannels, ...], form: str = "paper"
-) -> STGCN:
+) -> SingleNetwork:
     """Return an untrained network."""
     shape = network_shape(data, channels, find_form(form).network)
     return new_network(shape, data.graph_kernel, seed=0)
@@ -68,7 +70,7 @@ def make_targets(
     needs = make_loss("stcd", STCD).needs
     teacher = make_network(data, find_form(form).teacher, form)
     return load_teacher_targets(
-        folder / "targets", teacher, data, needs, steps_per_pass=steps_per_pass
+        folder / "targets", teacher, data, needs, students=Students(steps_per_pass)
     )
 
 

@@ -1,8 +1,9 @@
 """Save and load models and training states as safetensors files.
 
-A model file holds weights and, as its metadata, the STGCN config and the caller's own JSON values.
-The name of a checkpoint contains the hash of its bytes, so a damaged checkpoint is detected and the
-one before it is used. Does not use pickle; does not know optimisers or the training loop.
+A model file holds weights and, as its metadata, the config of the network, of whatever family, and
+the caller's own JSON values. The name of a checkpoint contains the hash of its bytes, so a damaged
+checkpoint is detected and the one before it is used. Does not use pickle; does not know optimisers
+or the training loop.
 """
 
 from __future__ import annotations
@@ -21,21 +22,22 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from core.ensemble import Ensemble, Network
-from core.errors import CheckpointError, ConfigError
+from core.errors import CheckpointError, ConfigError, UnknownNameError
+from core.families import read_config
+from core.families.networks import SingleNetwork, build
 from core.files import write_bytes
 from core.shapes import GraphKernel
-from core.stgcn import STGCN, STGCNConfig
 
 Tensors = dict[str, Tensor]
 Metadata = dict[str, Any]
 
 
-def save_model(path: Path, model: STGCN, metadata: Metadata) -> None:
+def save_model(path: Path, model: SingleNetwork, metadata: Metadata) -> None:
     """Write weights, config and ``metadata`` (JSON values) to ``path``, atomically."""
     save_file(path, model.state_dict(), {"config": model.config.to_json(), **metadata})
 
 
-def load_model(path: Path, graph_kernel: GraphKernel) -> tuple[STGCN, Metadata]:
+def load_model(path: Path, graph_kernel: GraphKernel) -> tuple[SingleNetwork, Metadata]:
     """Load a model written by ``save_model`` and set its graph kernel.
 
     Raises:
@@ -43,18 +45,18 @@ def load_model(path: Path, graph_kernel: GraphKernel) -> tuple[STGCN, Metadata]:
     """
     tensors, metadata = load_file(path)
     try:
-        model = STGCN(STGCNConfig.from_json(metadata.pop("config")), graph_kernel)
+        model = build(read_config(metadata.pop("config")), graph_kernel)
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, RuntimeError, UnknownNameError) as error:
         raise CheckpointError(
-            f"{path} must hold an STGCN that fits its own config: {error}"
+            f"{path} must hold a network that fits its own config: {error}"
         ) from error
     return model, metadata
 
 
 def save_network(path: Path, network: Network, metadata: Metadata) -> None:
     """Write a network or an ensemble and ``metadata`` (JSON values) to ``path``, atomically."""
-    if isinstance(network, STGCN):
+    if not isinstance(network, Ensemble):
         save_model(path, network, metadata)
         return
     members = [member.config.to_json() for member in network.members]
@@ -71,8 +73,8 @@ def load_network(path: Path, graph_kernel: GraphKernel) -> tuple[Network, Metada
     if "members" not in metadata:
         return load_model(path, graph_kernel)
     try:
-        configs = [STGCNConfig.from_json(one) for one in metadata.pop("members")]
-        ensemble = Ensemble([STGCN(one, graph_kernel) for one in configs], tensors["shares"])
+        configs = [read_config(one) for one in metadata.pop("members")]
+        ensemble = Ensemble([build(one, graph_kernel) for one in configs], tensors["shares"])
         ensemble.load_state_dict(tensors)
     except (KeyError, TypeError, AttributeError, RuntimeError, ConfigError) as error:
         raise CheckpointError(f"{path} must hold an ensemble that fits: {error}") from error

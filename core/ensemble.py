@@ -3,7 +3,8 @@
 The forecast is the mean of the members', or a weighted one; members that predict one step get the
 mean fed back, as one network would. Their hidden layers are laid side by side, scaled so that a
 mean over channels, and hence every distance that the correlation terms take, is the mean of the
-members' own. Fits no weights (``core.training.ensembles`` does) and trains nothing.
+members' own. Members of several families have no hidden layers in common. Fits no weights
+(``core.training.ensembles`` does) and trains nothing.
 
 Axes: B windows, C channels, T time steps, N sensors, H steps ahead, K members.
 """
@@ -20,9 +21,10 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from core.errors import ConfigError
+from core.families import NetworkConfig
+from core.families.networks import SingleNetwork
 from core.shapes import Signal
-from core.stgcn import STGCN, Features, Tails
-from core.stgcn_config import STGCNConfig
+from core.stgcn import Features, Tails
 
 
 class Ensemble(nn.Module):
@@ -34,7 +36,7 @@ class Ensemble(nn.Module):
     shares: Tensor
 
     def __init__(
-        self, members: Sequence[STGCN], shares: Float[Tensor, "K H"] | None = None
+        self, members: Sequence[SingleNetwork], shares: Float[Tensor, "K H"] | None = None
     ) -> None:
         """Join ``members``.
 
@@ -55,12 +57,12 @@ class Ensemble(nn.Module):
         self.register_buffer("shares", shares)
 
     @property
-    def members(self) -> list[STGCN]:
+    def members(self) -> list[SingleNetwork]:
         """The networks, in their order."""
-        return cast("list[STGCN]", list(self.networks))
+        return cast("list[SingleNetwork]", list(self.networks))
 
     @cached_property
-    def config(self) -> STGCNConfig:
+    def config(self) -> NetworkConfig:
         """The first member's shape: what all agree in is theirs, the widths are its own."""
         first = self.members[0].config
         return replace(first, missing_mask=any(one.config.missing_mask for one in self.members))
@@ -97,7 +99,7 @@ class Ensemble(nn.Module):
             own = None if rest is None else [next(rest) for _ in member.temporal_kernel_sizes]
             passes.append(member.stream(columns[:, : member.config.input_channels], own))
         prediction = self.combined([predicted for predicted, _, _ in passes])
-        features = side_by_side([features for _, features, _ in passes])
+        features = self._features([features for _, features, _ in passes])
         return prediction, features, [one for _, _, inputs in passes for one in inputs]
 
     def last_tails(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -107,6 +109,12 @@ class Ensemble(nn.Module):
         for member in self.members:
             tails += member.last_tails([next(rest) for _ in member.temporal_kernel_sizes])
         return tails
+
+    def _features(self, features: Sequence[Features]) -> Features:
+        """Join hidden layers; those of one time step and those of a window are not comparable."""
+        if len({member.config.equivariant for member in self.members}) > 1:
+            return Features([], [])
+        return side_by_side(features)
 
     def combined(
         self, predictions: Sequence[Float[Tensor, "B T *H N"]]
@@ -119,7 +127,7 @@ class Ensemble(nn.Module):
         return (stacked * shares).sum(dim=0)
 
 
-Network = STGCN | Ensemble
+Network = SingleNetwork | Ensemble
 """What forecasts."""
 
 
@@ -144,7 +152,7 @@ def _joined(layers: Sequence[Tensor]) -> Tensor:
     return torch.cat([layer.transpose(1, 2) for layer in scaled], dim=2).transpose(1, 2)
 
 
-def check_members(configs: Sequence[STGCNConfig]) -> None:
+def check_members(configs: Sequence[NetworkConfig]) -> None:
     """Raise ``ConfigError`` unless networks of these shapes can be an ensemble."""
     if len(configs) < 2:
         raise ConfigError(f"an ensemble needs at least 2 networks, got {len(configs)}; name more")
@@ -162,7 +170,7 @@ def check_members(configs: Sequence[STGCNConfig]) -> None:
             )
 
 
-def _check_shares(shares: Tensor, members: Sequence[STGCN]) -> None:
+def _check_shares(shares: Tensor, members: Sequence[SingleNetwork]) -> None:
     steps = members[0].config.steps_per_pass
     if shares.shape not in {(len(members), 1), (len(members), steps)}:
         raise ConfigError(

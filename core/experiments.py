@@ -7,7 +7,7 @@ the same numbers. Does not search over settings and does not look at test days.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,11 +15,14 @@ import torch
 from core.checkpoint import CheckpointFolder, save_model
 from core.distillation.correlation.pair_samples import check_pairs, sample_pairs
 from core.distillation.interface import LossValue, TeacherOutput
+from core.distillation.layer_alignment import Students
 from core.distillation.losses import LOSSES, Loss, make_loss
 from core.distillation.memory_budget import MEMORY_BUDGET
 from core.distillation.target_building import OnProgress
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.errors import ConfigError
+from core.families import DEFAULT_FAMILY, NetworkConfig, find_family, form_fields
+from core.families.networks import SingleNetwork, build
 from core.files import exclusive_lock
 from core.preprocessing.prepare import PreparedData
 from core.pruning.algorithm import PruningStep, prune
@@ -27,7 +30,7 @@ from core.pruning.config import PruningConfig
 from core.pruning.plan import plan_pruning
 from core.seeding import derived_seed
 from core.shapes import GraphKernel, Rows, WindowValues
-from core.stgcn import STGCN, STUDENT_CHANNELS, BlockChannels, Features, STGCNConfig
+from core.stgcn import STUDENT_CHANNELS, BlockChannels, Features
 from core.stgcn_config import NetworkForm
 from core.training.step_replay import CudaGraphs, Recorder
 from core.training.teacher_files import (
@@ -72,6 +75,7 @@ class StudentConfig:
     pairs: int | None = None
     """Number of sampled pairs of sensors that SCD compares per time step; None: all pairs."""
     form: NetworkForm = field(default_factory=NetworkForm)
+    family: str = DEFAULT_FAMILY
 
     def __post_init__(self) -> None:
         """Check that ``method`` can sample ``pairs``."""
@@ -95,7 +99,7 @@ def check_sampling(method: str, pairs: int | None) -> None:
 class TrainedStudent:
     """A student with the weights of its best validation epoch."""
 
-    model: STGCN
+    model: SingleNetwork
     metrics: dict[str, float]
     """Metrics of that epoch."""
     best_epoch: int
@@ -142,30 +146,37 @@ class DistillationObjective:
         if self.targets is not None:
             ahead = prediction.shape[1] if prediction.ndim == 3 else None
             teacher = self.targets.of(rows, self.loss.needs, features.windows_per_segment, ahead)
-            features = features.of_first_blocks(self.targets.blocks)
+            features = self.targets.compared(features)
         if self.pairs is not None:
             teacher = replace(teacher, pairs=sample_pairs(self.pairs, self.seed, rows))
         return self.loss(prediction, features, target, teacher)
 
 
 def network_shape(
-    data: PreparedData, channels: tuple[BlockChannels, ...], form: NetworkForm
-) -> STGCNConfig:
-    """Return the shape of a network of some ``form`` that forecasts the horizon of ``data``."""
-    return STGCNConfig(
+    data: PreparedData,
+    channels: tuple[BlockChannels, ...],
+    form: NetworkForm,
+    family: str = DEFAULT_FAMILY,
+) -> NetworkConfig:
+    """Return the shape of a network of some ``form`` that forecasts the horizon of ``data``.
+
+    Raises:
+        ConfigError: the ``family`` has no such network.
+    """
+    return find_family(family).config(
         data.card.num_sensors,
         channels,
         data.history_steps,
-        **asdict(form),
+        **form_fields(family, form),
         horizon_steps=data.horizon_steps,
     )
 
 
-def new_network(config: STGCNConfig, graph_kernel: GraphKernel, seed: int) -> STGCN:
+def new_network(config: NetworkConfig, graph_kernel: GraphKernel, seed: int) -> SingleNetwork:
     """Return a network whose initial weights depend on ``seed`` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "weights"))
-        return STGCN(config, graph_kernel.cpu()).to(graph_kernel.device)
+        return build(config, graph_kernel.cpu()).to(graph_kernel.device)
 
 
 def train_teacher(
@@ -190,7 +201,7 @@ def train_teacher(
             return open_teacher(folder)
         checkpoints = CheckpointFolder(folder / CHECKPOINTS_FOLDER)
         objective = _plain_objective(config.training)
-        shape = network_shape(data, config.channels, config.form)
+        shape = network_shape(data, config.channels, config.form, config.family)
         model = new_network(shape, data.graph_kernel, config.training.seed)
         trainer = Trainer(model, data, objective, config.training, checkpoints)
         metrics = trainer.run(on_epoch, on_step)
@@ -212,8 +223,7 @@ def open_targets(
     needs: Collection[str],
     storage: TargetStorage,
     on_progress: OnProgress | None = None,
-    steps_per_pass: int | None = None,
-    student_blocks: int | None = None,
+    students: Students | None = None,
 ) -> TeacherTargets:
     """Map the targets of ``teacher`` that a loss needs; the first caller on a machine builds them.
 
@@ -223,8 +233,7 @@ def open_targets(
         needs: see ``Loss.needs``.
         storage: where targets are stored.
         on_progress: see ``OnProgress``; not called if the targets exist.
-        steps_per_pass: how many time steps the students predict; None: all of the horizon.
-        student_blocks: how many ST blocks the students have; None: as many as the teacher.
+        students: whom it teaches; None: networks like it that predict the whole horizon.
     """
     return load_teacher_targets(
         storage.folder_of(teacher),
@@ -233,8 +242,7 @@ def open_targets(
         needs,
         storage.memory_budget,
         on_progress,
-        steps_per_pass,
-        student_blocks,
+        students,
     )
 
 
@@ -265,7 +273,7 @@ def distill_student(
     loss = make_loss(config.method, config.weights, config.training.error)
     _check_teacher(config.method, loss, teacher)
     recorder = _recorder_for(data) if cuda_graphs else None
-    shape = network_shape(data, config.channels, config.form)
+    shape = network_shape(data, config.channels, config.form, config.family)
     targets = _load_targets(loss, teacher, data, storage, shape)
     model = new_network(shape, data.graph_kernel, config.training.seed)
     seed = derived_seed(config.training.seed, "pairs")
@@ -340,7 +348,7 @@ def _load_targets(
     teacher: Teacher | None,
     data: PreparedData,
     storage: TargetStorage | None,
-    student: STGCNConfig,
+    student: NetworkConfig,
 ) -> TeacherTargets | None:
     if teacher is None or not loss.needs:
         return None
@@ -349,6 +357,5 @@ def _load_targets(
         teacher,
         loss.needs,
         storage or TargetStorage(),
-        steps_per_pass=student.steps_per_pass,
-        student_blocks=len(student.channels),
+        students=Students.like(student),
     )

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from core.errors import UnknownNameError
+from core.families import NetworkConfig, form_fields
+from core.families.astgcn_config import ASTGCNConfig
 from core.stgcn_config import (
     STUDENT_CHANNELS,
     TEACHER_CHANNELS,
     BlockChannels,
     NetworkForm,
-    STGCNConfig,
 )
 
 
@@ -62,8 +63,11 @@ def find_form(name: str) -> Form:
     return FORMS[name]
 
 
-def form_of(shape: STGCNConfig) -> str | None:
+def form_of(shape: NetworkConfig) -> str | None:
     """Return the name of the form that a network has, or None if it has none that is named."""
+    if isinstance(shape, ASTGCNConfig):
+        direct = FORMS[DEFAULT_FORM].network
+        return DEFAULT_FORM if form_fields(shape.family, direct)["skip"] == shape.skip else None
     # Whatever its rank and mask: matters of size and of the data.
     own = NetworkForm(shape.head, shape.skip, shape.norm, shape.sensor_rank)
     found = [name for name, form in FORMS.items() if form.with_rank(own.sensor_rank) == own]

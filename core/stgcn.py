@@ -294,17 +294,7 @@ class STGCN(nn.Module):
                 buffer, not as a parameter.
         """
         super().__init__()
-        expected = (config.chebyshev_order, config.num_sensors, config.num_sensors)
-        if tuple(graph_kernel.shape) != expected:
-            raise ShapeError(
-                f"graph_kernel must have shape {list(expected)} to fit the config, "
-                f"got {list(graph_kernel.shape)}"
-            )
-        if not torch.equal(graph_kernel[0], torch.eye(len(graph_kernel[0])).to(graph_kernel)):
-            raise ShapeError(
-                "graph_kernel must begin with T_0 = I, got another matrix; "
-                "make it with core.graph.chebyshev_stack"
-            )
+        check_kernel(graph_kernel, config.chebyshev_order, config.num_sensors)
         self.config = config
         self.register_buffer("graph_kernel", graph_kernel, persistent=False)
         gather = graph_kernel[1:].permute(2, 0, 1).flatten(1)  # [N, (K - 1) N]
@@ -406,8 +396,7 @@ class STGCN(nn.Module):
     @property
     def temporal_kernel_sizes(self) -> list[int]:
         """Of the temporal layers that look back: two per block and the output block's first."""
-        inner = [self.config.temporal_kernel_size] * (2 * len(self.blocks))
-        return [*inner, self.config.output_kernel_size]
+        return [size for _, size, _ in self.config.look_back]
 
     def last_tails(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Cut from the inputs that ``stream`` returned what its next call needs."""
@@ -425,14 +414,14 @@ class STGCN(nn.Module):
         for module in self.modules():
             if isinstance(module, TemporalConvolution):
                 out_channels, taps, in_channels = module.weight.shape
-                _glorot(module.weight, taps * in_channels, taps * out_channels)
+                glorot(module.weight, taps * in_channels, taps * out_channels)
                 if module.residual is not None:
-                    _glorot(module.residual, in_channels, module.out_channels)
+                    glorot(module.residual, in_channels, module.out_channels)
             elif isinstance(module, GraphConvolution):
                 out_channels, in_channels, order = module.weight.shape
-                _glorot(module.weight, order * in_channels, out_channels)
+                glorot(module.weight, order * in_channels, out_channels)
         *ahead, channels = self.output.weight.shape
-        _glorot(self.output.weight, channels, ahead[0] if ahead else 1)
+        glorot(self.output.weight, channels, ahead[0] if ahead else 1)
         with torch.no_grad():
             if self.config.skip:
                 self.output.weight.mul_(SKIPPED_HEAD)
@@ -440,6 +429,22 @@ class STGCN(nn.Module):
                 nn.init.normal_(self.sensors, std=self.config.sensor_rank**-0.5)
 
 
-def _glorot(weight: Tensor, fan_in: int, fan_out: int) -> None:
+def check_kernel(graph_kernel: Tensor, order: int, num_sensors: int) -> None:
+    """Raise ``ShapeError`` unless it is a kernel [order, N, N] that begins with T_0 = I."""
+    expected = [order, num_sensors, num_sensors]
+    if list(graph_kernel.shape) != expected:
+        raise ShapeError(
+            f"graph_kernel must have shape {expected} to fit the config, "
+            f"got {list(graph_kernel.shape)}"
+        )
+    if not torch.equal(graph_kernel[0], torch.eye(num_sensors).to(graph_kernel)):
+        raise ShapeError(
+            "graph_kernel must begin with T_0 = I, got another matrix; "
+            "make it with core.graph.chebyshev_stack"
+        )
+
+
+def glorot(weight: Tensor, fan_in: int, fan_out: int) -> None:
+    """Fill ``weight`` uniformly between -b and b, b^2 = 6 / (fan_in + fan_out)."""
     bound = (6.0 / (fan_in + fan_out)) ** 0.5
     nn.init.uniform_(weight, -bound, bound)

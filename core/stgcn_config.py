@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Final, Literal, get_args
+from itertools import pairwise
+from typing import Any, ClassVar, Final, Literal, get_args
 
 from core.errors import ConfigError
 
@@ -109,6 +110,9 @@ class STGCNConfig:
     horizon_steps: int = 9
     """H: time steps that a horizon head predicts; a step head predicts one."""
 
+    family: ClassVar[str] = "stgcn"
+    equivariant: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         """Refuse shapes no network can have."""
         if min(self.num_sensors, self.temporal_kernel_size, self.chebyshev_order) < 1:
@@ -116,16 +120,7 @@ class STGCNConfig:
                 "num_sensors, temporal_kernel_size and chebyshev_order must be at least 1, got "
                 f"{self.num_sensors}, {self.temporal_kernel_size} and {self.chebyshev_order}"
             )
-        if not self.channels or any(len(block) != 3 or min(block) < 1 for block in self.channels):
-            raise ConfigError(
-                f"channels must be triples of positive widths, one per block, got {self.channels}"
-            )
-        joints = zip(self.channels, self.channels[1:], strict=False)
-        if self.channels[0][0] != 1 or any(left[2] != right[0] for left, right in joints):
-            raise ConfigError(
-                "channels must start at 1 and each block must take what the one before gives, "
-                f"got {self.channels}"
-            )
+        check_blocks(self.channels)
         if self.output_kernel_size < 1:
             consumed = self.history_steps - self.output_kernel_size
             raise ConfigError(
@@ -134,7 +129,7 @@ class STGCNConfig:
             )
         self._check_form()
         if self.kept is not None:
-            self._check_kept(self.kept)
+            check_kept(self.kept, self.full_widths)
         for name in self._unsaid():
             # One network, one config: what has no meaning is said in one way only.
             object.__setattr__(self, name, _DEFAULTS[name])
@@ -159,6 +154,11 @@ class STGCNConfig:
         """Of every prunable layer before any pruning, in the order of ``layers``."""
         inner = [width for block in self.channels for width in (block[1], block[1], block[2])]
         return (*inner, self.channels[-1][2], self.channels[-1][2])
+
+    @property
+    def fewest_widths(self) -> tuple[int, ...]:
+        """Of every prunable layer the fewest channels with which it is of use."""
+        return (1,) * len(self.full_widths)
 
     @property
     def kept_channels(self) -> tuple[Kept, ...]:
@@ -192,6 +192,19 @@ class STGCNConfig:
     def steps_ahead(self) -> int | None:
         """H, the axis of time steps that predictions have; None: they have none."""
         return self.horizon_steps if self.head == "horizon" else None
+
+    @property
+    def look_back(self) -> tuple[tuple[str, int, int], ...]:
+        """Of each layer that looks back in time its name, time steps and channels it reads."""
+        looking = [layer for layer in self.layers if layer.kind in {"glu", "relu"}]
+        return tuple((one.name, one.kernel_size, len(one.incoming)) for one in looking)
+
+    @property
+    def layer_steps(self) -> tuple[int, ...]:
+        """Time steps of each block's hidden layers in one window, before, in and after graphs."""
+        lost = self.temporal_kernel_size - 1
+        before = [self.history_steps - lost * (2 * b + 1) for b in range(len(self.channels))]
+        return tuple(steps for first in before for steps in (first, first, first - lost))
 
     @property
     def head_biases(self) -> int:
@@ -252,20 +265,6 @@ class STGCNConfig:
     def _everything(self) -> tuple[Kept, ...]:
         return tuple(tuple(range(width)) for width in self.full_widths)
 
-    def _check_kept(self, kept: tuple[Kept, ...]) -> None:
-        widths = self.full_widths
-        if len(kept) != len(widths):
-            raise ConfigError(
-                f"kept must name the channels of {len(widths)} layers, got {len(kept)}"
-            )
-        for index, (layer, width) in enumerate(zip(kept, widths, strict=True)):
-            ordered = sorted({one for one in layer if 0 <= one < width})
-            if not layer or list(layer) != ordered:
-                raise ConfigError(
-                    f"kept must hold at least one channel per layer, in increasing order and below "
-                    f"{width} for layer {index}, got {layer}"
-                )
-
     def _layers(self) -> Iterator[LayerShape]:
         kernel, order = self.temporal_kernel_size, self.chebyshev_order
         kept = iter(self.kept_channels)
@@ -281,6 +280,32 @@ class STGCNConfig:
         size = self.output_kernel_size
         yield LayerShape("output.first", "glu", size, signal, first, False, True)
         yield LayerShape("output.second", "sigmoid", 1, first, second, False, False)
+
+
+def check_blocks(channels: tuple[BlockChannels, ...]) -> None:
+    """Raise ``ConfigError`` unless each block takes what the one before gives."""
+    if not channels or any(len(block) != 3 or min(block) < 1 for block in channels):
+        raise ConfigError(
+            f"channels must be triples of positive widths, one per block, got {channels}"
+        )
+    if channels[0][0] != 1 or any(left[2] != right[0] for left, right in pairwise(channels)):
+        raise ConfigError(
+            "channels must start at 1 and each block must take what the one before gives, "
+            f"got {channels}"
+        )
+
+
+def check_kept(kept: tuple[Kept, ...], widths: Sequence[int]) -> None:
+    """Raise ``ConfigError`` unless ``kept`` leaves each layer some of its ``widths`` channels."""
+    if len(kept) != len(widths):
+        raise ConfigError(f"kept must name the channels of {len(widths)} layers, got {len(kept)}")
+    for index, (layer, width) in enumerate(zip(kept, widths, strict=True)):
+        ordered = sorted({one for one in layer if 0 <= one < width})
+        if not layer or list(layer) != ordered:
+            raise ConfigError(
+                f"kept must hold at least one channel per layer, in increasing order and below "
+                f"{width} for layer {index}, got {layer}"
+            )
 
 
 _DEFAULTS: Final = {field.name: field.default for field in fields(STGCNConfig)}

@@ -196,7 +196,7 @@ def _train_missing(checked: CheckedSweep, folder: SweepFolder, observer: SweepOb
     elif needs_teacher(config) and find_networks(config, storage, data).teacher is None:
         train("teacher", default_teacher(config.form))
     if config.base_name == "table1":
-        train("pruning base", pruning_base(config.form))
+        train("pruning base", pruning_base(config.form, config.family))
     found = find_networks(config, storage, data)
     for network in (found.teacher, found.base):
         if network is not None:

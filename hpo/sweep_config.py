@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from core.distillation.memory_budget import MEMORY_BUDGET
 from core.errors import ConfigError, UnknownNameError
+from core.families import DEFAULT_FAMILY, FAMILIES, form_fields
 from core.files import check_name
 from core.forms import DEFAULT_FORM, FORMS, find_form
 from core.preprocessing.gaps import CAUSAL, GAP_RULES, INTERPOLATE, check_gap_rule
@@ -114,6 +115,14 @@ class SweepConfig:
         },
     )
     """See ``core.forms``. Where the teacher is not named, it is one of this form."""
+    family: str = field(
+        default=DEFAULT_FAMILY,
+        metadata={
+            "help": "What kind of networks the students are, whoever teaches them.",
+            "metavar": "|".join(FAMILIES),
+        },
+    )
+    """See ``core.families``. A teacher that is not named is an STGCN."""
     network: str = field(
         default=NETWORKS[0],
         metadata={
@@ -210,7 +219,7 @@ class SweepConfig:
                 f"--targets-gigabytes must be at least 0, got {self.targets_gigabytes}"
             )
         read_objectives(self.objective)
-        find_form(self.form)
+        form_fields(self.family, find_form(self.form).network)
         check_gap_rule(self.gaps)
         if self.network not in NETWORKS:
             raise UnknownNameError("network", self.network, NETWORKS)

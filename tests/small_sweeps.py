@@ -57,11 +57,16 @@ def record(trial: int, val_mae: float, **changes: Any) -> TrialRecord:
 def make_sweep(
     storage: Path, records: list[TrialRecord], data_folder: Path = Path("data"), **changes: Any
 ) -> SweepFolder:
-    """A sweep that ended with ``records``, of their form; ``changes`` go into its plan."""
+    """A sweep that ended with ``records``, of their kind; ``changes`` go into its plan."""
     first = records[0]
     objective = changes.pop("objective", "val_mae")
     config = SweepConfig(
-        first.sweep, first.method, first.dataset, objective=objective, form=first.form
+        first.sweep,
+        first.method,
+        first.dataset,
+        objective=objective,
+        form=first.form,
+        family=first.family,
     )
     folder = SweepFolder(storage / first.sweep)
     fields: dict[str, Any] = {

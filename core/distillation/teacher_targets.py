@@ -8,7 +8,9 @@
     FOLDER/last                 per step, the last hidden layer
     FOLDER/last-of-1            that of the first block alone, for students that have no more
 
-All are stored by time step (``step_tables``), and only those that a loss needs. Those that do not
+All are stored by time step (``step_tables``), and only those that a loss needs. Of a teacher that
+is not equivariant in time, hidden layers are stored window after window, T steps for each first row
+(``…-windows-T-T``), which takes T times the room. Those that do not
 fit into the memory budget are computed by the frozen teacher for each batch. Computes no loss and
 makes no pass over the training days; see ``losses`` and ``target_building``.
 """
@@ -27,6 +29,13 @@ from torch import Tensor
 
 from core.distillation.correlation.step_tables import StepTable, StoredDistances, StoredFeatures
 from core.distillation.interface import TeacherOutput
+from core.distillation.layer_alignment import (
+    LayerSteps,
+    Students,
+    check_one_kind,
+    newest_of_windows,
+    steps_of_windows,
+)
 from core.distillation.memory_budget import MEMORY_BUDGET
 from core.distillation.table_files import map_tables
 from core.distillation.target_building import (
@@ -41,10 +50,12 @@ from core.distillation.target_building import (
 )
 from core.ensemble import Ensemble, Network
 from core.errors import CheckpointError
+from core.families.networks import SingleNetwork
 from core.files import exclusive_lock, fingerprint
 from core.preprocessing.batching import cut_batch
 from core.preprocessing.prepare import PreparedData
 from core.shapes import Rows, WindowValues
+from core.stgcn import Features
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +71,14 @@ class StoredLayers:
     tables: Sequence[StepTable]
     are_distances: bool
     """Whether they hold distances; otherwise features."""
+    steps_per_row: Sequence[int]
+    """Per layer, how many steps are stored for each row."""
 
     def at(self, first_rows: Rows) -> list[StoredDistances | StoredFeatures]:
         """Refer to the segments that start at ``first_rows``; reads nothing yet."""
         stored = StoredDistances if self.are_distances else StoredFeatures
-        return [stored(table, first_rows) for table in self.tables]
+        pairs = zip(self.tables, self.steps_per_row, strict=True)
+        return [stored(table, first_rows * steps) for table, steps in pairs]
 
 
 @dataclass(frozen=True)
@@ -83,6 +97,9 @@ class TeacherTargets:
     """How many ST blocks of student and teacher are compared, from the first on: a layer is
     compared with the one that has seen the same share of the history, and blocks that only one of
     the two has are not compared."""
+    windows: LayerSteps | None = None
+    """Which time steps of each window are compared (``layer_alignment``); None: segments of
+    windows are compared as they are."""
 
     def of(
         self,
@@ -96,10 +113,12 @@ class TeacherTargets:
         Args:
             rows: first rows of whole segments, window after window.
             needs: see ``Loss.needs``.
-            windows_per_segment: W.
+            windows_per_segment: W, of the student's layers.
             steps_ahead: how many time steps the student predicts, [B, H, N]; None: the next one
                 without an axis of steps, [B, N].
         """
+        if self.windows is not None:
+            windows_per_segment = 1
         first = rows[::windows_per_segment]
         found: dict[str, Any] = {
             need: layers.at(first)[: self._layers_of(need)]
@@ -113,6 +132,12 @@ class TeacherTargets:
             live = self._run_teacher(first, windows_per_segment)
             found |= {need: getattr(live, need) for need in missing}
         return TeacherOutput(**found)
+
+    def compared(self, features: Features) -> Features:
+        """Return those hidden layers of a student that are compared with the teacher's."""
+        if self.windows is not None:
+            return newest_of_windows(features, self.windows)
+        return features.of_first_blocks(self.blocks)
 
     def _layers_of(self, need: str) -> int:
         return {"temporal": 2 * self.blocks, "spatial": self.blocks, "last": 1}[need]
@@ -129,7 +154,7 @@ class TeacherTargets:
         )
         with torch.no_grad():
             _, features = self.teacher(history)
-        return TeacherOutput.of_pass(None, features.of_first_blocks(self.blocks))
+        return TeacherOutput.of_pass(None, self.compared(features))
 
 
 def _forecasts_at(forecasts: StepTable, rows: Rows, steps_ahead: int | None) -> WindowValues:
@@ -145,8 +170,7 @@ def load_teacher_targets(
     needs: Collection[str],
     memory_budget: int = MEMORY_BUDGET,
     on_progress: OnProgress | None = None,
-    steps_per_pass: int | None = None,
-    student_blocks: int | None = None,
+    students: Students | None = None,
 ) -> TeacherTargets:
     """Map the targets in ``folder``; build those that are missing, damaged or stale first.
 
@@ -160,42 +184,55 @@ def load_teacher_targets(
         needs: those of the loss (``Loss.needs``).
         memory_budget: bytes that all of these targets together may take.
         on_progress: called with the number of windows done and the total while building.
-        steps_per_pass: how many time steps the students predict; None: all of the horizon.
-        student_blocks: how many ST blocks the students have; None: as many as the teacher.
+        students: whom it teaches; None: networks like it that predict the whole horizon.
 
     Raises:
+        ConfigError: the teacher has no hidden layers that the loss could compare.
         StorageError: the disk has no space for the targets.
     """
-    frozen = teacher.requires_grad_(False)
+    frozen, students = teacher.requires_grad_(False), students or Students()
+    shapes = [one.config for one in _members(frozen)]
     with torch.no_grad():
         _, sample = frozen(frozen.signal(data.readings[None, : data.history_steps]))
-    blocks = min(len(sample.spatial), student_blocks or len(sample.spatial))
+    blocks = min(len(sample.spatial), students.blocks or len(sample.spatial))
+    windows = steps_of_windows(shapes, students.family, blocks)
+    stored_windows = None if all(one.equivariant for one in shapes) else windows or ()
     kinds: dict[str, Kind] = {}
     if "prediction" in needs:
-        kinds["prediction"] = _forecasts_for(steps_per_pass, frozen, data)
-    forms = forms_for(sample, blocks)
-    _add_within(kinds, memory_budget, {need: forms[need] for need in forms if need in needs}, data)
+        kinds["prediction"] = _forecasts_for(students.steps_per_pass, frozen, data)
+    if hidden := set(needs) - {"prediction"}:
+        check_one_kind(shapes)
+        forms = forms_for(sample, blocks, stored_windows)
+        _add_within(kinds, memory_budget, {one: forms[one] for one in forms if one in hidden}, data)
+    if stored_windows and not any(isinstance(kind, HiddenLayers) for kind in kinds.values()):
+        stored_windows = ()  # nothing hidden is kept of any window
     key = fingerprint([TARGETS_VERSION, _weights_sha256(frozen), data.fingerprint])
     with exclusive_lock(folder.with_suffix(".lock")):
         stored = {kind.name: _stored(folder / kind.name, key) for kind in kinds.values()}
         missing = [kind for kind in kinds.values() if stored[kind.name] is None]
         if missing:
             wanted = {folder / kind.name: kind for kind in missing}
-            build_tables(frozen, data, wanted, key, on_progress)
+            build_tables(frozen, data, wanted, key, on_progress, stored_windows)
             stored |= {path.name: map_tables(path, key) for path in wanted}
-    device = data.readings.device
-    tensors = {need: stored[kind.name] or {} for need, kind in kinds.items()}
-    layers = {
-        need: StoredLayers(kind.read(tensors[need], device), kind.are_distances)
-        for need, kind in kinds.items()
-        if isinstance(kind, HiddenLayers)
-    }
-    forecasts = [
-        kind.read(tensors[need], device)
-        for need, kind in kinds.items()
-        if isinstance(kind, Forecasts)
-    ]
-    return TeacherTargets(forecasts[0] if forecasts else None, layers, frozen, data, blocks)
+    forecasts, layers = _read(kinds, stored, data.readings.device)
+    return TeacherTargets(forecasts, layers, frozen, data, blocks, windows)
+
+
+def _read(
+    kinds: Mapping[str, Kind],
+    stored: Mapping[str, dict[str, Tensor] | None],
+    device: torch.device,
+) -> tuple[StepTable | None, dict[str, StoredLayers]]:
+    """Join what is ``stored`` by name to tables: the forecasts', and those of each hidden need."""
+    forecasts, layers = None, {}
+    for need, kind in kinds.items():
+        tensors = stored[kind.name] or {}
+        if isinstance(kind, Forecasts):
+            forecasts = kind.read(tensors, device)
+        elif isinstance(kind, HiddenLayers):
+            tables = kind.read(tensors, device)
+            layers[need] = StoredLayers(tables, kind.are_distances, kind.steps_per_row)
+    return forecasts, layers
 
 
 def _add_within(
@@ -244,9 +281,12 @@ def _stored(folder: Path, key: str) -> dict[str, Tensor] | None:
         return None
 
 
+def _members(teacher: Network) -> Sequence[SingleNetwork]:
+    return teacher.members if isinstance(teacher, Ensemble) else [teacher]
+
+
 def _weights_sha256(teacher: Network) -> str:
-    members = teacher.members if isinstance(teacher, Ensemble) else [teacher]
-    digest = hashlib.sha256("".join(str(member.config) for member in members).encode())
+    digest = hashlib.sha256("".join(str(one.config) for one in _members(teacher)).encode())
     for name, value in sorted(teacher.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().numpy().tobytes())

@@ -105,8 +105,10 @@ def judge(model: Network | None, data: PreparedData, part: Part) -> JudgedPart:
 @torch.inference_mode()
 def hidden_representations(
     model: Network, data: PreparedData, rows: Rows
-) -> Float[Tensor, "W features"]:
+) -> Float[Tensor, "W features"] | None:
     """Return the activations of the last hidden layer for some windows, all channels and sensors.
+
+    None of an ensemble whose members have no hidden layers in common.
 
     Args:
         model: the network; its last ST block is read at its newest time step.
@@ -117,5 +119,7 @@ def hidden_representations(
     readings = torch.stack([data.readings[window] for window in windows])
     missing = torch.stack([data.missing(window) for window in windows])
     _, features = model(model.signal(readings, missing))
+    if not features.temporal:
+        return None
     last: Tensor = features.temporal[-1][:, :, -1]
     return last.flatten(1).cpu()

@@ -1,10 +1,10 @@
 """Forecast several steps with a network, and compute the errors of these forecasts.
 
 A network that predicts one step forecasts autoregressively (paper, Fig. 2): each prediction is
-appended and the oldest reading dropped. One that predicts a horizon needs a single pass. The
-network is equivariant in time, so the first step of all windows of a stretch is one pass over it,
-and each further step computes only the newest column of every layer. The result equals rolling out
-every window separately. Does not train.
+appended and the oldest reading dropped. One that predicts a horizon needs a single pass. Where a
+network is equivariant in time, the first step of all windows of a stretch is one pass over it, and
+each further step computes only the newest column of every layer; others pass each window whole. The
+result equals rolling out every window separately. Does not train.
 """
 
 from __future__ import annotations

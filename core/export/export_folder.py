@@ -56,6 +56,7 @@ from core.export.manifest import (
 )
 from core.export.model_card import CARD_FILE, DOCKER_FILE, docker_file, model_card
 from core.export.sensors import MAX_GAP_MINUTES
+from core.families.networks import SingleNetwork
 from core.files import folder_written_aside, sha256_of_file, write_bytes, write_json
 from core.forecasters.gap_filling import GapFilling, gap_filling
 from core.forecasters.modules import new_state, state_rows
@@ -68,7 +69,6 @@ from core.preprocessing.gaps import CausalFill, causal_fill
 from core.preprocessing.horizons import HORIZON_MINUTES
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.scaling import Scaler
-from core.stgcn import STGCN
 
 _PACKAGES = ("stgcn-student-search", "torch", "onnx", "onnxruntime", "numpy")
 
@@ -98,7 +98,7 @@ class Export:
     card: DatasetCard
     """Of the dataset it was trained on."""
     scaler: Scaler
-    model: STGCN
+    model: SingleNetwork
     fill: CausalFill
     """Fills gaps in new readings."""
     intervals: Intervals | None
@@ -112,7 +112,7 @@ class Export:
 
 def export_student(
     folder: Path,
-    model: STGCN,
+    model: SingleNetwork,
     data: PreparedData,
     adjacency: NDArray[np.float32],
     facts: StudentFacts,
@@ -161,7 +161,7 @@ def export_student(
 
 
 def make_forecasters(
-    model: STGCN,
+    model: SingleNetwork,
     scaler: Scaler,
     horizon_steps: int,
     filling: GapFilling,
@@ -198,7 +198,7 @@ def open_export(folder: Path) -> Export:
     return Export(folder, manifest, card, Scaler(**manifest["scaler"]), model, fill, intervals)
 
 
-def _check_sensors(folder: Path, card: DatasetCard, model: STGCN) -> None:
+def _check_sensors(folder: Path, card: DatasetCard, model: SingleNetwork) -> None:
     named, trained = card.num_sensors, model.config.num_sensors
     if named != trained:
         raise ExportError(
@@ -208,7 +208,7 @@ def _check_sensors(folder: Path, card: DatasetCard, model: STGCN) -> None:
 
 
 def _checked_parity(
-    forecasters: Mapping[str, bytes], model: STGCN, data: PreparedData, name: str
+    forecasters: Mapping[str, bytes], model: SingleNetwork, data: PreparedData, name: str
 ) -> dict[str, Parity]:
     stretches, found = validation_stretches(data), {}
     for file, one in measure_parity(forecasters, model, data.scaler, data.horizon_steps, stretches):
@@ -223,7 +223,7 @@ def _checked_parity(
 
 
 def _manifest(
-    model: STGCN, data: PreparedData, facts: StudentFacts, parity: Mapping[str, Parity]
+    model: SingleNetwork, data: PreparedData, facts: StudentFacts, parity: Mapping[str, Parity]
 ) -> Manifest:
     seeds = facts.over_seeds
     return {
@@ -251,7 +251,9 @@ def _manifest(
     }
 
 
-def _interval_facts(model: STGCN, data: PreparedData, intervals: Intervals) -> dict[str, Any]:
+def _interval_facts(
+    model: SingleNetwork, data: PreparedData, intervals: Intervals
+) -> dict[str, Any]:
     """Return what intervals promise, and what they cover on the test days."""
     found = {}
     for part in ("validation", "test"):
@@ -264,7 +266,7 @@ def _units(unit: str) -> dict[str, str]:
     return {"readings": unit, "mae": unit, "rmse": unit, "mape": "%", "latency": "ms"}
 
 
-def _test_errors(model: STGCN, data: PreparedData, facts: StudentFacts) -> dict[str, Any]:
+def _test_errors(model: SingleNetwork, data: PreparedData, facts: StudentFacts) -> dict[str, Any]:
     test = {
         "student": plain_numbers(evaluate(model, data, "test")),
         "repeat_last": plain_numbers(repeat_last(data, "test")),
@@ -281,7 +283,7 @@ def _exported() -> dict[str, Any]:
 
 
 def _forecaster_facts(
-    model: STGCN, data: PreparedData, parity: Mapping[str, Parity]
+    model: SingleNetwork, data: PreparedData, parity: Mapping[str, Parity]
 ) -> dict[str, Any]:
     N, unit = data.card.num_sensors, data.card.unit
     state = list(new_state(model).shape)

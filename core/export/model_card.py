@@ -37,11 +37,12 @@ def docker_file() -> str:
 def _what(manifest: Manifest) -> str:
     data, lineage = manifest["dataset"], manifest["lineage"]
     sensors, every = len(data["sensor_ids"]), data["interval_minutes"]
+    network = manifest["network"].get("family", "stgcn").upper()
     reads, ahead = manifest["history_steps"] * every, manifest["horizon_steps"] * every
     return (
         f"# Forecasts of {data['name']}: trial {lineage['trial']} of {lineage['sweep']}\n\n"
         f"Forecasts readings in {data['unit']} at {sensors} sensors for the next {ahead} minutes, "
-        f"every {every} minutes a row, from the last {reads} minutes. A student STGCN of "
+        f"every {every} minutes a row, from the last {reads} minutes. A student {network} of "
         f"{manifest['parameters']:,} parameters, method `{manifest['settings']['method']}`."
     )
 

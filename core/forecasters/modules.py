@@ -19,9 +19,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.evaluation.forecasting import first_steps
+from core.families.networks import SingleNetwork
 from core.forecasters.gap_filling import GapFilling, fill_windows, filled_in_a_row, next_age
 from core.preprocessing.scaling import Scaler
-from core.stgcn import STGCN
 
 NextTails = list[Float[Tensor, "_ _ _ _"]]
 """Tails of the layers with a kernel of more than one step, in order: [B, kernel_size - 1, C, N]."""
@@ -30,7 +30,7 @@ NextTails = list[Float[Tensor, "_ _ _ _"]]
 class FirstStep(nn.Module):
     """Predicts the step after a window of readings, scaled."""
 
-    def __init__(self, model: STGCN, scaler: Scaler, filling: GapFilling) -> None:
+    def __init__(self, model: SingleNetwork, scaler: Scaler, filling: GapFilling) -> None:
         """Share the weights of ``model``."""
         super().__init__()
         self.model, self.scaler, self.limit_steps = model, scaler, filling.limit_steps
@@ -55,7 +55,7 @@ class FirstStep(nn.Module):
 class NextStep(nn.Module):
     """Predicts the step after a prediction; both scaled."""
 
-    def __init__(self, model: STGCN) -> None:
+    def __init__(self, model: SingleNetwork) -> None:
         """Share the weights of ``model``."""
         super().__init__()
         self.model = model
@@ -72,7 +72,7 @@ class Forecaster(nn.Module):
     """Forecasts a whole horizon after windows of readings, in the readings' own unit."""
 
     def __init__(
-        self, model: STGCN, scaler: Scaler, horizon_steps: int, filling: GapFilling
+        self, model: SingleNetwork, scaler: Scaler, horizon_steps: int, filling: GapFilling
     ) -> None:
         """Copy ``model`` to the CPU."""
         super().__init__()
@@ -96,7 +96,7 @@ class StateRows:
     """The rows of a live state that belong to one layer."""
 
     layer: str
-    """Name of its weights, such as ``blocks.0.first``."""
+    """Name of its weights, such as ``blocks.0.first``; ``input`` of a network that keeps rows."""
     first: int
     steps: int
     """Time steps of its input, the oldest first."""
@@ -113,7 +113,7 @@ class LiveStep(nn.Module):
     layer depends on these zeros any more, since no layer looks further back.
     """
 
-    def __init__(self, model: STGCN, scaler: Scaler, filling: GapFilling) -> None:
+    def __init__(self, model: SingleNetwork, scaler: Scaler, filling: GapFilling) -> None:
         """Share the weights of ``model``."""
         super().__init__()
         self.model, self.scaler, self.filling = model, scaler, filling
@@ -157,31 +157,30 @@ class LiveStep(nn.Module):
         return cut.view(1, rows.steps, rows.channels, state.shape[1])
 
 
-def state_rows(model: STGCN) -> list[StateRows]:
+def state_rows(model: SingleNetwork) -> list[StateRows]:
     """Return which rows of a live state belong to which layer; the last three belong to none."""
     found, first = [], 0
-    for shape in (one for one in model.config.layers if one.kind in {"glu", "relu"}):
-        steps, channels = shape.kernel_size - 1, len(shape.incoming)
-        if steps:
-            found.append(StateRows(shape.name, first, steps, channels))
-            first += steps * channels
+    for name, size, channels in model.config.look_back:
+        if size > 1:
+            found.append(StateRows(name, first, size - 1, channels))
+            first += (size - 1) * channels
     return found
 
 
-def new_state(model: STGCN) -> Float[Tensor, "S N"]:
+def new_state(model: SingleNetwork) -> Float[Tensor, "S N"]:
     """Return the state of a live stream before its first row."""
     rows = sum(layer.steps * layer.channels for layer in state_rows(model))
     return torch.zeros(rows + 3, model.config.num_sensors)
 
 
-def new_tails(model: STGCN, windows: int = 1) -> NextTails:
+def new_tails(model: SingleNetwork, windows: int = 1) -> NextTails:
     """Return the tails of ``windows`` streams before their first row."""
     N = model.config.num_sensors
     return [torch.zeros(windows, rows.steps, rows.channels, N) for rows in state_rows(model)]
 
 
 def first_step(
-    model: STGCN, readings: Float[Tensor, "B M N"], missing: Float[Tensor, "B M N"]
+    model: SingleNetwork, readings: Float[Tensor, "B M N"], missing: Float[Tensor, "B M N"]
 ) -> tuple[Tensor, NextTails]:
     """Predict after scaled windows; see ``FirstStep``, and ``STGCN.signal`` for ``missing``."""
     newest, _, inputs = model.stream(model.signal(readings, missing), None)
@@ -189,7 +188,7 @@ def first_step(
 
 
 def next_step(
-    model: STGCN, newest: Float[Tensor, "B 1 N"], missing: Tensor | None, tails: NextTails
+    model: SingleNetwork, newest: Float[Tensor, "B 1 N"], missing: Tensor | None, tails: NextTails
 ) -> tuple[Tensor, NextTails]:
     """Predict after one more scaled row; see ``NextStep``, and ``STGCN.signal`` for ``missing``."""
     given = iter(tails)
@@ -224,7 +223,7 @@ def of_one_window(prediction: Float[Tensor, "B 1 *H N"]) -> Float[Tensor, "B _ N
     return prediction if prediction.ndim == 3 else prediction[:, 0]
 
 
-def nonempty_tails(model: STGCN, tails: Sequence[Tensor]) -> NextTails:
+def nonempty_tails(model: SingleNetwork, tails: Sequence[Tensor]) -> NextTails:
     """Return ``tails`` without the empty ones of layers with a kernel of one step."""
     pairs = zip(tails, model.temporal_kernel_sizes, strict=True)
     return [tail for tail, size in pairs if size > 1]

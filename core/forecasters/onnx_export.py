@@ -25,11 +25,11 @@ from onnxscript import optimizer
 from torch import nn
 
 from core.errors import ConfigError
+from core.families.networks import SingleNetwork
 from core.forecasters.gap_filling import GapFilling
 from core.forecasters.modules import FirstStep, LiveStep, NextStep, new_state, new_tails, state_rows
 from core.forecasters.onnx_unrolling import unrolled, with_interval
 from core.preprocessing.scaling import Scaler
-from core.stgcn import STGCN
 
 OPSET = 20
 _UNLESS_READY = "unless_ready"
@@ -37,7 +37,7 @@ _BATCH = torch.export.Dim("batch")
 
 
 def to_onnx(
-    model: STGCN,
+    model: SingleNetwork,
     scaler: Scaler,
     horizon_steps: int,
     filling: GapFilling,
@@ -89,7 +89,7 @@ def to_onnx(
     return {name: _content(with_interval(proto, half_widths)) for name, proto in files.items()}
 
 
-def _following(model: STGCN) -> onnx.ModelProto:
+def _following(model: SingleNetwork) -> onnx.ModelProto:
     """Convert the step that sees the prediction before."""
     after = _tail_names(model)
     return _convert(
@@ -101,7 +101,7 @@ def _following(model: STGCN) -> onnx.ModelProto:
     )
 
 
-def _tail_names(model: STGCN) -> list[str]:
+def _tail_names(model: SingleNetwork) -> list[str]:
     return [f"tail_{index}" for index in range(len(state_rows(model)))]
 
 

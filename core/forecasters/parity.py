@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.evaluation.forecasting import roll_out
+from core.families.networks import SingleNetwork
 from core.forecasters.onnx_runtime import forecast_live, forecast_windows
 from core.forecasters.torch_program import load_program
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.scaling import Scaler
-from core.stgcn import STGCN
 
 TOLERANCE = 1e-3
 """Largest accepted difference from PyTorch, in the readings' unit."""
@@ -80,7 +80,7 @@ def synthetic_stretches(
 
 def measure_parity(
     files: Mapping[str, bytes],
-    model: STGCN,
+    model: SingleNetwork,
     scaler: Scaler,
     horizon_steps: int,
     stretches: Stretches,
@@ -103,7 +103,7 @@ def measure_parity(
 
 
 def _unscaled(
-    model: STGCN, scaler: Scaler, steps: int, stretches: Stretches
+    model: SingleNetwork, scaler: Scaler, steps: int, stretches: Stretches
 ) -> NDArray[np.floating]:
     """Return PyTorch's forecasts after all windows, in order [W, H, N]."""
     history = model.config.history_steps

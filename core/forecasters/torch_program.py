@@ -18,16 +18,18 @@ import torch
 from torch import Tensor
 
 from core.errors import ExportError
+from core.families.networks import SingleNetwork
 from core.forecasters.gap_filling import GapFilling
 from core.forecasters.modules import Forecaster
 from core.preprocessing.scaling import Scaler
-from core.stgcn import STGCN
 
 Program = Callable[[Tensor], Tensor]
 _PATHS_OF_THIS_MACHINE = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node")
 
 
-def to_program(model: STGCN, scaler: Scaler, horizon_steps: int, filling: GapFilling) -> bytes:
+def to_program(
+    model: SingleNetwork, scaler: Scaler, horizon_steps: int, filling: GapFilling
+) -> bytes:
     """Return the forecaster as the bytes of a program for ``torch.export.load``."""
     forecaster = Forecaster(model, scaler, horizon_steps, filling).eval()
     config = model.config

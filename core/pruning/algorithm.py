@@ -16,13 +16,14 @@ from torch import Tensor
 
 from core.checkpoint import CheckpointFolder
 from core.evaluation.profiling import count_flops, count_parameters
+from core.families.networks import SingleNetwork
 from core.preprocessing.prepare import PreparedData
 from core.pruning.config import PruningConfig
 from core.pruning.importance import RunningScores, filter_scores
 from core.pruning.plan import PruningPlan, plan_pruning
 from core.pruning.shrinking import shrink, shrink_optimizer
 from core.shapes import Rows, WindowValues
-from core.stgcn import STGCN, Features
+from core.stgcn import Features
 from core.stgcn_config import Kept
 from core.training.trainer import EpochReport, Objective, ObjectiveValue, Trainer
 
@@ -46,7 +47,7 @@ class PruningStep:
 class PrunedNetwork:
     """The student with the weights of its best epoch since the last removal."""
 
-    model: STGCN
+    model: SingleNetwork
     """Its masks M, by index in the unpruned network, are ``model.config.kept``."""
     metrics: dict[str, float]
     """Metrics of that epoch."""
@@ -58,7 +59,7 @@ class PrunedNetwork:
 
 
 def prune(
-    base: STGCN,
+    base: SingleNetwork,
     data: PreparedData,
     objective: Objective,
     fine_tuning: Objective,
@@ -112,11 +113,13 @@ class _Pruner:
         judge = self.objective if in_loop else self.fine_tuning
         return judge(prediction, features, target, rows)
 
-    def after_backward(self, model: STGCN) -> None:
+    def after_backward(self, model: SingleNetwork) -> None:
         if self.steps < self.plan.last_removal:
             self.scores.add(filter_scores(model))
 
-    def after_step(self, model: STGCN, optimizer: torch.optim.Optimizer) -> STGCN | None:
+    def after_step(
+        self, model: SingleNetwork, optimizer: torch.optim.Optimizer
+    ) -> SingleNetwork | None:
         self.steps += 1
         removal, remainder = divmod(self.steps, self.plan.interval)
         if remainder or removal > len(self.plan.widths):
@@ -130,14 +133,14 @@ class _Pruner:
         self._note(smaller, None)
         return smaller
 
-    def after_epoch(self, model: STGCN, metrics: dict[str, float]) -> None:
+    def after_epoch(self, model: SingleNetwork, metrics: dict[str, float]) -> None:
         self._note(model, metrics)
         self.epochs += 1
 
     def tensors(self) -> dict[str, Tensor]:
         return {str(layer): total for layer, total in enumerate(self.scores.sums)}
 
-    def metadata(self, model: STGCN) -> dict[str, Any]:
+    def metadata(self, model: SingleNetwork) -> dict[str, Any]:
         return {
             "steps": self.steps,
             "epochs": self.epochs,
@@ -146,14 +149,16 @@ class _Pruner:
             "trajectory": [asdict(step) for step in self.trajectory],
         }
 
-    def resume(self, model: STGCN, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> STGCN:
+    def resume(
+        self, model: SingleNetwork, tensors: dict[str, Tensor], metadata: dict[str, Any]
+    ) -> SingleNetwork:
         self.steps, self.epochs = metadata["steps"], metadata["epochs"]
         self.trajectory = [PruningStep(**step) for step in metadata["trajectory"]]
         sums = [tensors[str(layer)].to(model.graph_kernel.device) for layer in range(len(tensors))]
         self.scores = RunningScores(metadata["scored_steps"], sums)
         return shrink(model, tuple(tuple(layer) for layer in metadata["kept"]))
 
-    def _note(self, model: STGCN, metrics: dict[str, float] | None) -> None:
+    def _note(self, model: SingleNetwork, metrics: dict[str, float] | None) -> None:
         size = count_parameters(model), count_flops(model)
         self.trajectory.append(PruningStep(self.epochs + 1, self.steps, *size, metrics))
 

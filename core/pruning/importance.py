@@ -14,14 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from core.stgcn import STGCN
+from core.families.networks import SingleNetwork
 from core.stgcn_config import LayerShape
 
 FilterScores = Float[Tensor, " C"]
 """One score for each filter that a layer still has."""
 
 
-def filter_scores(model: STGCN) -> list[FilterScores]:
+def filter_scores(model: SingleNetwork) -> list[FilterScores]:
     """Return KDIS of every filter, layer by layer: the sum of (gradient x weight)^2 (Eq. 13-14).
 
     The weights of a filter are those that compute its channel: its rows of the convolution with
@@ -36,7 +36,7 @@ def filter_scores(model: STGCN) -> list[FilterScores]:
     return [_layer_scores(model, layer) for layer in model.config.layers]
 
 
-def _layer_scores(model: STGCN, layer: LayerShape) -> FilterScores:
+def _layer_scores(model: SingleNetwork, layer: LayerShape) -> FilterScores:
     own = model.get_submodule(layer.name)
     rows = [_row_scores(own.get_parameter(name)) for name in ("weight", "bias")]
     # The gate's rows follow the value's: [2 C] -> [2, C].

@@ -15,9 +15,9 @@ from functools import lru_cache, partial
 from itertools import combinations, product
 
 from core.errors import ConfigError
+from core.families import NetworkConfig
 from core.preprocessing.prepare import PreparedData
 from core.pruning.config import PruningConfig
-from core.stgcn_config import STGCNConfig
 from core.training.trainer import count_steps
 
 Widths = tuple[int, ...]
@@ -55,7 +55,7 @@ class PruningPlan:
         return self.interval * len(self.widths)
 
 
-def plan_pruning(shape: STGCNConfig, data: PreparedData, config: PruningConfig) -> PruningPlan:
+def plan_pruning(shape: NetworkConfig, data: PreparedData, config: PruningConfig) -> PruningPlan:
     """Plan the removals of one run.
 
     Args:
@@ -81,24 +81,24 @@ def plan_pruning(shape: STGCNConfig, data: PreparedData, config: PruningConfig) 
     return PruningPlan(config.pruning_interval, loop_steps, tuple(widths))
 
 
-def _goal(shape: STGCNConfig, config: PruningConfig) -> _Goal:
+def _goal(shape: NetworkConfig, config: PruningConfig) -> _Goal:
     """Return the target: a ratio approximately, or a number of parameters at most."""
     target = config.target_parameters
     if target is None:
         target = round(shape.parameters * (1.0 - (config.pruning_ratio or 0.0)))
-    smallest = _parameters(shape, [1] * len(shape.layers))
+    smallest = _parameters(shape, shape.fewest_widths)
     if not smallest <= target < shape.parameters:
         raise ConfigError(
-            f"a pruned network must have at least {smallest} parameters, one filter per layer, and "
-            f"fewer than its base's {shape.parameters}, but {target} are asked for; choose another "
-            "pruning_ratio or target_parameters"
+            f"a pruned network must have at least {smallest} parameters, the fewest filters per "
+            f"layer, and fewer than its base's {shape.parameters}, but {target} are asked for; "
+            "choose another pruning_ratio or target_parameters"
         )
     room = int(TOLERANCE * target)
     most = target if config.pruning_ratio is None else min(target + room, shape.parameters - 1)
     return _Goal(target, target - room, most)
 
 
-def _by_share(shape: STGCNConfig, removals: int, share: float) -> list[Widths]:
+def _by_share(shape: NetworkConfig, removals: int, share: float) -> list[Widths]:
     widths = [_scaled(shape, (1.0 - share) ** step) for step in range(1, removals + 1)]
     if widths[-1] == _widths(shape):
         raise ConfigError(
@@ -108,14 +108,14 @@ def _by_share(shape: STGCNConfig, removals: int, share: float) -> list[Widths]:
     return widths
 
 
-def _towards(shape: STGCNConfig, removals: int, goal: _Goal) -> list[Widths]:
+def _towards(shape: NetworkConfig, removals: int, goal: _Goal) -> list[Widths]:
     share, last = _at_the_end(shape, goal)
     steps = [_scaled(shape, share ** (step / removals)) for step in range(1, removals)]
     return [*[tuple(map(max, step, last)) for step in steps], last]
 
 
 @lru_cache(maxsize=64)
-def _at_the_end(shape: STGCNConfig, goal: _Goal) -> tuple[float, Widths]:
+def _at_the_end(shape: NetworkConfig, goal: _Goal) -> tuple[float, Widths]:
     """Return the even share of all layers' filters and the widths that meet the goal.
 
     Cached: the checks of a sweep plan many runs that differ in their steps alone.
@@ -125,7 +125,7 @@ def _at_the_end(shape: STGCNConfig, goal: _Goal) -> tuple[float, Widths]:
     return share, last or _grown(shape, _scaled(shape, below), goal)
 
 
-def _shares_around(shape: STGCNConfig, target: int) -> tuple[float, float]:
+def _shares_around(shape: NetworkConfig, target: int) -> tuple[float, float]:
     """Bisect for the share of all layers' filters that gives ``target`` parameters.
 
     Returns:
@@ -139,9 +139,9 @@ def _shares_around(shape: STGCNConfig, target: int) -> tuple[float, float]:
     return low, high
 
 
-def _near(shape: STGCNConfig, even: Widths, goal: _Goal) -> Widths | None:
+def _near(shape: NetworkConfig, even: Widths, goal: _Goal) -> Widths | None:
     """Return widths near ``even`` that meet the goal, with few changes, made in wide layers."""
-    sizes = {widths: _parameters(shape, widths) for widths in _nearby(even, _widths(shape))}
+    sizes = {widths: _parameters(shape, widths) for widths in _nearby(shape, even)}
     meeting = [widths for widths, size in sizes.items() if goal.least <= size <= goal.most]
 
     def cost(widths: Widths) -> tuple[float, int]:
@@ -152,18 +152,20 @@ def _near(shape: STGCNConfig, even: Widths, goal: _Goal) -> Widths | None:
     return min(meeting, key=cost, default=None)
 
 
-def _nearby(even: Widths, full: Widths) -> Iterator[Widths]:
+def _nearby(shape: NetworkConfig, even: Widths) -> Iterator[Widths]:
     """Yield ``even`` and all widths that differ from it by one filter in up to three layers."""
+    bounds = list(zip(shape.fewest_widths, _widths(shape), strict=True))
     for count in range(_MOST_UNEVEN + 1):
         for layers in combinations(range(len(even)), count):
             for signs in product((-1, 1), repeat=count):
                 changes = dict(zip(layers, signs, strict=True))
                 widths = tuple(width + changes.get(at, 0) for at, width in enumerate(even))
-                if all(1 <= width <= whole for width, whole in zip(widths, full, strict=True)):
+                pairs = zip(bounds, widths, strict=True)
+                if all(fewest <= width <= whole for (fewest, whole), width in pairs):
                     yield widths
 
 
-def _grown(shape: STGCNConfig, widths: Widths, goal: _Goal) -> Widths:
+def _grown(shape: NetworkConfig, widths: Widths, goal: _Goal) -> Widths:
     """Add single filters until the goal is met, each to the layer where its share is smallest.
 
     Layers whose next filter would exceed the goal are skipped. If all would, as in tiny networks,
@@ -188,13 +190,14 @@ def _changed_share(widths: Widths, before: Widths, full: Widths) -> float:
     return sum((width / whole for width, old, whole in triples if width != old), start=0.0)
 
 
-def _widths(shape: STGCNConfig) -> Widths:
+def _widths(shape: NetworkConfig) -> Widths:
     return tuple(len(kept) for kept in shape.kept_channels)
 
 
-def _scaled(shape: STGCNConfig, share: float) -> Widths:
-    return tuple(max(1, math.floor(width * share + 0.5)) for width in _widths(shape))
+def _scaled(shape: NetworkConfig, share: float) -> Widths:
+    pairs = zip(shape.fewest_widths, _widths(shape), strict=True)
+    return tuple(max(fewest, math.floor(width * share + 0.5)) for fewest, width in pairs)
 
 
-def _parameters(shape: STGCNConfig, widths: Sequence[int]) -> int:
+def _parameters(shape: NetworkConfig, widths: Sequence[int]) -> int:
     return shape.with_widths(widths).parameters

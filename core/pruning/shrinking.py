@@ -12,14 +12,16 @@ import torch
 from torch import Tensor
 
 from core.errors import ConfigError
-from core.stgcn import STGCN
-from core.stgcn_config import Kept, LayerShape, STGCNConfig
+from core.families import NetworkConfig, read_config
+from core.families.astgcn_config import ASTGCNConfig
+from core.families.networks import SingleNetwork, build
+from core.stgcn_config import Kept, LayerShape
 
 Axes = tuple[Kept | None, ...]
 """The positions to keep along each axis of a weight; None, or no entry for the last ones: all."""
 
 
-def shrink(model: STGCN, kept: tuple[Kept, ...]) -> STGCN:
+def shrink(model: SingleNetwork, kept: tuple[Kept, ...]) -> SingleNetwork:
     """Return a new network with only the channels ``kept``; ``model`` is unchanged.
 
     Its outputs are those of ``model`` with all other channels set to zero after every layer and
@@ -27,7 +29,7 @@ def shrink(model: STGCN, kept: tuple[Kept, ...]) -> STGCN:
 
     Args:
         model: may have been shrunk before.
-        kept: the channels to keep of each prunable layer (``STGCNConfig.layers``), by their index
+        kept: the channels to keep of each prunable layer (``layers`` of a config), by their index
             in the unpruned network; all of them must exist in ``model``.
 
     Raises:
@@ -36,7 +38,7 @@ def shrink(model: STGCN, kept: tuple[Kept, ...]) -> STGCN:
     config = _narrowed(model.config, kept)
     with torch.random.fork_rng(devices=[]):
         # The initial weights are replaced below: drawing them must not advance the random state.
-        smaller = STGCN(config, model.graph_kernel.cpu())
+        smaller = build(config, model.graph_kernel.cpu())
     smaller.to(model.graph_kernel)
     axes = _axes(model.config, config)
     with torch.no_grad():
@@ -45,7 +47,9 @@ def shrink(model: STGCN, kept: tuple[Kept, ...]) -> STGCN:
     return smaller
 
 
-def shrink_optimizer(optimizer: torch.optim.Optimizer, model: STGCN, smaller: STGCN) -> None:
+def shrink_optimizer(
+    optimizer: torch.optim.Optimizer, model: SingleNetwork, smaller: SingleNetwork
+) -> None:
     """Replace the weights of ``model`` in ``optimizer`` by those of ``smaller``.
 
     The state of each weight (running squares, moments, steps) is kept, sliced like the weight.
@@ -73,8 +77,8 @@ def _is_per_weight(value: object, weight: Tensor) -> bool:
     return isinstance(value, Tensor) and value.shape == weight.shape
 
 
-def _narrowed(config: STGCNConfig, kept: tuple[Kept, ...]) -> STGCNConfig:
-    narrowed = STGCNConfig.from_json({**config.to_json(), "kept": kept})
+def _narrowed(config: NetworkConfig, kept: tuple[Kept, ...]) -> NetworkConfig:
+    narrowed = read_config({**config.to_json(), "kept": kept})
     pairs = zip(narrowed.kept_channels, config.layers, strict=True)
     for stays, layer in pairs:
         gone = sorted(set(stays) - set(layer.outgoing))
@@ -86,14 +90,35 @@ def _narrowed(config: STGCNConfig, kept: tuple[Kept, ...]) -> STGCNConfig:
     return narrowed
 
 
-def _axes(config: STGCNConfig, narrowed: STGCNConfig) -> dict[str, Axes]:
+def _axes(config: NetworkConfig, narrowed: NetworkConfig) -> dict[str, Axes]:
     """Return for every weight, by name, the positions to keep along each axis."""
+    if isinstance(config, ASTGCNConfig):
+        return _astgcn_axes(config, narrowed)
     # Biases per sensor or step ahead and the table of sensors have no axis of channels.
     axes: dict[str, Axes] = {"output.bias": (None,), "sensors": (None,)}
     for layer, smaller in zip(config.layers, narrowed.layers, strict=True):
         axes |= dict(_layer_axes(layer, smaller))
     heads = _positions(config.kept_channels[-1], narrowed.kept_channels[-1])
     axes["output.weight"] = (None, heads) if config.head == "horizon" else (heads,)
+    return axes
+
+
+def _astgcn_axes(config: ASTGCNConfig, narrowed: NetworkConfig) -> dict[str, Axes]:
+    heads = _positions(config.kept_channels[-1], narrowed.kept_channels[-1])
+    axes: dict[str, Axes] = {"head": (None, None, heads), "head_bias": (None,)}
+    taken: Kept = ()
+    for layer, smaller in zip(config.layers, narrowed.layers, strict=True):
+        axes |= dict(_layer_axes(layer, smaller))
+        if layer.kind == "graph":  # the block's first: what it takes, all of the block takes
+            taken = _positions(layer.incoming, smaller.incoming)
+            block = layer.name.rsplit(".", 1)[0]
+            for attention in ("steps", "sensors"):
+                for name in ("first", "weight", "bias"):
+                    axes[f"{block}.{attention}.{name}"] = (None,)
+                for name in ("second", "third"):
+                    axes[f"{block}.{attention}.{name}"] = (taken,)
+        else:
+            axes[f"{layer.name}.residual"] = (axes[f"{layer.name}.bias"][0], taken)
     return axes
 
 

@@ -21,9 +21,9 @@ from core.checkpoint import save_network
 from core.ensemble import Ensemble
 from core.errors import ConfigError, UnknownNameError
 from core.evaluation.forecasting import evaluate, forecasts_of, truth_after
+from core.families.networks import SingleNetwork
 from core.files import exclusive_lock, fingerprint
 from core.preprocessing.prepare import PreparedData
-from core.stgcn import STGCN
 from core.training.teacher_files import FITTED, TEACHER_FILE, WEIGHTINGS, teacher_folder
 from core.training.teachers import Teacher, open_teacher
 
@@ -37,7 +37,7 @@ class Member:
 
     fingerprint: str
     """Identifies its weights and data."""
-    load: Callable[[PreparedData], STGCN]
+    load: Callable[[PreparedData], SingleNetwork]
     seconds: float
     """How long it was trained."""
 
@@ -102,7 +102,7 @@ def make_ensemble(
     return open_teacher(folder)
 
 
-def fitted_shares(networks: Sequence[STGCN], data: PreparedData) -> Float[Tensor, "K H"]:
+def fitted_shares(networks: Sequence[SingleNetwork], data: PreparedData) -> Float[Tensor, "K H"]:
     """Return the shares with the least squared error on the training days, of each step ahead.
 
     None is negative and they sum to one over networks; entries that were not measured do not count

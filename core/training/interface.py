@@ -13,8 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from core.families.networks import SingleNetwork
 from core.shapes import Rows, WindowValues
-from core.stgcn import STGCN, Features
+from core.stgcn import Features
 
 
 @runtime_checkable
@@ -54,22 +55,26 @@ class Objective(Protocol):
 class Surgeon(Protocol):
     """Shrinks the network during training."""
 
-    def after_backward(self, model: STGCN) -> None:
+    def after_backward(self, model: SingleNetwork) -> None:
         """Read the gradients of a step, before the optimiser applies it."""
 
-    def after_step(self, model: STGCN, optimizer: torch.optim.Optimizer) -> STGCN | None:
+    def after_step(
+        self, model: SingleNetwork, optimizer: torch.optim.Optimizer
+    ) -> SingleNetwork | None:
         """Return the network to continue with, its weights in ``optimizer``; None: the same."""
 
-    def after_epoch(self, model: STGCN, metrics: dict[str, float]) -> None:
+    def after_epoch(self, model: SingleNetwork, metrics: dict[str, float]) -> None:
         """Record an epoch, before its checkpoint is written."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors of its state, for a checkpoint."""
 
-    def metadata(self, model: STGCN) -> dict[str, Any]:
+    def metadata(self, model: SingleNetwork) -> dict[str, Any]:
         """Return the rest of its state and the shape of ``model``, as JSON values."""
 
-    def resume(self, model: STGCN, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> STGCN:
+    def resume(
+        self, model: SingleNetwork, tensors: dict[str, Tensor], metadata: dict[str, Any]
+    ) -> SingleNetwork:
         """Restore the state of a checkpoint; return ``model`` in the shape it had then."""
 
 

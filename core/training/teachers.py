@@ -13,12 +13,14 @@ from typing import Any
 from core.checkpoint import load_file, load_model, load_network
 from core.ensemble import Network
 from core.errors import CheckpointError, ConfigError, UnknownNameError
+from core.families import DEFAULT_FAMILY, NetworkConfig, find_family, form_fields, read_config
+from core.families.networks import SingleNetwork
 from core.files import fingerprint, log_left_out
 from core.forms import find_form, form_of
 from core.preprocessing.gaps import INTERPOLATE
 from core.preprocessing.prepare import PreparedData
-from core.stgcn import PRUNING_BASE_CHANNELS, STGCN, TEACHER_CHANNELS, BlockChannels
-from core.stgcn_config import NetworkForm, STGCNConfig
+from core.stgcn import TEACHER_CHANNELS, BlockChannels
+from core.stgcn_config import NetworkForm
 from core.training.teacher_files import TARGETS_FOLDER, TEACHER_FILE, teacher_folder
 from core.training.trainer import TrainingConfig
 
@@ -46,6 +48,7 @@ class TeacherConfig:
     channels: tuple[BlockChannels, ...] = TEACHER_CHANNELS
     training: TrainingConfig = field(default=DEFAULT_TRAINING)
     form: NetworkForm = field(default_factory=NetworkForm)
+    family: str = DEFAULT_FAMILY
 
     def fingerprint_for(self, data: PreparedData) -> str:
         """Return the fingerprint of the teacher with this config on ``data``."""
@@ -59,6 +62,8 @@ class TeacherConfig:
         fields["form"] = self.form.to_json()
         if self.form == NetworkForm():
             del fields["form"]
+        if self.family == DEFAULT_FAMILY:
+            del fields["family"]
         return fields
 
 
@@ -67,7 +72,7 @@ class Teacher:
     """A trained teacher."""
 
     folder: Path
-    configs: tuple[STGCNConfig, ...]
+    configs: tuple[NetworkConfig, ...]
     """Shapes of its networks: one, or those of an ensemble."""
     dataset_fingerprint: str
     settings: dict[str, Any]
@@ -88,7 +93,7 @@ class Teacher:
         network, _ = load_network(self.folder / TEACHER_FILE, data.graph_kernel)
         return network.to(data.readings.device).requires_grad_(False)
 
-    def load_single(self, data: PreparedData) -> STGCN:
+    def load_single(self, data: PreparedData) -> SingleNetwork:
         """Load the one network, to prune it; otherwise like ``load``.
 
         Raises:
@@ -99,7 +104,7 @@ class Teacher:
         return model.to(data.readings.device).requires_grad_(False)
 
     @property
-    def config(self) -> STGCNConfig:
+    def config(self) -> NetworkConfig:
         """The shape of its one network.
 
         Raises:
@@ -114,6 +119,11 @@ class Teacher:
         return len(self.configs) > 1
 
     @property
+    def families(self) -> set[str]:
+        """The families of its networks."""
+        return {config.family for config in self.configs}
+
+    @property
     def form(self) -> str | None:
         """The form of its networks; None where they have none that is named, or differ."""
         forms = {form_of(config) for config in self.configs}
@@ -121,9 +131,10 @@ class Teacher:
 
     @property
     def is_pruning_base(self) -> bool:
-        """Whether it was trained to be pruned: it has the channels of the base in Table 1."""
-        trained = not self.is_ensemble and "sweep" not in self.settings
-        return trained and self.config.channels == PRUNING_BASE_CHANNELS
+        """Whether it was trained to be pruned: it has the channels of its family's pruning base."""
+        if self.is_ensemble or "sweep" in self.settings:
+            return False
+        return self.config.channels == find_family(self.config.family).pruning_base
 
     def _check_single(self) -> None:
         if self.is_ensemble:
@@ -147,7 +158,7 @@ def open_teacher(folder: Path) -> Teacher:
     _, metadata = load_file(folder / TEACHER_FILE)
     try:
         shapes = metadata.pop("members") if "members" in metadata else [metadata.pop("config")]
-        configs = tuple(STGCNConfig.from_json(shape) for shape in shapes)
+        configs = tuple(read_config(shape) for shape in shapes)
         teacher = Teacher(folder, configs, **metadata)
         float(teacher.metrics["val_mae"])  # by which teachers are ranked
     # ValueError, AttributeError: settings that no network can have, and values of other types.
@@ -156,11 +167,21 @@ def open_teacher(folder: Path) -> Teacher:
     return teacher
 
 
-def default_teacher(form: str) -> TeacherConfig:
-    """Return the teacher of a form that is trained where no other is asked for."""
-    found = find_form(form)
+def default_teacher(form: str, family: str = DEFAULT_FAMILY) -> TeacherConfig:
+    """Return the teacher of a form and family that is trained where no other is asked for.
+
+    Raises:
+        UnknownNameError: no such form or family.
+        ConfigError: the family has no networks of that form.
+    """
+    found, widths = find_form(form), find_family(family).teacher or find_form(form).teacher
+    network = found.with_rank(found.teacher_rank)
+    form_fields(family, network)
     training = TRAININGS.get(form, replace(DIRECT_TRAINING, error=found.error))
-    return TeacherConfig(found.teacher, training, found.with_rank(found.teacher_rank))
+    if family != DEFAULT_FAMILY:
+        # Its windows share nothing, so segments of them save nothing.
+        training = replace(training, windows_per_segment=1)
+    return TeacherConfig(widths, training, network, family)
 
 
 def find_teachers(storage: Path, dataset_fingerprint: str) -> list[Teacher]:
@@ -182,11 +203,13 @@ def best_teacher(
 
     With ``form`` None, the best of all forms.
     """
-    # The base of pruning and ensembles lie beside the teachers, and teach if asked for by name.
+    # The base of pruning, ensembles and networks of other families lie beside the teachers, and
+    # teach if asked for by name.
     teachers = [
         one
         for one in find_teachers(storage, dataset_fingerprint)
-        if not one.is_pruning_base and not one.is_ensemble and form in (None, one.form)
+        if not (one.is_pruning_base or one.is_ensemble or one.families != {DEFAULT_FAMILY})
+        and form in (None, one.form)
     ]
     return teachers[0] if teachers else None
 

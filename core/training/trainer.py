@@ -20,12 +20,13 @@ from core.checkpoint import CheckpointFolder
 from core.compiler_import import leave_compiler_out, step_optimizer
 from core.errors import ConfigError, TrainingDivergedError
 from core.evaluation.forecasting import evaluate
+from core.families.networks import SingleNetwork
 from core.preprocessing.batching import cut_batch
 from core.preprocessing.prepare import PreparedData
 from core.preprocessing.windows import segment_rows
 from core.seeding import derived_seed, generator
 from core.shapes import Rows
-from core.stgcn import STGCN
+from core.stgcn import Features
 from core.training.config import OPTIMIZERS, SCHEDULES, TrainingConfig
 from core.training.interface import EpochReport, Objective, ObjectiveValue, Surgeon
 from core.training.step_replay import Recorder, ReplayedStep, Step
@@ -65,7 +66,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: STGCN,
+        model: SingleNetwork,
         data: PreparedData,
         objective: Objective,
         config: TrainingConfig,
@@ -128,7 +129,7 @@ class Trainer:
             state.epoch, self.config.epochs, state.metrics, state.best_epoch, state.seconds
         )
 
-    def _attach_model(self, model: STGCN) -> None:
+    def _attach_model(self, model: SingleNetwork) -> None:
         self.model, self.parameters = model, list(model.parameters())
         settings: dict[str, Any] = {"lr": self.config.learning_rate}
         if self.recorder is not None:
@@ -174,7 +175,7 @@ class Trainer:
         prediction, features = self.model(history)
         value = self.objective(
             prediction.flatten(0, 1),
-            replace(features, windows_per_segment=self.config.windows_per_segment),
+            self._of_segments(features),
             target,
             rows,
         )
@@ -185,6 +186,12 @@ class Trainer:
         else:
             self._step_with(self.surgeon)
         return {"loss": value.total.detach(), **value.parts}
+
+    def _of_segments(self, features: Features) -> Features:
+        """Say how many windows the layers of one run share; networks that share none have one."""
+        if not self.model.config.equivariant:
+            return features
+        return replace(features, windows_per_segment=self.config.windows_per_segment)
 
     def _step_with(self, surgeon: Surgeon) -> None:
         surgeon.after_backward(self.model)
@@ -228,7 +235,7 @@ class Trainer:
                 f"lower the learning rate of {self.config.learning_rate:g}"
             )
 
-    def _check_horizon(self, model: STGCN) -> None:
+    def _check_horizon(self, model: SingleNetwork) -> None:
         ahead, wanted = model.config.steps_ahead, self.data.horizon_steps
         if ahead not in {None, wanted}:
             raise ConfigError(

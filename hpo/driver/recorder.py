@@ -70,6 +70,7 @@ class Recorder:
             loss=plan.config.loss_name if plan.config.base_name else None,
             base=plan.config.base_name,
             form=trial.settings.get("form", plan.config.form),
+            family=plan.config.family,
             latency_ms=facts.get(LATENCY),
         )
         folder.publish(write_record(folder.results, record))

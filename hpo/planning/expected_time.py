@@ -16,7 +16,7 @@ from hpo.records.trial_records import TrialRecord
 def seconds_per_trial(plan: SweepPlan, records: Iterable[TrialRecord]) -> float | None:
     """Return the seconds of a trial of all epochs; None where no such trial has been recorded.
 
-    Trials of the same data, method, form and kind of network count, whatever their sweep.
+    Trials of the same data, method, form, family and pruning base count, whatever their sweep.
     """
     config = plan.config
     epochs = [
@@ -24,8 +24,8 @@ def seconds_per_trial(plan: SweepPlan, records: Iterable[TrialRecord]) -> float 
         for record in records
         if record.epochs
         and record.dataset_fingerprint == plan.dataset_fingerprint
-        and (record.method, record.form, record.base)
-        == (config.method, config.form, config.base_name)
+        and (record.method, record.form, record.family, record.base)
+        == (config.method, config.form, config.family, config.base_name)
     ]
     return fmean(epochs) * config.epochs if epochs else None
 

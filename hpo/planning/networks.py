@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core.distillation.layer_alignment import check_one_kind
 from core.distillation.losses import LOSSES
 from core.experiments import network_shape
+from core.families import DEFAULT_FAMILY, find_family
 from core.preprocessing.prepare import PreparedData
-from core.stgcn import PRUNING_BASE_CHANNELS
 from core.training.ensembles import find_ensemble, make_ensemble
 from core.training.teacher_files import TEACHER_FILE, teacher_folder
 from core.training.teachers import (
@@ -25,9 +26,9 @@ from hpo.teachers.named_members import members_named
 from hpo.trials.trial_settings import StudentSizes
 
 
-def pruning_base(form: str) -> TeacherConfig:
-    """Return the pruning base of Table 1 in some form, trained as its teachers are."""
-    return replace(default_teacher(form), channels=PRUNING_BASE_CHANNELS)
+def pruning_base(form: str, family: str = DEFAULT_FAMILY) -> TeacherConfig:
+    """Return the pruning base of a family, Table 1's, in some form, trained as its teachers are."""
+    return replace(default_teacher(form, family), channels=find_family(family).pruning_base)
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,30 @@ def find_networks(config: SweepConfig, storage: Path, data: PreparedData) -> Net
     if config.base_name == "teacher":
         base = teacher
     elif config.base_name is not None:
-        folder = teacher_folder(storage, pruning_base(config.form).fingerprint_for(data))
+        wanted = pruning_base(config.form, config.family)
+        folder = teacher_folder(storage, wanted.fingerprint_for(data))
         base = open_teacher(folder) if (folder / TEACHER_FILE).is_file() else None
     return Networks(teacher, base)
+
+
+def check_layers(
+    config: SweepConfig, teacher: Teacher | None, storage: Path, data: PreparedData
+) -> None:
+    """Raise ``ConfigError`` if a loss compares layers that those who teach do not have in common.
+
+    Args:
+        config: of the sweep.
+        teacher: as found; None where it is not trained or not joined yet.
+        storage: see ``find_networks``.
+        data: see ``find_networks``.
+    """
+    if not LOSSES[config.loss_name].needs - {"prediction"}:
+        return
+    if teacher is not None:
+        check_one_kind(teacher.configs)
+    elif config.teachers is not None:
+        members = members_named(config.teachers, storage, data)
+        check_one_kind([member.load(data).config for member in members])
 
 
 def make_named_ensemble(
@@ -93,6 +115,8 @@ def student_sizes(config: SweepConfig, data: PreparedData, base: Teacher | None)
     if base is not None:
         return StudentSizes(config, data, base.config)
     of_teacher = config.base_name == "teacher"
-    untrained = default_teacher(config.form) if of_teacher else pruning_base(config.form)
-    shape = network_shape(data, untrained.channels, untrained.form)
+    untrained = pruning_base(config.form, config.family)
+    if of_teacher:
+        untrained = default_teacher(config.form)
+    shape = network_shape(data, untrained.channels, untrained.form, untrained.family)
     return StudentSizes(config, data, shape)

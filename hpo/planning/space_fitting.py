@@ -14,8 +14,8 @@ from dataclasses import replace
 from core.distillation.hyperparameters import hyperparameter_bounds
 from core.distillation.losses import LOSSES
 from core.errors import ConfigError
+from core.families import DEFAULT_FAMILY, NetworkConfig, find_family
 from core.forms import find_form
-from core.stgcn import STGCNConfig
 from core.training.config import TrainingConfig
 from core.training.trainer import fewest_steps
 from hpo.planning.space_checking import check_space, segment_lengths
@@ -40,6 +40,7 @@ def fit_space(space: SearchSpace, sizes: StudentSizes, latency_of: LatencyOf) ->
         UserError: no trial of it, or not every one, could run.
     """
     config = sizes.config
+    space = _fit_family(space, config.family)
     space = _fit_pruning(space, sizes) if config.method == PRUNE else _fit_network(space, sizes)
     check_space(space, sizes)
     _check_intervals(space, sizes)
@@ -65,7 +66,7 @@ def check_objectives(config: SweepConfig) -> None:
     check_sampler(config.sampler, objectives=len(objectives))
 
 
-def largest_shape(space: SearchSpace, sizes: StudentSizes) -> STGCNConfig:
+def largest_shape(space: SearchSpace, sizes: StudentSizes) -> NetworkConfig:
     """Return the shape of the largest student of the sweep; of the base where it is pruned."""
     return sizes.base or max(_end_shapes(space, sizes), key=lambda shape: shape.parameters)
 
@@ -95,11 +96,22 @@ def _fit_network(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
     return space
 
 
+def _fit_family(space: SearchSpace, family: str) -> SearchSpace:
+    """Leave out and fix settings that mean nothing to networks of a family."""
+    if not find_family(family).config.equivariant:
+        # Windows of a segment share no computation then, and one by one they are more varied.
+        space = space.holding({"windows_per_segment": 1})
+    for name, fewest in zip(STUDENT_WIDTHS, 2 * find_family(family).fewest, strict=True):
+        space = _raised(space, name, fewest)
+    return space if family == DEFAULT_FAMILY else _without(space, {"sensor_rank"})
+
+
 def _teacher_widths(config: SweepConfig) -> tuple[int, ...]:
-    return tuple(width for block in find_form(config.form).teacher for width in block[1:])
+    channels = find_family(config.family).teacher or find_form(config.form).teacher
+    return tuple(width for block in channels for width in block[1:])
 
 
-def _end_shapes(space: SearchSpace, sizes: StudentSizes) -> list[STGCNConfig]:
+def _end_shapes(space: SearchSpace, sizes: StudentSizes) -> list[NetworkConfig]:
     """Return the shapes of the smallest and the largest settings, in every form."""
     forms = [{"form": name} for name in space.values_of("form")] or [{}]
     return [sizes.shape({**corner, **form}) for corner in corners(space) for form in forms]
@@ -114,7 +126,7 @@ def _fit_pruning(space: SearchSpace, sizes: StudentSizes) -> SearchSpace:
     space = _without(space, unused)
     space = _lowered(space, "pruning_interval", _fewest_steps(space, sizes))
     if base is not None:
-        smallest = base.with_widths([1] * len(base.layers)).parameters
+        smallest = base.with_widths(base.fewest_widths).parameters
         reachable = math.floor(100 * (1 - smallest / base.parameters)) / 100
         space = _capped(space, "pruning_ratio", reachable)
         if "pruning_ratio" not in space.parameters:
@@ -136,8 +148,9 @@ def _check_intervals(space: SearchSpace, sizes: StudentSizes) -> None:
 def _check_target(most: int | None, smallest: int, whole: int) -> None:
     if most is not None and not smallest <= most < whole:
         raise ConfigError(
-            f"--max-parameters must be from {smallest}, one filter per layer, to {whole - 1}, one "
-            f"less than the base has, got {most}; change it, or choose another --base"
+            f"--max-parameters must be from {smallest}, the fewest filters per layer, to "
+            f"{whole - 1}, one less than the base has, got {most}; change it, or choose another "
+            "--base"
         )
 
 
@@ -180,7 +193,7 @@ def _check_sizes(space: SearchSpace, sizes: StudentSizes) -> None:
     check_sampler(config.sampler, constrained=True)
 
 
-def _smallest_shape(space: SearchSpace, sizes: StudentSizes) -> STGCNConfig:
+def _smallest_shape(space: SearchSpace, sizes: StudentSizes) -> NetworkConfig:
     return min(_end_shapes(space, sizes), key=lambda shape: shape.parameters)
 
 
@@ -202,6 +215,20 @@ def _without(space: SearchSpace, names: Collection[str]) -> SearchSpace:
         for point in space.first_points
     ]
     return SearchSpace(space.method, kept, without_repeats(points))
+
+
+def _raised(space: SearchSpace, name: str, least: int) -> SearchSpace:
+    """Cut the range ``name`` off below ``least``, and raise the first points to it."""
+    parameter = space.parameters.get(name)
+    # A grid would move with its first value: what is too small in one is refused later.
+    if not isinstance(parameter, Range) or parameter.step or not parameter.low < least:
+        return space
+    points = [
+        replace(point, values={**point.values, name: max(int(point.values[name]), least)})
+        for point in space.first_points
+    ]
+    raised = {**space.parameters, name: replace(parameter, low=least)}
+    return SearchSpace(space.method, raised, without_repeats(points))
 
 
 def _lowered(space: SearchSpace, name: str, most: int) -> SearchSpace:

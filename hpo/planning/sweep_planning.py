@@ -15,9 +15,10 @@ from core.distillation.losses import LOSSES
 from core.errors import ConfigError, StorageError, UnknownNameError, UserError
 from core.evaluation.forecasting import repeat_last
 from core.experiments import check_sampling
+from core.families import DEFAULT_FAMILY
 from core.forms import form_of
 from core.preprocessing.prepare import PreparedData, prepare
-from hpo.planning.networks import Networks, find_networks, student_sizes
+from hpo.planning.networks import Networks, check_layers, find_networks, student_sizes
 from hpo.planning.places import Places
 from hpo.planning.space_fitting import check_objectives, fit_space, largest_costs
 from hpo.planning.told_trials import Told, without_told
@@ -91,6 +92,7 @@ def check_sweep(
     check_is_new(SweepFolder(places.storage / config.name))
     networks = find_networks(config, places.storage, data)
     _check_base(config, networks)
+    check_layers(config, networks.teacher, places.storage, data)
     latency_of = timed_once(data)
     space = fit_space(space, student_sizes(config, data, networks.base), latency_of)
     known = () if told is None else told.trials
@@ -99,7 +101,13 @@ def check_sweep(
 
 
 def _check_base(config: SweepConfig, networks: Networks) -> None:
-    """Refuse to prune a network of another form: its students would not be of the sweep's."""
+    """Refuse to prune a network of another kind: its students would not be of the sweep's."""
+    family = DEFAULT_FAMILY if networks.base is None else networks.base.config.family
+    if config.base_name == "teacher" and family != config.family:
+        raise ConfigError(
+            f"--base teacher prunes the teacher, which is of family {family}, but the sweep is of "
+            f"{config.family}; give --family {family}, or name a --teacher of {config.family}"
+        )
     if networks.base is None or form_of(networks.base.config) == config.form:
         return
     form = form_of(networks.base.config) or "of no named form"

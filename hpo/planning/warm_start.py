@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from core.errors import ConfigError
+from core.families import DEFAULT_FAMILY
 from hpo.records.ranking import configurations, ranked_records
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.trial_records import TrialRecord, read_records
@@ -20,7 +21,9 @@ WARM_POINTS = 5
 """Taken from the other sweep: half of what a sampler draws at random before it learns."""
 
 
-def with_best_of(space: SearchSpace, folder: SweepFolder, form: str) -> SearchSpace:
+def with_best_of(
+    space: SearchSpace, folder: SweepFolder, form: str, family: str = DEFAULT_FAMILY
+) -> SearchSpace:
     """Return ``space`` whose first points begin with the best configurations of a sweep.
 
     Parameters that the sweep did not search take the values of the space's own first point.
@@ -29,9 +32,11 @@ def with_best_of(space: SearchSpace, folder: SweepFolder, form: str) -> SearchSp
         space: of the new sweep.
         folder: of the other sweep.
         form: of the new sweep's students.
+        family: of the new sweep's students.
 
     Raises:
-        ConfigError: it is of another method or form, or no finished trial of it lies in ``space``.
+        ConfigError: it is of another method, form or family, or no finished trial of it lies in
+            ``space``.
     """
     plan = folder.read_plan()
     if plan.space.method != space.method:
@@ -39,11 +44,13 @@ def with_best_of(space: SearchSpace, folder: SweepFolder, form: str) -> SearchSp
             f"--warm-start needs a sweep of method {space.method}, but {folder.name!r} is of "
             f"method {plan.space.method}; name another"
         )
-    if plan.config.form != form:
-        raise ConfigError(
-            f"--warm-start needs a sweep of form {form}, but {folder.name!r} is of form "
-            f"{plan.config.form}; name another, or give --form {plan.config.form}"
-        )
+    for kind, wanted in {"form": form, "family": family}.items():
+        found = getattr(plan.config, kind)
+        if found != wanted:
+            raise ConfigError(
+                f"--warm-start needs a sweep of {kind} {wanted}, but {folder.name!r} is of {kind} "
+                f"{found}; name another, or give --{kind} {found}"
+            )
     ranked = ranked_records(read_records(folder.results), plan.config.metric)
     points = [
         FirstPoint(f"sweep {folder.name}, trial {record.trial}", values)

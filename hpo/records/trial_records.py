@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import StorageError
+from core.families import DEFAULT_FAMILY
 from core.files import log_left_out, write_bytes
 from hpo.records import layout
 from hpo.records.record_table import TEXTS_OR_NONE, Row, read_table, write_table
@@ -66,6 +67,8 @@ class TrialRecord:
     """The network that pruning started from."""
     form: str = "paper"
     """Of the student (``core.forms``); records from before there were others do not name it."""
+    family: str = DEFAULT_FAMILY
+    """Of the student (``core.families``); no column where it is the default."""
     latency_ms: float | None = None
     """Of one forecast, where the sweep asks for it; else None, and no column."""
 
@@ -74,6 +77,7 @@ class TrialRecord:
         """The settings that train the same student again on the same data."""
         pruning = {name: value for name in ("loss", "base") if (value := getattr(self, name))}
         return {
+            **({} if self.family == DEFAULT_FAMILY else {"family": self.family}),
             "form": self.form,
             **self.settings,
             **pruning,
@@ -94,6 +98,8 @@ def write_record(folder: Path, record: TrialRecord) -> Path:
     settings, metrics = values.pop("settings"), values.pop("metrics")
     if record.latency_ms is None:
         del values["latency_ms"]
+    if record.family == DEFAULT_FAMILY:
+        del values["family"]
     values["versions"] = json.dumps(values["versions"])
     values |= {f"{_SETTING}{name}": value for name, value in settings.items()}
     columns = {name: pa.array([value]) for name, value in (values | metrics).items()}

@@ -13,6 +13,7 @@ from statistics import fmean
 
 from core.datasets.loading import load_dataset
 from core.errors import ConfigError, StorageError
+from core.families import DEFAULT_FAMILY
 from core.files import log_left_out
 from core.preprocessing.prepare import PreparedData, prepare
 from hpo.planning.networks import find_networks, needs_teacher, student_sizes
@@ -133,7 +134,7 @@ class ReproductionPlan:
             for sweep in all_sweeps(self.places.storage)
             for record in read_records(sweep.results)
             if record.dataset_fingerprint == self.data.fingerprint
-            and record.form == self.request.form
+            and (record.form, record.family) == (self.request.form, DEFAULT_FAMILY)
             and record.epochs
         ]
         return fmean(found) * self.request.all_epochs if found else None

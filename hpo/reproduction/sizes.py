@@ -12,10 +12,10 @@ import torch
 
 from core.evaluation.profiling import Timing, measure_latency
 from core.experiments import network_shape, new_network
+from core.families import NetworkConfig
 from core.forms import find_form
 from core.preprocessing.prepare import PreparedData
 from core.stgcn import PRUNING_BASE_CHANNELS
-from core.stgcn_config import STGCNConfig
 from hpo.trials.trial_settings import shape_flops
 
 WINDOWS = 1140
@@ -28,7 +28,7 @@ SECONDS = 30.0
 class Sizes:
     """Sizes and times of the networks of Table 1."""
 
-    shapes: Mapping[str, STGCNConfig]
+    shapes: Mapping[str, NetworkConfig]
     """By row: ``teacher``, ``base`` and ``none``, the student."""
     timing: Timing
     """Of one pass over ``WINDOWS`` windows, in the order of the rows."""

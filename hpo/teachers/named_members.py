@@ -15,9 +15,9 @@ from pathlib import Path
 from core.checkpoint import load_model
 from core.errors import ConfigError, ExportError
 from core.export.manifest import MANIFEST_FILE, MODEL_FILE
+from core.families.networks import SingleNetwork
 from core.files import fingerprint
 from core.preprocessing.prepare import PreparedData
-from core.stgcn import STGCN
 from core.training.ensembles import Member
 from core.training.teachers import find_teacher
 from hpo.records.confirmation import confirmed
@@ -131,7 +131,7 @@ def _student(home: SweepFolder, run: TrialRecord, data: PreparedData) -> Member:
 
 
 def _of_file(file: Path, data: PreparedData, seconds: float) -> Member:
-    def load(on: PreparedData) -> STGCN:
+    def load(on: PreparedData) -> SingleNetwork:
         model, _ = load_model(file, on.graph_kernel)
         return model.to(on.readings.device).requires_grad_(False)
 

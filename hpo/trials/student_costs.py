@@ -18,8 +18,9 @@ from typing import Any
 
 from core.evaluation.profiling import forecast_latency
 from core.experiments import new_network
+from core.families import NetworkConfig
 from core.preprocessing.prepare import PreparedData
-from core.stgcn import STGCNConfig
+from core.stgcn_config import STGCNConfig
 from hpo.records.ledger import Ledger
 from hpo.space.objectives import LATENCY
 from hpo.sweep_config import SweepConfig
@@ -27,7 +28,7 @@ from hpo.trials.trial_settings import Settings, StudentSizes
 
 Constraints = dict[str, float]
 """Cost -> how much of it is too much; 0 or less fits."""
-LatencyOf = Callable[[STGCNConfig], float]
+LatencyOf = Callable[[NetworkConfig], float]
 """Shape -> milliseconds of one forecast."""
 
 _LIMITS = {
@@ -36,7 +37,7 @@ _LIMITS = {
 }
 
 
-def shape_latency(shape: STGCNConfig, data: PreparedData) -> float:
+def shape_latency(shape: NetworkConfig, data: PreparedData) -> float:
     """Time one forecast of a fresh network of this shape, in milliseconds."""
     return forecast_latency(new_network(shape, data.graph_kernel, seed=0), data.horizon_steps)
 
@@ -80,14 +81,14 @@ class StudentCosts:
         config = self._sizes.config
         return excess_over(config, self.of(settings)) if limits_of(config) else {}
 
-    def note_latency(self, shape: STGCNConfig, milliseconds: float) -> None:
+    def note_latency(self, shape: NetworkConfig, milliseconds: float) -> None:
         """Record a shape's latency in the ledger, unless it has one."""
         widths = self._widths(shape)
         if widths not in self._ledger.state.latencies:
             measured = {"latency_ms": milliseconds, "machine": platform.node()}
             self._ledger.append("timed", widths=widths, **measured)
 
-    def _latency(self, shape: STGCNConfig) -> float:
+    def _latency(self, shape: NetworkConfig) -> float:
         widths = self._widths(shape)
         known = self._ledger.state.latencies
         if widths not in known:
@@ -95,10 +96,12 @@ class StudentCosts:
         return known[widths]
 
     @staticmethod
-    def _widths(shape: STGCNConfig) -> tuple[int, ...]:
+    def _widths(shape: NetworkConfig) -> tuple[int, ...]:
         # All else, also what the channels of a pruned student were, is the same within a sweep.
         widths = tuple(len(kept) for kept in shape.kept_channels)
-        rank = (shape.sensor_rank,) if shape.norm == "low_rank" else ()
+        rank: tuple[int, ...] = ()
+        if isinstance(shape, STGCNConfig) and shape.norm == "low_rank":
+            rank = (shape.sensor_rank,)
         ahead = (shape.steps_ahead,) if shape.steps_ahead else ()
         mask = (shape.input_channels,) if shape.missing_mask else ()
         return (*widths, *rank, *ahead, *mask)

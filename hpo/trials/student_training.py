@@ -18,6 +18,7 @@ import torch
 from core.checkpoint import CheckpointFolder, save_model
 from core.datasets.loading import load_dataset
 from core.devices import choose_device
+from core.distillation.layer_alignment import Students
 from core.distillation.losses import LOSSES
 from core.distillation.target_building import OnProgress
 from core.experiments import (
@@ -78,7 +79,8 @@ def build_targets(
     if teacher is not None:
         storage, here = target_storage(plan.config), data.to(choose_device())
         for steps, blocks in product(_steps_per_pass(folder, plan, data), _blocks(plan)):
-            open_targets(here, teacher, needs, storage, on_progress, steps, blocks)
+            students = Students(steps, blocks, plan.config.family)
+            open_targets(here, teacher, needs, storage, on_progress, students)
 
 
 def _blocks(plan: SweepPlan) -> list[int | None]:

@@ -17,11 +17,13 @@ from core.distillation.hyperparameters import hyperparameter_bounds
 from core.distillation.losses import LOSSES, make_loss
 from core.evaluation.profiling import count_flops
 from core.experiments import StudentConfig, network_shape
+from core.families import NetworkConfig, find_family
+from core.families.networks import build
 from core.forms import Form, find_form
 from core.preprocessing.prepare import PreparedData
 from core.pruning.config import PruningConfig
 from core.pruning.plan import plan_pruning
-from core.stgcn import STGCN, BlockChannels, STGCNConfig
+from core.stgcn import BlockChannels
 from core.stgcn_config import NetworkForm
 from core.training.config import TrainingConfig
 from core.training.trainer import check_batches
@@ -45,6 +47,7 @@ def student_config(config: SweepConfig, settings: Settings, seed: int) -> Studen
         student_channels(config, settings),
         config.pairs,
         network_form(config, settings),
+        config.family,
     )
 
 
@@ -96,8 +99,9 @@ def network_form(config: SweepConfig, settings: Settings) -> NetworkForm:
 
 
 def student_channels(config: SweepConfig, settings: Settings) -> tuple[BlockChannels, ...]:
-    """Return the widths of a student's blocks; what is not searched is as in its form."""
-    (_, hidden_1, out_1), (_, hidden_2, out_2) = _form(config, settings).student
+    """Return the widths of a student's blocks; what is not searched is as usual."""
+    usual = find_family(config.family).student or _form(config, settings).student
+    (_, hidden_1, out_1), (_, hidden_2, out_2) = usual
     widths = [
         int(settings.get(name, width))
         for name, width in zip(STUDENT_WIDTHS, (hidden_1, out_1, hidden_2, out_2), strict=True)
@@ -112,10 +116,10 @@ class StudentSizes:
 
     config: SweepConfig
     data: PreparedData
-    base: STGCNConfig | None
+    base: NetworkConfig | None
     """Shape of the network that pruning starts from; None where nothing is pruned."""
 
-    def shape(self, settings: Settings) -> STGCNConfig:
+    def shape(self, settings: Settings) -> NetworkConfig:
         """Return the student's shape; of a pruned one its widths, not which filters remain.
 
         Raises:
@@ -125,7 +129,8 @@ class StudentSizes:
             pruning = pruning_config(self.config, settings, seed=0)
             return self.base.with_widths(plan_pruning(self.base, self.data, pruning).widths[-1])
         channels = student_channels(self.config, settings)
-        return network_shape(self.data, channels, network_form(self.config, settings))
+        form = network_form(self.config, settings)
+        return network_shape(self.data, channels, form, self.config.family)
 
     def of(self, settings: Settings) -> dict[str, int]:
         """Return the ``parameters`` and ``flops`` of the student."""
@@ -134,10 +139,10 @@ class StudentSizes:
 
 
 @lru_cache(maxsize=1024)
-def shape_flops(shape: STGCNConfig) -> int:
+def shape_flops(shape: NetworkConfig) -> int:
     """Return the operations of one forward pass over one window of such a network."""
     sensors = torch.eye(shape.num_sensors)
-    return count_flops(STGCN(shape, sensors.repeat(shape.chebyshev_order, 1, 1)))
+    return count_flops(build(shape, sensors.repeat(shape.chebyshev_order, 1, 1)))
 
 
 def _weights(loss: str, settings: Settings) -> dict[str, float]:
@@ -151,9 +156,7 @@ def _form(config: SweepConfig, settings: Settings) -> Form:
 
 def _training(config: SweepConfig, settings: Settings, seed: int) -> TrainingConfig:
     chosen = {name: settings[name] for name in training_parameters() if name in settings}
-    chosen.setdefault(
-        "windows_per_segment",
-        min(WINDOWS_PER_SEGMENT, chosen.get("batch_size", WINDOWS_PER_SEGMENT)),
-    )
+    shared = WINDOWS_PER_SEGMENT if find_family(config.family).config.equivariant else 1
+    chosen.setdefault("windows_per_segment", min(shared, chosen.get("batch_size", shared)))
     chosen.setdefault("error", _form(config, settings).error)
     return TrainingConfig(epochs=config.epochs, seed=seed, **chosen)

@@ -10,6 +10,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from core.families import NetworkConfig
+from core.families.astgcn import ASTGCN, ASTGCNConfig
+from core.families.networks import SingleNetwork
 from core.stgcn import (
     STGCN,
     STGCNConfig,
@@ -33,14 +36,29 @@ def random_network(config: STGCNConfig, seed: int = 0) -> STGCN:
     The graph is random too and therefore not symmetric, which tells a kernel from its transpose.
     """
     source = torch.Generator().manual_seed(seed)
+    model = STGCN(config, _random_kernel(config, source)).double()
+    _randomise(model, source)
+    return model
+
+
+def random_astgcn(config: ASTGCNConfig, seed: int = 0) -> ASTGCN:
+    """As ``random_network``, of the other family."""
+    source = torch.Generator().manual_seed(seed)
+    model = ASTGCN(config, _random_kernel(config, source)).double()
+    _randomise(model, source)
+    return model
+
+
+def _random_kernel(config: NetworkConfig, source: torch.Generator) -> Tensor:
     N, higher_orders = config.num_sensors, config.chebyshev_order - 1
     higher = torch.randn((higher_orders, N, N), generator=source, dtype=torch.float64)
-    identity = torch.eye(N, dtype=torch.float64)[None]
-    model = STGCN(config, torch.cat([identity, higher])).double()
+    return torch.cat([torch.eye(N, dtype=torch.float64)[None], higher])
+
+
+def _randomise(model: SingleNetwork, source: torch.Generator) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=source) / 2)
-    return model
 
 
 def edgeless(num_sensors: int) -> Tensor:
@@ -53,7 +71,9 @@ def readings(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(shape, generator=source, dtype=torch.float64)
 
 
-def histories(config: STGCNConfig, windows: int, steps: int | None = None, seed: int = 1) -> Tensor:
+def histories(
+    config: NetworkConfig, windows: int, steps: int | None = None, seed: int = 1
+) -> Tensor:
     """What such a network reads [windows, C, steps, N]; by default as many steps as it needs."""
     length = config.history_steps if steps is None else steps
     return readings(windows, config.input_channels, length, config.num_sensors, seed=seed)
@@ -86,4 +106,21 @@ def small_shapes(draw: st.DrawFn) -> Shape:
         "sensor_rank": draw(width),
         "horizon_steps": draw(width),
         "missing_mask": draw(st.booleans()),
+    }
+
+
+@st.composite
+def small_astgcn_shapes(draw: st.DrawFn) -> Shape:
+    """As ``small_shapes``, of an ASTGCN: one or two blocks, with windows of 2 to 4 steps."""
+    width = st.integers(1, 3)
+    outs = [1, *draw(st.lists(st.integers(2, 3), min_size=1, max_size=2))]
+    return {
+        "num_sensors": draw(st.integers(1, 3)),
+        "channels": tuple((outs[i], draw(width), outs[i + 1]) for i in range(len(outs) - 1)),
+        "history_steps": draw(st.integers(2, 4)),
+        "temporal_kernel_size": draw(st.sampled_from([1, 3])),
+        "chebyshev_order": draw(width),
+        "skip": draw(st.booleans()),
+        "missing_mask": draw(st.booleans()),
+        "horizon_steps": draw(width),
     }

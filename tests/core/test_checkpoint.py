@@ -239,7 +239,7 @@ def test_weights_must_fit_their_config(tmp_path):
     path = tmp_path / "wrong.safetensors"
     wider = STGCNConfig(3, ((1, 2, 4), (4, 2, 5)))
     save_file(path, STGCN(CONFIG, KERNEL).state_dict(), {"config": wider.to_json()})
-    with pytest.raises(CheckpointError, match="must hold an STGCN that fits its own config"):
+    with pytest.raises(CheckpointError, match="must hold a network that fits its own config"):
         load_model(path, KERNEL)
 
 
@@ -247,7 +247,7 @@ def test_weights_must_fit_their_config(tmp_path):
 def test_a_file_without_a_config_is_no_model(tmp_path, metadata):
     path = tmp_path / "targets.safetensors"
     save_file(path, {"predictions": torch.zeros(3)}, metadata)
-    with pytest.raises(CheckpointError, match="must hold an STGCN"):
+    with pytest.raises(CheckpointError, match="must hold a network"):
         load_model(path, KERNEL)
 
 

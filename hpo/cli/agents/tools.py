@@ -38,6 +38,7 @@ OPTIONS = (
     "base",
     "cpus_per_trial",
     "epochs",
+    "family",
     "form",
     "gpus_per_trial",
     "loss",

@@ -88,7 +88,8 @@ def sweep(
     seconds = read_duration("--time-budget", time_budget)
     searched = find_space(method, space, fixed or [], config.form)
     if warm_start is not None:
-        searched = with_best_of(searched, find_sweep(storage, warm_start), config.form)
+        other = find_sweep(storage, warm_start)
+        searched = with_best_of(searched, other, config.form, config.family)
     places = Places(data, storage, address)
     if dry_run:
         check_and_show(config, places, searched, output, tensorboard=tensorboard, mlflow=mlflow)

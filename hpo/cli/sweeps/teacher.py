@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import ConfigError
+from core.families import DEFAULT_FAMILY, FAMILIES
 from core.forms import DEFAULT_FORM, FORMS
 from core.preprocessing.gaps import CAUSAL, GAP_RULES
 from core.training.teacher_files import MEAN, WEIGHTINGS
@@ -17,6 +18,7 @@ from hpo.cli.options import DATA, STORAGE, AnswerFormat, DataFolder, Storage, in
 
 if TYPE_CHECKING:
     from core.preprocessing.prepare import PreparedData
+    from core.stgcn_config import BlockChannels
     from core.training.teachers import Teacher, TeacherConfig
     from hpo.cli.display.progress.teacher_display import TeacherDisplay
 
@@ -24,6 +26,21 @@ TeacherForm = Annotated[
     str,
     typer.Option(
         metavar="|".join(FORMS), help="direct forecasts 45 minutes in one pass, paper step by step."
+    ),
+]
+FamilyName = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(FAMILIES),
+        help="What kind of network: stgcn, or astgcn, with attention over sensors and time.",
+    ),
+]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B/C,D",
+        help="Widths of each block's hidden and last layer.",
+        show_default="the form's or the family's own",
     ),
 ]
 Epochs = Annotated[
@@ -80,6 +97,8 @@ FromTrial = Annotated[
 def teacher(
     dataset: Annotated[str, typer.Argument(help="A dataset's name; `hpo data list` shows them.")],
     form: TeacherForm = DEFAULT_FORM,
+    family: FamilyName = DEFAULT_FAMILY,
+    channels: Channels = None,
     epochs: Epochs = None,
     patience: Patience = None,
     seed: Annotated[int, typer.Option(parser=integer, help="Of weights and batches.")] = 0,
@@ -109,7 +128,8 @@ def teacher(
 
     check_seed(seed)
     training = {"epochs": epochs, "patience": patience, "seed": seed}
-    config = teacher_config(form, training, missing_mask)
+    widths = None if channels is None else read_channels(channels)
+    config = teacher_config(form, training, missing_mask, family, widths)
     _check_options(from_sweep, trial, teachers, teacher_weighting)
     prepared = prepare(load_dataset(data, dataset), gaps=gaps)
     with TeacherDisplay() as display:
@@ -146,23 +166,50 @@ def _print_json(found: Teacher, dataset: str, trained: bool) -> None:
 
 
 def teacher_config(
-    form: str, training: Mapping[str, Any], missing_mask: bool = False
+    form: str,
+    training: Mapping[str, Any],
+    missing_mask: bool = False,
+    family: str = DEFAULT_FAMILY,
+    channels: tuple[BlockChannels, ...] | None = None,
 ) -> TeacherConfig:
-    """Return the usual teacher of a form with some settings of its training changed.
+    """Return the usual teacher of a form and family with some of its settings changed.
 
     Args:
         form: a name in ``FORMS``.
         training: fields of ``TrainingConfig``; None: as usual.
         missing_mask: whether it reads which readings were missing.
+        family: a name in ``FAMILIES``.
+        channels: widths of its blocks; None: as usual.
     """
     from dataclasses import replace
 
     from core.training.teachers import default_teacher
 
-    config = default_teacher(form)
+    config = default_teacher(form, family)
     given = {name: value for name, value in training.items() if value is not None}
     network = replace(config.form, missing_mask=missing_mask)
-    return replace(config, form=network, training=replace(config.training, **given))
+    widths = channels or config.channels
+    trained = replace(config.training, **given)
+    return replace(config, channels=widths, form=network, training=trained)
+
+
+def read_channels(text: str) -> tuple[BlockChannels, ...]:
+    """Return the widths that ``--channels`` names: ``16,32/16,64`` are those of two blocks.
+
+    Raises:
+        ConfigError: it names something else.
+    """
+    blocks, incoming = [], 1
+    for block in text.split("/"):
+        widths = [part.strip() for part in block.split(",")]
+        if len(widths) != 2 or not all(one.isdecimal() and int(one) for one in widths):
+            raise ConfigError(
+                f"--channels takes two widths of each block, as in 16,32/16,64, got {text!r}"
+            )
+        hidden, outgoing = map(int, widths)
+        blocks.append((incoming, hidden, outgoing))
+        incoming = outgoing
+    return tuple(blocks)
 
 
 def _check_options(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.families import DEFAULT_FAMILY
 from hpo.cli.display.output import Format, console, error_console, print_json
 from hpo.cli.options import STORAGE, AnswerFormat, Storage, integer
 
@@ -72,6 +73,7 @@ def _facts(folder: SweepFolder, number: int, confirmation: bool) -> dict[str, An
         "sweep": folder.name,
         **vars(trial),
         "record": None if record is None else vars(record),
+        "family": plan.config.family,
         "student_kept": folder.student(number).is_file(),
         "dataset_fingerprint": plan.dataset_fingerprint,
         "teacher_fingerprint": plan.teacher_fingerprint,
@@ -110,6 +112,7 @@ def _lines(facts: dict[str, Any]) -> dict[str, str]:
         "trial": f"{facts['number']} of {facts['sweep']}",
         "status": facts["status"],
         "reason": facts["reason"],
+        "family": None if facts["family"] == DEFAULT_FAMILY else facts["family"],
         "settings": settings_text(facts["settings"]),
         "seed": facts["seed"],
         "parameters": record.get("parameters"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.families import DEFAULT_FAMILY
 from core.preprocessing.horizons import HORIZON_MINUTES
 from hpo.records.confirmation import Confirmed
 from hpo.records.ranked_trials import luck_in_words
@@ -139,7 +140,9 @@ def _sweeps(facts: ReportFacts) -> Table:
 def _sweep_row(facts: ReportFacts, sweep: ReportedSweep) -> tuple[str, ...]:
     config, best = sweep.plan.config, sweep.best
     finished = len(sweep.with_status("finished"))
-    name = f"{sweep.name} ({config.method})" if config.method not in sweep.name else sweep.name
+    kind = [config.method, *([] if config.family == DEFAULT_FAMILY else [config.family])]
+    unsaid = [word for word in kind if word not in sweep.name]
+    name = f"{sweep.name} ({', '.join(unsaid)})" if unsaid else sweep.name
     trials = f"{finished} of {config.trials}"
     if sweep.standing != "complete":
         trials += f", {sweep.standing}"

@@ -11,6 +11,7 @@ import torch
 
 from core.distillation import teacher_targets
 from core.distillation.correlation.terms import node_distances, step_distances
+from core.distillation.layer_alignment import Students
 from core.distillation.losses import LOSSES, Loss, TeacherOutput, make_loss
 from core.distillation.teacher_targets import TeacherTargets, load_teacher_targets
 from core.ensemble import Ensemble
@@ -314,7 +315,7 @@ def test_students_of_one_step_spare_the_roll_out_of_their_teacher(data, tmp_path
     """Its first step, stored in a folder of its own, is that of the whole forecast."""
     teacher, rows = network(data), some_rows(data)
     whole = load_teacher_targets(tmp_path / "whole", teacher, data, ALL_NEEDS)
-    alone = load_teacher_targets(tmp_path / "next", teacher, data, ALL_NEEDS, steps_per_pass=1)
+    alone = load_teacher_targets(tmp_path / "next", teacher, data, ALL_NEEDS, students=Students(1))
     assert {path.name for path in (tmp_path / "next").iterdir()} >= {"prediction-next", "temporal"}
     assert alone.forecasts.entries.shape[1] == 1
     first = whole.of(rows, {"prediction"}).prediction
@@ -324,9 +325,9 @@ def test_students_of_one_step_spare_the_roll_out_of_their_teacher(data, tmp_path
 def test_which_forecasts_are_read_does_not_depend_on_what_is_stored(data, tmp_path):
     """Else a trial that resumes would have slightly other targets than it began with."""
     teacher, folder, rows = network(data), tmp_path / "targets", some_rows(data)
-    alone = load_teacher_targets(folder, teacher, data, ["prediction"], steps_per_pass=1)
+    alone = load_teacher_targets(folder, teacher, data, ["prediction"], students=Students(1))
     load_teacher_targets(folder, teacher, data, ["prediction"])
-    again = load_teacher_targets(folder, teacher, data, ["prediction"], steps_per_pass=1)
+    again = load_teacher_targets(folder, teacher, data, ["prediction"], students=Students(1))
     assert {path.name for path in folder.iterdir()} == {"prediction", "prediction-next"}
     found = [one.of(rows, {"prediction"}).prediction for one in (alone, again)]
     assert torch.equal(*found)
@@ -336,7 +337,7 @@ def test_which_forecasts_are_read_does_not_depend_on_what_is_stored(data, tmp_pa
 def test_a_teacher_of_the_whole_horizon_is_stored_whole(steps_per_pass, data, tmp_path):
     teacher, folder = network(data, form="direct"), tmp_path / "targets"
     found = load_teacher_targets(
-        folder, teacher, data, ["prediction"], steps_per_pass=steps_per_pass
+        folder, teacher, data, ["prediction"], students=Students(steps_per_pass)
     )
     assert found.forecasts.entries.shape[1] == data.horizon_steps
 
@@ -366,7 +367,7 @@ def test_an_ensembles_targets_are_the_means_of_its_members(data, tmp_path):
 def test_layers_are_compared_that_saw_as_much_of_the_history(data, tmp_path, blocks):
     teacher = network(data)
     targets = load_teacher_targets(
-        tmp_path / "targets", teacher, data, ALL_NEEDS, student_blocks=blocks
+        tmp_path / "targets", teacher, data, ALL_NEEDS, students=Students(blocks=blocks)
     )
     shared = min(blocks, 2)
     found = targets.of(some_rows(data)[:3], ALL_NEEDS)
@@ -375,7 +376,7 @@ def test_layers_are_compared_that_saw_as_much_of_the_history(data, tmp_path, blo
     steps = wanted.shape[2]
     torch.testing.assert_close(found.last[0].at(steps), wanted, rtol=0, atol=1e-3)
     live = load_teacher_targets(
-        tmp_path / "none", teacher, data, ALL_NEEDS, 0, student_blocks=blocks
+        tmp_path / "none", teacher, data, ALL_NEEDS, 0, students=Students(blocks=blocks)
     ).of(some_rows(data)[:3], {"temporal", "spatial", "last"})
     assert [len(live.temporal), len(live.spatial)] == [2 * shared, shared]
     torch.testing.assert_close(live.last[0], wanted)

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from core.ensemble import Ensemble
 from core.evaluation.error_breakdown import hidden_representations, judge
 from core.evaluation.forecasting import evaluate
+from core.experiments import network_shape, new_network
+from core.families import FAMILIES
+from core.forms import find_form
 from core.preprocessing.prepare import PreparedData, prepare
 from tests.oracles.forecasting_oracle import plain_roll_out
 from tests.small_students import ROWS_PER_DAY, WINDOWS_PER_DAY, make_dataset, make_student
@@ -75,3 +79,10 @@ def test_hidden_representations_are_the_last_block_of_each_window(data: Prepared
         newest = features.temporal[-1][0, :, -1].flatten()
         torch.testing.assert_close(found[at], newest)
     assert not torch.allclose(found[0], found[1])
+
+
+def test_networks_of_two_families_have_no_last_block_together(data: PreparedData) -> None:
+    form, widths = find_form("direct").network, ((1, 2, 2), (2, 2, 2))
+    shapes = [network_shape(data, widths, form, family) for family in FAMILIES]
+    both = Ensemble([new_network(shape, data.graph_kernel, seed=0) for shape in shapes])
+    assert hidden_representations(both, data, torch.tensor([300, 17])) is None

@@ -194,7 +194,7 @@ def test_a_method_without_its_teacher_is_refused(data, base, untouched):
     ("changes", "text"),
     [
         ({"pruning_interval": 10_000}, "pruning_interval must not exceed the"),
-        ({"pruning_ratio": 0.999}, "one filter per layer"),
+        ({"pruning_ratio": 0.999}, "the fewest filters per layer"),
         ({"pruning_ratio": None, "target_parameters": 10**6}, "fewer than its base's"),
         ({"weights": {"alpha1": 0.4}}, "method 'stcd' takes alpha1, alpha2, alpha3"),
     ],

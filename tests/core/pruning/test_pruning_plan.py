@@ -141,7 +141,7 @@ def test_the_last_removal_is_the_last_whole_interval_of_the_loop(data):
 @pytest.mark.parametrize(
     ("target", "text"),
     [
-        ({"pruning_ratio": 0.99}, r"at least 1642 parameters, one filter per layer.*48628.* 486 "),
+        ({"pruning_ratio": 0.99}, r"at least 1642 parameters, the fewest .*48628.* 486 "),
         ({"target_parameters": 1641}, r"but 1641 are asked for; choose another pruning_ratio or"),
         ({"target_parameters": 48_628}, r"fewer than its base's 48628, but 48628 are asked for"),
         ({"target_parameters": -3}, r"but -3 are asked for"),

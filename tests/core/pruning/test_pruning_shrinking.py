@@ -346,5 +346,5 @@ def test_weights_of_another_width_are_no_model(tmp_path):
     smaller = shrink(STGCN(config, edgeless(4)), config.with_widths([1] * 8).kept_channels)
     smaller.config = replace(config)
     save_model(tmp_path / "model.safetensors", smaller, {})
-    with pytest.raises(CheckpointError, match="must hold an STGCN that fits its own config"):
+    with pytest.raises(CheckpointError, match="must hold a network that fits its own config"):
         load_model(tmp_path / "model.safetensors", edgeless(4))

@@ -14,7 +14,7 @@ from torch import Tensor
 from core.checkpoint import CheckpointFolder
 from core.distillation.correlation import terms as correlation
 from core.distillation.losses import LOSSES, make_loss
-from core.distillation.teacher_targets import StoredLayers, TeacherTargets
+from core.distillation.teacher_targets import TeacherTargets
 from core.errors import ConfigError
 from core.experiments import (
     DistillationObjective,
@@ -165,7 +165,7 @@ def teacher(data, tmp_path_factory) -> Teacher:
 
 def targets_nowhere(found: TeacherTargets, data: PreparedData) -> TeacherTargets:
     layers = {
-        need: StoredLayers([table.to(NOWHERE) for table in layers.tables], layers.are_distances)
+        need: replace(layers, tables=[table.to(NOWHERE) for table in layers.tables])
         for need, layers in found.layers.items()
     }
     forecasts = None if found.forecasts is None else found.forecasts.to(NOWHERE)

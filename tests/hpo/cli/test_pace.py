@@ -149,7 +149,8 @@ def test_only_trials_of_the_same_kind_tell(tmp_path: Path) -> None:
         record(4, 1.0, seconds=99.0, method="ord"),
         record(5, 1.0, seconds=99.0, form="direct"),
         record(6, 1.0, seconds=99.0, base="table1"),
-        record(7, 1.0, seconds=0.0, epochs=0, status="infeasible"),
+        record(7, 1.0, seconds=99.0, family="astgcn"),
+        record(8, 1.0, seconds=0.0, epochs=0, status="infeasible"),
     ]
     assert seconds_per_trial(plan, others) is None
     assert seconds_per_trial(plan, [*same, *others]) == pytest.approx(3.0 * plan.config.epochs)

@@ -180,6 +180,10 @@ def test_no_point_within_the_space_is_said(tmp_path: Path) -> None:
         ConfigError, match=r"of form direct, but 'first' is of form paper; .*--form"
     ):
         with_best_of(built_in_search_space("none"), warm(tmp_path, [0.01]), "direct")
+    with pytest.raises(
+        ConfigError, match=r"of family astgcn, but 'first' is of family stgcn; .*--family stgcn"
+    ):
+        with_best_of(NONE, warm(tmp_path, [0.01]), "paper", "astgcn")
 
 
 def test_a_sweep_begins_with_the_best_of_another(

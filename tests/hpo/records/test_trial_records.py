@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import StorageError
+from core.families import FAMILIES
 from hpo.records.trial_records import TrialRecord, read_record, read_records, write_record
 
 RECORD = TrialRecord(
@@ -89,6 +90,7 @@ records = st.builds(
     student=st.none() | texts,
     versions=st.dictionaries(texts, texts, max_size=3),
     machine=texts,
+    family=st.sampled_from(list(FAMILIES)),
 )
 
 
@@ -100,6 +102,17 @@ def test_any_record_comes_back_as_it_was(
     folder = tmp_path_factory.mktemp("records")
     write_record(folder, record)
     assert read_records(folder) == [record]
+
+
+def test_a_family_is_named_where_it_is_not_the_usual_one(tmp_path: Path) -> None:
+    usual = write_record(tmp_path, RECORD)
+    other = write_record(tmp_path, replace(RECORD, trial=1, family="astgcn"))
+    assert "family" not in pq.read_schema(usual).names  # as records from before there were two
+    assert "family" in pq.read_schema(other).names
+    first, second = read_records(tmp_path)
+    assert (first.family, second.family) == ("stgcn", "astgcn")
+    assert "family" not in first.configuration
+    assert second.configuration["family"] == "astgcn"
 
 
 def write_all(folder: Path, order: tuple[int, ...] = (0, 1, 2)) -> list[TrialRecord]:

@@ -233,6 +233,18 @@ def test_a_student_no_better_than_the_last_reading_is_named_and_on_no_front(
     assert "repeating the last reading, 3.00" in names
 
 
+def test_a_sweeps_method_and_family_are_said_unless_its_name_does(
+    facts: dict[str, ReportFacts],
+) -> None:
+    (sweep,) = facts["exported"].sweeps
+    config = replace(sweep.plan.config, family="astgcn", form="direct")
+    other = replace(sweep, plan=replace(sweep.plan, config=config))
+    for one, name in ((sweep, "away (ord)"), (other, "away (ord, astgcn)")):
+        tables = result(replace(facts["exported"], sweeps=[one])).blocks
+        searches = next(block for block in tables if isinstance(block, Table))
+        assert searches.rows[0][0] == name
+
+
 def test_a_setting_has_one_row_however_its_ranges_differ(facts: dict[str, ReportFacts]) -> None:
     searched = next(
         block

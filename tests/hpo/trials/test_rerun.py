@@ -23,7 +23,7 @@ from hpo.trials import ray_trainable as trainables
 from hpo.trials.ray_trainable import run_trial
 from hpo.trials.rerun import Difference, rerun_trial
 from tests.folder_contents import contents
-from tests.small_sweeps import record
+from tests.small_sweeps import make_sweep, record
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 3
@@ -146,6 +146,20 @@ def test_everything_recorded_is_shown(
     assert (answer["seed"], answer["rerun"]) == (5, None)
     assert answer["record"]["metrics"] == answer["metrics"]
     assert answer["command"] == f"hpo trial night 0 --rerun --storage {night.storage}"
+
+
+def test_a_family_is_shown_where_it_is_not_the_usual_one(
+    night: SweepFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = make_sweep(tmp_path, [record(0, 1.0, sweep="other", form="direct", family="astgcn")])
+    ledger = Ledger(other.ledger_file)
+    ledger.append("suggested", trial=0, settings={}, seed=1)
+    ledger.close()
+    for folder, shown in ((night, False), (other, True)):
+        assert run(["trial", folder.name, "0", "--storage", str(folder.storage)]) == 0
+        assert ("\nfamily " in capsys.readouterr().out) == shown
+    assert run(["best", "--dataset", "small", "--storage", str(tmp_path)]) == 0
+    assert "family=astgcn form=direct" in capsys.readouterr().out
 
 
 def test_a_rerun_that_differs_fails(
