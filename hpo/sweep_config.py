@@ -69,7 +69,7 @@ class SweepConfig:
         default=30,
         metadata={"help": "The most epochs of a trial; of prune without the fine-tuning."},
     )
-    sampler: str = field(default="tpe", metadata={"help": "{samplers}."})
+    sampler: str = field(default="tpe", metadata={"help": "{samplers}; auto chooses one."})
     scheduler: str = field(
         default="none", metadata={"help": "none, or {schedulers} to stop bad trials early."}
     )

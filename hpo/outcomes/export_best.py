@@ -40,7 +40,7 @@ from hpo.records.trial_records import TrialRecord, read_records
 from hpo.selection import records_of
 
 OnStudent = Callable[[str, int, int], None]
-"""Called before each student with what begins, how many are done, and of how many."""
+"""Called before each student that has no export: what begins, how many are done, of how many."""
 
 
 def export_best(
@@ -116,11 +116,13 @@ def export_dataset_best(
 def _exported(
     winners: Sequence[tuple[_ExportedSweep, _Winner]], on_student: OnStudent
 ) -> list[Path]:
-    exports = []
-    for done, (sweep, winner) in enumerate(winners):
-        on_student(f"exporting trial {winner.trial} of {sweep.folder.name}", done, len(winners))
-        exports.append(sweep.export(winner))
-    return exports
+    exports = [sweep.exported(winner) for sweep, winner in winners]
+    missing = [at for at, path in enumerate(exports) if path is None]
+    for done, at in enumerate(missing):
+        sweep, winner = winners[at]
+        on_student(f"exporting trial {winner.trial} of {sweep.folder.name}", done, len(missing))
+        exports[at] = sweep.export(winner)
+    return [path for path in exports if path is not None]
 
 
 def _readable(sweeps: Sequence[_ExportedSweep]) -> list[_ExportedSweep]:
@@ -235,10 +237,7 @@ class _ExportedSweep:
         return evaluate(open_teacher(folder).load(self.data), self.data, "test")
 
     def export(self, winner: _Winner) -> Path:
-        """Export a student, or return its existing export."""
-        known = self._exported(winner)
-        if known is not None:
-            return known
+        """Export a student that has no export yet."""
         path = writable_folder(self.folder.exports) / layout.export_folder(winner.rank, winner.name)
         self._write(path, winner)
         publish_export(self.folder.store, path)
@@ -251,7 +250,7 @@ class _ExportedSweep:
             winner
             for winner in winners
             if not has_student(self._home(winner), winner.record.trial)
-            and self._exported(winner) is None
+            and self.exported(winner) is None
         ]
         if not missing:
             return
@@ -266,7 +265,8 @@ class _ExportedSweep:
             f"{self.folder.name} {first.record.trial}{option} --rerun`, then export again"
         )
 
-    def _exported(self, winner: _Winner) -> Path | None:
+    def exported(self, winner: _Winner) -> Path | None:
+        """Return the student's export, if there is one."""
         lineage = self._lineage(winner)
         found = self.folder.exports.glob(layout.export_folder("[0-9]*", winner.name))
         for path in sorted(found, key=lambda path: layout.rank_of_export(path.name)):

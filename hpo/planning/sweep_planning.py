@@ -7,7 +7,7 @@ dataset, batch sizes, teacher. Trains and writes nothing.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.datasets.loading import load_dataset
@@ -25,6 +25,7 @@ from hpo.planning.told_trials import Told, without_told
 from hpo.records.layout import RESERVED_NAMES
 from hpo.records.sweep_folder import SweepFolder
 from hpo.records.sweep_plan import SweepPlan, ToldTrial
+from hpo.search.samplers import AUTO_SAMPLER, choose_sampler
 from hpo.search.schedulers import make_scheduler
 from hpo.space.search_space import SearchSpace, built_in_search_space, check_method
 from hpo.sweep_config import SweepConfig
@@ -45,6 +46,17 @@ class CheckedSweep:
     latency_of: LatencyOf
     """Times each shape once, from the checks to the last trial."""
     told: tuple[ToldTrial, ...] = ()
+
+
+def with_chosen_sampler(config: SweepConfig) -> tuple[SweepConfig, str]:
+    """Return a sweep's settings with a sampler in place of ``auto``, and why that one.
+
+    The reason is empty where the sampler was named.
+    """
+    if config.sampler != AUTO_SAMPLER:
+        return config, ""
+    sampler, reason = choose_sampler(config.trials, len(config.objectives))
+    return replace(config, sampler=sampler), f"sampler {sampler}, {reason}"
 
 
 def plan_sweep(
@@ -72,6 +84,7 @@ def check_sweep(
     Raises:
         UserError: with what to do about it.
     """
+    config, _ = with_chosen_sampler(config)
     if config.name in RESERVED_NAMES:
         raise ConfigError(f"a sweep cannot be called {config.name!r}; choose another name")
     make_scheduler(config.scheduler, metric=config.metric, mode="min", epochs=config.epochs)

@@ -22,6 +22,12 @@ POPULATION = 10
 """Trials per generation of an evolutionary sampler; small, since sweeps are tens of trials."""
 
 
+AUTO_SAMPLER: Final = "auto"
+"""In place of a name: the one that ``choose_sampler`` names."""
+MOST_TRIALS_OF_GP = 100
+"""Beyond, a Gaussian process takes seconds for each suggestion, and the model knows enough."""
+
+
 @dataclass(frozen=True)
 class SamplerKind:
     """A sampler and what it can do."""
@@ -41,6 +47,23 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
         UnknownNameError: no sampler has this name.
     """
     return _kind(name).make(seed)
+
+
+def choose_sampler(trials: int, objectives: int) -> tuple[str, str]:
+    """Return the sampler that ``auto`` stands for, and why in a few words.
+
+    Both that it may choose learn what keeps within limits. How they compare on a made-up error:
+    ``benchmarks.samplers``, docs/RESULTS.md.
+
+    Args:
+        trials: that the sweep is to have.
+        objectives: how many.
+    """
+    if objectives > 1:
+        return "tpe", "as there are several objectives"
+    if trials > MOST_TRIALS_OF_GP:
+        return "tpe", f"as gp takes long for more than {MOST_TRIALS_OF_GP} trials"
+    return "gp", f"as it needs the fewest trials, and there are {trials} at most"
 
 
 def check_sampler(name: str, *, objectives: int = 1, constrained: bool = False) -> None:
@@ -74,7 +97,7 @@ def generation_attributes(name: str, index: int) -> dict[str, Any]:
 
 def _kind(name: str) -> SamplerKind:
     if name not in SAMPLERS:
-        raise UnknownNameError("sampler", name, SAMPLERS)
+        raise UnknownNameError("sampler", name, [*SAMPLERS, AUTO_SAMPLER])
     return SAMPLERS[name]
 
 

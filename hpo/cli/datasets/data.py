@@ -20,7 +20,7 @@ from hpo.cli.display.dataset_tables import (
     published_table,
     summary,
 )
-from hpo.cli.display.output import Format, console, print_json
+from hpo.cli.display.output import Format, console, print_json, print_line
 from hpo.cli.options import (
     DATA,
     AnswerFormat,
@@ -130,7 +130,7 @@ def check(
     console.print(datasets_table([summary(dataset.card)]))
     console.print(f"Graph: {dataset.card.graph}", highlight=False)
     for note in dataset.card.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        print_line(f"note: {note}")
     for found in problems:
         colour = "yellow" if found.severity == "warning" else "cyan"
         console.print(f"[{colour}]{found.severity}[/] {escape(found.text)}", highlight=False)

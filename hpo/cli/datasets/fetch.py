@@ -16,7 +16,7 @@ from rich.progress import (
 )
 
 from hpo.cli.display.dataset_tables import answer_import
-from hpo.cli.display.output import Format, error_console
+from hpo.cli.display.output import Format, error_console, print_note
 from hpo.cli.display.progress.display import Display
 from hpo.cli.options import DATA, AnswerFormat, DataFolder
 
@@ -84,5 +84,5 @@ class DownloadDisplay(Display):
         if item.name not in self._bars:
             self._bars[item.name] = self._progress.add_task(item.name, total=total)
             if not error_console.is_terminal:
-                error_console.print(f"fetching {item.address}", highlight=False, soft_wrap=True)
+                print_note(f"fetching {item.address}")
         self._progress.update(self._bars[item.name], completed=done, total=total)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hpo.cli.display.output import error_console
+from hpo.cli.display.output import print_note
 from hpo.records.ranking import beats_last
 
 
@@ -27,11 +27,8 @@ def warn_beside_last(
     if beats_last(own, other):
         return True
     shown = "no number" if own is None else f"{own:.3f}"
-    error_console.print(
+    print_note(
         f"note: {what} is no better than repeating the last reading ({metric} {shown}, that has "
-        f"{other:.3f}); try more epochs, a lower learning rate or --form direct",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+        f"{other:.3f}); try more epochs, a lower learning rate or --form direct"
     )
     return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from hpo.cli.display.output import Format, console, print_json
+from hpo.cli.display.output import Format, console, print_json, print_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +21,7 @@ def answer_import(card: DatasetCard, output: Format) -> None:
         return
     console.print(datasets_table([summary(card)]))
     for note in card.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        print_line(f"note: {note}")
     console.print(f"next: hpo data check {card.name}, or hpo teacher {card.name}", highlight=False)
 
 

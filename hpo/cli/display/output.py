@@ -36,6 +36,16 @@ def can_redraw(shown: Console) -> bool:
     return shown.is_terminal or (shown.is_jupyter and find_spec("ipywidgets") is not None)
 
 
+def print_line(text: str) -> None:
+    """Print a line of an answer to standard output as it is, however long."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_note(text: str) -> None:
+    """Print a line beside the answer, to standard error, as it is, however long."""
+    error_console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def print_json(value: Any) -> None:
     """Print ``value`` as JSON to standard output, without colour or wrapping."""
     print(json.dumps(value, indent=2, allow_nan=False))

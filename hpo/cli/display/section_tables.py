@@ -8,7 +8,7 @@ from typing import Any, Final
 from rich import box
 from rich.table import Table as Shown
 
-from hpo.cli.display.output import console
+from hpo.cli.display.output import console, print_line
 from hpo.report.section import Commands, Numbers, Section, Table
 
 
@@ -42,7 +42,7 @@ def _numbers(block: Numbers) -> None:
 
 
 def _commands(block: Commands) -> None:
-    console.print("\n".join(block.lines), highlight=False, markup=False, soft_wrap=True)
+    print_line("\n".join(block.lines))
 
 
 _PRINTED: Final[dict[type, Callable[[Any], None]]] = {

@@ -12,7 +12,13 @@ from rich import box
 from rich.table import Table
 
 from hpo.cli.display.beside_last import warn_beside_last
-from hpo.cli.display.output import Format, console, error_console, print_json
+from hpo.cli.display.output import (
+    Format,
+    console,
+    print_json,
+    print_line,
+    print_note,
+)
 from hpo.cli.display.trial_table import settings_text
 from hpo.records.ranking import commonest_reason, no_student
 
@@ -51,7 +57,7 @@ def answer(
     reason = commonest_reason(records)
     if reason is not None and ranked:
         failed = sum(record.status == "failed" for record in records)
-        console.print(f"{failed} failed, {reason}", highlight=False, markup=False, soft_wrap=True)
+        print_line(f"{failed} failed, {reason}")
     if len(config.objectives) > 1:
         console.print(f"Pareto front: hpo status {config.name}", highlight=False)
     repeated = {} if plan is None else plan.baselines.get("repeat_last", {})
@@ -72,9 +78,7 @@ def fail_without_student(records: Sequence[TrialRecord], what: str, see: str) ->
     ran = [record for record in records if record.status != "infeasible"]
     if not ran or any(record.status == "finished" for record in ran):
         return
-    error_console.print(
-        f"hpo: {no_student(what, ran, see)}", highlight=False, markup=False, soft_wrap=True
-    )
+    print_note(f"hpo: {no_student(what, ran, see)}")
     raise typer.Exit(1)
 
 

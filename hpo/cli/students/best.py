@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.display.output import Format, console, error_console, print_json
+from hpo.cli.display.output import Format, console, error_console, print_json, print_line
 from hpo.cli.options import STORAGE, AnswerFormat, Storage, integer
 
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ def _show(found: Ranking, metric: str) -> None:
     }
     for title, rows in groups.items():
         if rows:
-            console.print(title, highlight=False, soft_wrap=True)
+            print_line(title)
             console.print(_table(rows, metric))
     for one in found.trials:
         line = f"{one.rank}: {settings_text(one.configuration)}{_standing(one, metric)}"
-        console.print(line, highlight=False, soft_wrap=True)
+        print_line(line)
 
 
 def _standing(one: RankedTrial, metric: str) -> str:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display import durations
-from hpo.cli.display.output import Format, console, error_console, print_json
+from hpo.cli.display.output import (
+    Format,
+    console,
+    print_json,
+    print_line,
+    print_note,
+)
 from hpo.cli.options import STORAGE, Address, AnswerFormat, Storage, integer
 
 if TYPE_CHECKING:
@@ -77,12 +83,10 @@ def run_shown(plan: ConfirmationPlan, address: str, again: str) -> None:
     name = plan.folder.name
     if plan.seconds:
         most = "at most " if _may_drop(plan) else ""
-        error_console.print(
+        print_note(
             f"confirming {name}: {len(plan.candidates)} of its best configurations on fresh seeds, "
             f"{most}{len(plan.runs)} trainings to begin, about {durations.in_words(plan.seconds)} "
-            "of one worker",
-            highlight=False,
-            soft_wrap=True,
+            "of one worker"
         )
     with SweepDisplay(f"confirming {name}", again) as display:
         run_confirmation(plan, address, display)
@@ -173,7 +177,7 @@ def _show(name: str, ranked: list[Confirmed]) -> None:
     console.print(table)
     for rank, one in enumerate(ranked, start=1):
         line = f"{rank}: {settings_text(one.trial.settings)}; {standing_in_words(one)}"
-        console.print(line, highlight=False, soft_wrap=True)
+        print_line(line)
 
 
 def _show_next(folder: SweepFolder, best: Confirmed) -> None:

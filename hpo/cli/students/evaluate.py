@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.display.output import Format, console, error_console, print_json
+from hpo.cli.display.output import Format, console, print_json, print_note
 from hpo.cli.options import AnswerFormat, RequireBetterThanLast
 from hpo.cli.settings_options import Settings
 from hpo.cli.students.readings_source import say_how_read, source_like
@@ -55,10 +55,8 @@ def evaluate(
     say_how_read(table, export.card)
     _warn_of_training_days(readings, export.card, wanted)
     if errors_look_ahead(export.manifest):
-        error_console.print(
-            "note: the errors in its manifest look ahead, as gaps were interpolated; these do not",
-            highlight=False,
-            soft_wrap=True,
+        print_note(
+            "note: the errors in its manifest look ahead, as gaps were interpolated; these do not"
         )
     if output is Format.json:
         print_json(errors)
@@ -96,12 +94,10 @@ def _warn_of_training_days(readings: Path, card: DatasetCard, days: tuple[int, i
     if days is not None and days[0] >= first_test:
         return
     if sha256_of_file(readings) in card.sources.values():
-        error_console.print(
+        print_note(
             "note: this is the file the student was trained on, so these errors include its "
             f"training days; judge the test days alone by --days {first_test}-"
-            f"{sum(card.split) - 1}",
-            highlight=False,
-            soft_wrap=True,
+            f"{sum(card.split) - 1}"
         )
 
 

@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display import durations
-from hpo.cli.display.output import LOOKS_AHEAD, Format, console, error_console, print_json
-from hpo.cli.display.progress.stages import stages_shown
+from hpo.cli.display.output import (
+    LOOKS_AHEAD,
+    Format,
+    console,
+    error_console,
+    print_json,
+    print_line,
+    print_note,
+)
+from hpo.cli.display.progress.stages import OnStage, stages_shown
 from hpo.cli.options import (
     DATA,
     STORAGE,
@@ -100,15 +108,15 @@ def export(
     runtime = _web_runtime(web_runtime) if web else None
     if not unconfirmed:
         _confirm(name, str(dataset), storage, top, seeds, address)
-    _say_how_long(storage, top)
-    with stages_shown("reading records") as on_student:
+    with stages_shown("reading records") as on_stage:
+        on_student = _timed(on_stage, storage)
         shared: dict[str, Any] = {"confirmed": not unconfirmed, "on_student": on_student}
         if name is not None:
             folders = export_best(find_sweep(storage, name), top, out, **shared)
         else:
             folders = export_dataset_best(str(dataset), storage, top, out, **shared)
         for at, folder in enumerate(folders if runtime is not None else ()):
-            on_student(f"writing the page of {folder.name}", at, len(folders))
+            on_stage(f"writing the page of {folder.name}", at, len(folders))
             _add_page(folder, data, runtime)
     if len(folders) < top:
         what = "trials have finished" if unconfirmed else "configurations are confirmed"
@@ -136,18 +144,18 @@ def _web_runtime(file: Path | None) -> WebRuntime:
         return find_runtime(file)
 
 
-def _say_how_long(storage: Path, top: int) -> None:
+def _timed(on_stage: OnStage, storage: Path) -> OnStage:
+    """Return ``on_stage`` for exports; before the first it prints how long all of them take."""
     from hpo.planning.expected_time import seconds_per_export
 
-    seconds = seconds_per_export(storage)
-    if seconds is None:  # nothing was exported here yet
-        return
-    what = "one export" if top == 1 else f"at most {top} exports"
-    error_console.print(
-        f"writing {what}: about {durations.in_words(seconds * top)}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    def on_student(what: str, done: int, total: int) -> None:
+        each = seconds_per_export(storage) if done == 0 else None
+        if each is not None:  # None where nothing was exported here yet
+            count = "one export" if total == 1 else f"{total} exports"
+            print_note(f"writing {count}: about {durations.in_words(each * total)}")
+        on_stage(what, done, total)
+
+    return on_student
 
 
 def _add_page(folder: Path, data: Path, runtime: WebRuntime | None) -> None:
@@ -186,18 +194,18 @@ def _show(folders: list[Path], output: Format) -> bool:
         return all(row["better_than_last"] for row in rows)
     for row in rows:
         console.print(_table(row))
-        console.print(_standing(row), highlight=False, soft_wrap=True)
+        print_line(_standing(row))
         if row["errors_look_ahead"]:
-            console.print(LOOKS_AHEAD, highlight=False, soft_wrap=True)
-        console.print(_from_here(row["folder"]), highlight=False, soft_wrap=True, markup=False)
+            print_line(LOOKS_AHEAD)
+        print_line(_from_here(row["folder"]))
         if (Path(row["folder"]) / PAGE_FILE).is_file():
             line = f"in a browser: {_from_here(row['folder'])}/{PAGE_FILE}"
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
+            print_line(line)
     better = [_warn(row) for row in rows]
     if better[0]:
         first = _from_here(rows[0]["folder"])
         line = f"next: hpo evaluate {first} --readings FILE"
-        console.print(line, highlight=False, soft_wrap=True)
+        print_line(line)
     return all(better)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.cli.display.output import Format, console, print_json
+from hpo.cli.display.output import Format, console, print_json, print_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,14 +37,11 @@ def show_verified(folder: Path, data: Path, output: Format, *, alone: bool) -> N
         print_json(answer)
         return
     title = f"difference from PyTorch over {answer['windows']} windows"
-    console.print(title, highlight=False, soft_wrap=True)
+    print_line(title)
     console.print(_table(answer))
-    console.print(
+    print_line(
         f"{folder}: whole; schema, checksums, {answer['sensors']} sensors, opset "
-        f"{answer['opset']} and forecasts as they should be",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
+        f"{answer['opset']} and forecasts as they should be"
     )
 
 

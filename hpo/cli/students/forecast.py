@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.display.output import console
+from hpo.cli.display.output import console, print_line
 from hpo.cli.options import integer
 from hpo.cli.settings_options import Settings
 from hpo.cli.students.readings_source import say_how_read, source_like
@@ -89,7 +89,7 @@ def forecast(
         write_bytes(out, _encoded(found, chosen, card))
     elif chosen is ForecastFormat.table:
         where = f"row {found.at}" if isinstance(found.at, int) else str(found.at)
-        console.print(f"{found.unit} after {where}", highlight=False, soft_wrap=True)
+        print_line(f"{found.unit} after {where}")
         console.print(_table(found, card))
     else:
         print(_encoded(found, chosen, card).decode(), end="")

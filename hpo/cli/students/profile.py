@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.display.output import Format, console, error_console, print_json
+from hpo.cli.display.output import (
+    Format,
+    console,
+    error_console,
+    print_json,
+    print_line,
+    print_note,
+)
 from hpo.cli.options import STORAGE, AnswerFormat, Storage, integer
 
 if TYPE_CHECKING:
@@ -128,18 +135,12 @@ def _size(model: Network, index: int, timings: list[Timing]) -> dict[str, Any]:
 
 def _show(answer: dict[str, Any]) -> None:
     console.print(_table(answer))
-    console.print(
+    print_line(
         f"time of one pass: the median, and from the 10th to the 90th percentile; "
-        f"{answer['device']}, {answer['threads']} threads",
-        highlight=False,
-        soft_wrap=True,
+        f"{answer['device']}, {answer['threads']} threads"
     )
     if answer["teacher"] is None:
-        error_console.print(
-            "note: the storage holds no teacher of this student; point --storage at it",
-            highlight=False,
-            soft_wrap=True,
-        )
+        print_note("note: the storage holds no teacher of this student; point --storage at it")
 
 
 def _table(answer: dict[str, Any]) -> Table:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.cli.display.output import error_console
+from hpo.cli.display.output import print_note
 from hpo.cli.settings_options import options_of
 
 if TYPE_CHECKING:
@@ -60,4 +60,4 @@ def say_how_read(table: ReadingsTable, card: DatasetCard) -> None:
     if ids is not None and are_positions(card.sensor_ids) and not set(ids) & set(card.sensor_ids):
         notes.append("the student knows its sensors by position alone, so columns keep their order")
     for note in notes:
-        error_console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        print_note(f"note: {note}")

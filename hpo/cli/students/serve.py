@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.display.output import error_console
+from hpo.cli.display.output import print_note
 from hpo.cli.options import integer
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _say_where(
     if open_to_all and host not in _HERE:
         lines.append("note: other machines may send rows without a token; HPO_SERVE_TOKEN sets one")
     for line in lines:
-        error_console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_note(line)
 
 
 def _check_token(token: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.display.output import Format
+from hpo.cli.display.output import Format, print_line
 from hpo.cli.options import STORAGE, AnswerFormat, Storage, Yes
 
 if TYPE_CHECKING:
@@ -84,8 +84,6 @@ def _answer(archived: Archived, output: Format, more: dict[str, object]) -> None
 
 
 def _say(output: Format, *lines: str) -> None:
-    from hpo.cli.display.output import console
-
     if output is Format.table:
         for line in lines:
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
+            print_line(line)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.cli.display.durations import read_duration
-from hpo.cli.display.output import Format, error_console
+from hpo.cli.display.output import Format, print_note
 from hpo.cli.options import (
     STORAGE,
     Address,
@@ -103,9 +103,7 @@ def _told(plan: SweepPlan, state: SweepState, config: SweepConfig, space: Search
     told = told_by(plan, state, config, space)
     known, ended = len(told.trials), state.num_ended
     others = "; the others lie outside the new space" if known < ended else ""
-    error_console.print(
-        f"the sampler begins with {known} of the {ended} ended trials of {told.sweep}{others}",
-        highlight=False,
-        soft_wrap=True,
+    print_note(
+        f"the sampler begins with {known} of the {ended} ended trials of {told.sweep}{others}"
     )
     return told

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.display.output import Format
+from hpo.cli.display.output import Format, print_line
 from hpo.cli.options import STORAGE, AnswerFormat, Storage, Yes
 
 
@@ -17,7 +17,7 @@ def delete(
     output: AnswerFormat = Format.table,
 ) -> None:
     """Delete a sweep with its students and exports; teachers stay."""
-    from hpo.cli.display.output import console, print_json
+    from hpo.cli.display.output import print_json
     from hpo.cli.display.questions import ask
     from hpo.housekeeping.deleting import delete_sweep
     from hpo.records.layout import RECORDS
@@ -34,4 +34,4 @@ def delete(
     if output is Format.json:
         print_json({"sweep": name, "trials": trials, "exports": exports, "deleted": True})
     else:
-        console.print(f"deleted {name}: {holds}", highlight=False, soft_wrap=True)
+        print_line(f"deleted {name}: {holds}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.display.output import Format, console, print_json
+from hpo.cli.display.output import Format, print_json, print_line
 from hpo.cli.display.progress.stages import stages_shown
 from hpo.cli.options import STORAGE, AnswerFormat, Storage
 
@@ -84,12 +84,7 @@ def _answer(written: WrittenReport, output: Format) -> None:
             }
         )
         return
-    console.print(str(written.page), highlight=False, soft_wrap=True, markup=False)
+    print_line(str(written.page))
     if written.figures:
         folder = written.figures[0].parent
-        console.print(
-            f"{len(written.figures)} files in {folder}",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
+        print_line(f"{len(written.figures)} files in {folder}")

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.display.durations import in_words, read_duration
-from hpo.cli.display.output import Format, console, error_console, print_json
+from hpo.cli.display.output import (
+    Format,
+    console,
+    error_console,
+    print_json,
+    print_line,
+    print_note,
+)
 from hpo.cli.options import (
     DATA,
     STORAGE,
@@ -84,14 +91,9 @@ def reproduce(
         for section in result.sections.values():
             print_section(section)
         for path in files:
-            console.print(str(path), highlight=False, markup=False, soft_wrap=True)
+            print_line(str(path))
     if plan.left:
-        error_console.print(
-            f"time is up with {in_number(plan.left, 'training')} left; next: {_command()}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        print_note(f"time is up with {in_number(plan.left, 'training')} left; next: {_command()}")
 
 
 def reproduction_options() -> list[inspect.Parameter]:
@@ -122,11 +124,8 @@ def _written(result: ReproductionResult, file: Path) -> list[Path]:
 
     files = write_result(result, file)
     if files == [file] and file.suffix == ".md":
-        error_console.print(
-            f"{file} has no figures: drawing them needs Chromium or Chrome; FILE.html has them",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+        print_note(
+            f"{file} has no figures: drawing them needs Chromium or Chrome; FILE.html has them"
         )
     return files
 
@@ -140,7 +139,7 @@ def _run(plan: ReproductionPlan, seconds: float) -> None:
     from hpo.reproduction.running import run_reproduction
 
     if plan.left:
-        error_console.print(_left_in_words(plan), highlight=False, soft_wrap=True)
+        print_note(_left_in_words(plan))
     with ReproductionDisplay(plan, _command()) as display:
         run_reproduction(plan, display, seconds)
 
@@ -171,7 +170,7 @@ def _print_plan(plan: ReproductionPlan, output: Format) -> None:
         shown.add_row(*(str(value) for value in row.values()))
     if rows:
         console.print(shown)
-    console.print(_left_in_words(plan), highlight=False, soft_wrap=True)
+    print_line(_left_in_words(plan))
 
 
 def _left_in_words(plan: ReproductionPlan) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.display.output import Format
+from hpo.cli.display.output import Format, print_line
 from hpo.cli.options import STORAGE, AnswerFormat, Storage
 
 if TYPE_CHECKING:
@@ -155,11 +155,11 @@ def _show_one(folder: SweepFolder, output: Format) -> None:
     if state.settled is not None:
         line = settled_in_words(state.settled, plan.config.metric)
         more = f"hpo resume {folder.name} --trials {2 * state.settled.trials}"
-        console.print(f"{line}; `{more}` goes on", highlight=False, soft_wrap=True)
+        print_line(f"{line}; `{more}` goes on")
     if summary["best"] is not None:
-        console.print(_best_line(summary, plan.config.metric), highlight=False, soft_wrap=True)
+        print_line(_best_line(summary, plan.config.metric))
     if _looks_ahead(plan):
-        console.print(LOOKS_AHEAD, highlight=False, soft_wrap=True)
+        print_line(LOOKS_AHEAD)
     if summary["state"] == "stopped":
         console.print(f"next: hpo resume {folder.name}", highlight=False)
 

@@ -13,7 +13,7 @@ import typer
 
 from core.errors import ConfigError
 from hpo.cli.display.durations import read_duration
-from hpo.cli.display.output import Format
+from hpo.cli.display.output import Format, print_note
 from hpo.cli.options import (
     DATA,
     STORAGE,
@@ -79,12 +79,15 @@ def sweep(
     `hpo resume NAME` goes on.
     """
     from hpo.planning.places import Places
+    from hpo.planning.sweep_planning import with_chosen_sampler
     from hpo.planning.warm_start import with_best_of
     from hpo.records.sweep_folder import find_sweep
     from hpo.sweep_config import SweepConfig
 
     name = name or f"{method}-{settings['dataset']}-{datetime.now():%Y%m%d-%H%M%S}"
-    config = build(SweepConfig, settings, name=name, method=method)
+    config, why = with_chosen_sampler(build(SweepConfig, settings, name=name, method=method))
+    if why:
+        print_note(why)
     seconds = read_duration("--time-budget", time_budget)
     searched = find_space(method, space, fixed or [], config.form)
     if warm_start is not None:

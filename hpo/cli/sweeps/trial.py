@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.families import DEFAULT_FAMILY
-from hpo.cli.display.output import Format, console, error_console, print_json
+from hpo.cli.display.output import (
+    Format,
+    console,
+    error_console,
+    print_json,
+    print_line,
+    print_note,
+)
 from hpo.cli.options import STORAGE, AnswerFormat, Storage, integer
 
 if TYPE_CHECKING:
@@ -101,7 +108,7 @@ def _show(facts: dict[str, Any]) -> None:
     console.print(table)
     if facts["history"]:
         console.print(_history(facts["history"]))
-    console.print(f"again: {facts['command']}", highlight=False, soft_wrap=True, markup=False)
+    print_line(f"again: {facts['command']}")
 
 
 def _lines(facts: dict[str, Any]) -> dict[str, str]:
@@ -157,12 +164,7 @@ def _history(history: dict[int, dict[str, float]]) -> Any:
 def _show_rerun(again: Rerun, facts: dict[str, Any]) -> None:
     if again.failure is not None:
         before = "as before" if again.same else "otherwise than before"
-        error_console.print(
-            f"hpo: run again: it failed {before}: {again.failure}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        print_note(f"hpo: run again: it failed {before}: {again.failure}")
         return
     if again.same:
         console.print(

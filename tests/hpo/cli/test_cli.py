@@ -265,6 +265,13 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_sampler_that_auto_chose_is_said(dry: list[str], capsys: Output) -> None:
+    assert run([*dry, "--trials", "200", "--sampler", "auto", "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "sampler tpe, as gp takes long for more than 100 trials\n"
+    assert json.loads(out)["sweep"]["sampler"] == "tpe"
+
+
 def test_a_dry_run_answers_people_with_a_table(
     dry: list[str], tmp_path: Path, capsys: Output
 ) -> None:

@@ -48,6 +48,7 @@ def shown(
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=100, no_color=True)
     monkeypatch.setattr(hpo.cli.display.progress.sweep_display, "error_console", console)
+    monkeypatch.setattr(hpo.cli.display.output, "error_console", console)
     display = SweepDisplay()
     display.on_change(plan, ledger.state)
     return display, stream

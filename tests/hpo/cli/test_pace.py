@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from rich.status import Status
 
+import hpo.cli.display.output
 import hpo.cli.display.progress.sweep_display
 import hpo.cli.display.progress.teacher_display
 from core.training.trainer import EpochReport
@@ -50,6 +51,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     console = Console(file=stream, width=100)
     monkeypatch.setattr(hpo.cli.display.progress.teacher_display, "error_console", console)
     monkeypatch.setattr(hpo.cli.display.progress.sweep_display, "error_console", console)
+    monkeypatch.setattr(hpo.cli.display.output, "error_console", console)
     return stream
 
 

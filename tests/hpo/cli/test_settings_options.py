@@ -150,7 +150,7 @@ def test_help_of_a_sweep_names_what_is_registered_later(
     monkeypatch.setitem(SCHEDULERS, "siesta", SCHEDULERS["none"])
     text = sweep_help(capsys)
     assert "scd, stcd or hearsay; or prune" in text
-    assert "nsga2, qmc or dice." in text
+    assert "nsga2, qmc or dice; auto chooses one." in text
     assert "hyperband, median or siesta to stop" in text
 
 

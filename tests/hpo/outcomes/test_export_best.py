@@ -320,8 +320,11 @@ def test_export_command_tells_what_came_out(sweep: SweepFolder, run) -> None:
     assert [row["folder"] for row in rows] == [str(path) for path in export_best(sweep, top=3)]
     assert rows[0]["metrics"] == read_manifest(Path(rows[0]["folder"]))["metrics"]
     assert "only 3 of 9" in answer.stderr
+    assert "about" not in answer.stderr, "nothing was exported here before"
+    assert "about" not in run("export", "first", "--storage", sweep.storage, *asked).stderr
+    shutil.rmtree(rows[2]["folder"])
     again = run("export", "first", "--storage", sweep.storage, *asked)
-    assert re.search(r"writing at most 9 exports: about \d+ (s|min)\n", again.stderr)
+    assert re.search(r"writing one export: about \d+ (s|min)\n", again.stderr)
 
 
 def test_export_command_compares_in_a_table(sweep: SweepFolder, run) -> None:

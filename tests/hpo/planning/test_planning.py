@@ -46,6 +46,11 @@ def refuse(places: Places, message: str, space: SearchSpace | None = None, **wro
     assert (contents(places.storage.parent), contents(places.data)) == before
 
 
+def test_a_plan_names_the_sampler_that_auto_chose(places: Places) -> None:
+    config = SweepConfig(**{**GOOD, "sampler": "auto"})
+    assert plan_sweep(config, places)[0].config == replace(config, sampler="gp")
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -301,6 +301,8 @@ def test_the_best_run_of_the_best_mean_is_exported(ready: SweepFolder) -> None:
     told: list[tuple[str, int, int]] = []
     first, second = export_best(ready, 2, confirmed=True, on_student=lambda *one: told.append(one))
     assert told == [("exporting trial 2 of first", 0, 2), ("exporting trial 1 of first", 1, 2)]
+    again = export_best(ready, 2, confirmed=True, on_student=lambda *one: told.append(one))
+    assert (again, len(told)) == ([first, second], 2), "both are there already"
     assert [first.name, second.name] == ["1-trial-0002-run-0003", "2-trial-0001-run-0000"]
     manifest = read_manifest(first)
     assert manifest["metrics"]["validation"]["val_mae"] == 2.1

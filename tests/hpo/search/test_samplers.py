@@ -9,12 +9,36 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from core.errors import UnknownNameError
-from hpo.search.samplers import make_sampler
+from hpo.search.samplers import (
+    MOST_TRIALS_OF_GP,
+    SAMPLERS,
+    check_sampler,
+    choose_sampler,
+    make_sampler,
+)
 
 
 def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown sampler 'tpee'; did you mean 'tpe'\?"):
         make_sampler("tpee", 0)
+
+
+@pytest.mark.parametrize(
+    ("trials", "objectives", "sampler", "why"),
+    [
+        (20, 1, "gp", "needs the fewest trials, and there are 20"),
+        (MOST_TRIALS_OF_GP, 1, "gp", "needs the fewest trials"),
+        (MOST_TRIALS_OF_GP + 1, 1, "tpe", "gp takes long for more than 100 trials"),
+        (20, 2, "tpe", "several objectives"),
+    ],
+)
+def test_auto_chooses_by_trials_and_objectives_and_says_why(
+    trials: int, objectives: int, sampler: str, why: str
+) -> None:
+    chosen, reason = choose_sampler(trials, objectives)
+    assert (chosen, why in reason) == (sampler, True)
+    assert chosen in SAMPLERS
+    check_sampler(chosen, objectives=objectives, constrained=True)
 
 
 def test_tpe_comes_nearer_than_random_in_the_median_of_seeds() -> None:

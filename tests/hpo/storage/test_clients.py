@@ -12,7 +12,7 @@ from hpo.storage import clients
 from hpo.storage.object_store import ObjectStore
 from tests.object_stores import CREDENTIALS
 
-AWS = (*clients.REGIONS, *clients.ENDPOINTS, *clients.FILES, "AWS_PROFILE", "AWS_ACCESS_KEY_ID")
+AWS = (*clients.REGIONS, *clients.ENDPOINTS, *clients.FILES, "AWS_PROFILE", *CREDENTIALS)
 
 
 @pytest.fixture(autouse=True)

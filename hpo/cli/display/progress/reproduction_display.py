@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.display.durations import in_words
-from hpo.cli.display.output import can_redraw, error_console
+from hpo.cli.display.output import can_redraw, error_console, print_note
 from hpo.cli.display.progress.display import Display
 from hpo.cli.display.progress.pace import Pace
 from hpo.cli.display.progress.teacher_display import TeacherDisplay
@@ -60,7 +60,9 @@ class ReproductionDisplay(ReproductionObserver, Display):
         self._live.stop()
         self._teacher.stop(error)
         if isinstance(error, SweepInterruptedError):
-            _say(f"stopped with {in_number(self._missing, 'training')} left; next: {self._again}")
+            print_note(
+                f"stopped with {in_number(self._missing, 'training')} left; next: {self._again}"
+            )
 
     def on_stage(self, stage: str) -> None:
         """Show what begins for all rows."""
@@ -114,7 +116,7 @@ class ReproductionDisplay(ReproductionObserver, Display):
         shown = "" if error is None else f" {metric} {error:.4f}"
         how = "" if trial.status == "finished" else f" {trial.status}"
         row = self._parts[name].contender.label
-        _say(f"{self._stage}, {row}:{shown}{how}; {self._remaining()}")
+        print_note(f"{self._stage}, {row}:{shown}{how}; {self._remaining()}")
 
     @property
     def _missing(self) -> int:
@@ -144,7 +146,3 @@ class ReproductionDisplay(ReproductionObserver, Display):
             table.add_row(part.contender.label, str(left or "-"), self._now.get(name, ""))
         title = f"{self._plan.request.dataset}, {self._plan.request.form} form"
         return Group(Text(f"{title}: {self._remaining()}"), bar, table)
-
-
-def _say(text: str) -> None:
-    error_console.print(text, highlight=False, markup=False, soft_wrap=True)

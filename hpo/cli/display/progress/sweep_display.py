@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.display import durations
-from hpo.cli.display.output import can_redraw, error_console
+from hpo.cli.display.output import can_redraw, error_console, print_note
 from hpo.cli.display.progress.display import Display
 from hpo.cli.display.progress.pace import Pace
 from hpo.cli.display.progress.teacher_display import TeacherDisplay
@@ -72,10 +72,8 @@ class SweepDisplay(SweepObserver, Display):
         self._teacher.stop(error)
         name = _stopped_sweep(error)
         if name is not None:
-            error_console.print(
-                f"{self._title or name} is stopped; next: {self._again or f'hpo resume {name}'}",
-                highlight=False,
-                soft_wrap=True,
+            print_note(
+                f"{self._title or name} is stopped; next: {self._again or f'hpo resume {name}'}"
             )
 
     def _name(self, config: SweepConfig) -> str:
@@ -110,10 +108,10 @@ class SweepDisplay(SweepObserver, Display):
         if state.settled is not None and not self._settled_reported:
             self._settled_reported = True
             line = settled_in_words(state.settled, plan.config.metric)
-            error_console.print(line, highlight=False, soft_wrap=True)
+            print_note(line)
         if state.gpu_share is not None and not self._share_reported:
             self._share_reported = True
-            error_console.print(share_in_words(state.gpu_share), highlight=False, soft_wrap=True)
+            print_note(share_in_words(state.gpu_share))
         self._report_outgrown(state)
         left = self._pace.seconds_left(_trials_done(plan.config, state), plan.config.trials)
         if can_redraw(error_console):
@@ -127,11 +125,9 @@ class SweepDisplay(SweepObserver, Display):
         """Print which trials ran out of memory, once for each share."""
         for number, share in state.outgrown.items():
             if self._outgrown.get(number) != share:
-                error_console.print(
+                print_note(
                     f"trial {number} ran out of memory with {share:g} of a GPU; it is tried again "
-                    f"with {min(1.0, 2 * share):g} when the others have ended",
-                    highlight=False,
-                    soft_wrap=True,
+                    f"with {min(1.0, 2 * share):g} when the others have ended"
                 )
         self._outgrown = dict(state.outgrown)
 
@@ -151,7 +147,7 @@ class SweepDisplay(SweepObserver, Display):
         """Print once how long it takes: before the first trial ends nothing else is printed."""
         self._announced = True
         line = f"[{state.num_ended}/{config.trials}] {text}"
-        error_console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_note(line)
 
     def report_remaining_trials(self) -> None:
         """Print how to resume a sweep that ran out of time."""
@@ -159,11 +155,9 @@ class SweepDisplay(SweepObserver, Display):
             return
         config, done = self.plan.config, self._state.num_ended
         if done < config.trials:
-            error_console.print(
+            print_note(
                 f"time is up: {done} of {config.trials} trials have ended; next: hpo resume "
-                f"{config.name}",
-                highlight=False,
-                soft_wrap=True,
+                f"{config.name}"
             )
 
     def _drawing(self, plan: SweepPlan, state: SweepState, left: float | None) -> Group:
@@ -196,12 +190,7 @@ class SweepDisplay(SweepObserver, Display):
                 mark = " (best so far)" if best is trial else ""
                 count = f"[{state.num_ended}/{config.trials}]"
                 mark += durations.left_in_words(left)
-                error_console.print(
-                    f"{count} {describe(trial, config.metric)}{mark}",
-                    highlight=False,
-                    markup=False,
-                    soft_wrap=True,
-                )
+                print_note(f"{count} {describe(trial, config.metric)}{mark}")
 
 
 def _trials_done(config: SweepConfig, state: SweepState) -> float:
@@ -228,12 +217,8 @@ def observer_of(
     if mlflow is not None:
         from hpo.outcomes.mlflow_logs import MlflowLogs
 
-        observers.append(MlflowLogs(mlflow, _warn))
+        observers.append(MlflowLogs(mlflow, print_note))
     return Observers([*observers, display])
-
-
-def _warn(text: str) -> None:
-    error_console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def share_in_words(share: dict[str, float]) -> str:

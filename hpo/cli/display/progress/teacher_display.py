@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from hpo.cli.display import durations
-from hpo.cli.display.output import LOOKS_AHEAD, can_redraw, console, error_console
+from hpo.cli.display.output import LOOKS_AHEAD, can_redraw, console, error_console, print_line
 from hpo.cli.display.progress.display import Display
 from hpo.cli.display.progress.pace import Pace
 
@@ -127,4 +127,4 @@ def show_teacher(
         table.add_row(name, *(f"{metrics[f'mae_{minutes}']:.3f}" for minutes in (15, 30, 45)))
     console.print(table)
     if looks_ahead:
-        console.print(LOOKS_AHEAD, highlight=False, soft_wrap=True)
+        print_line(LOOKS_AHEAD)
