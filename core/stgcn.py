@@ -311,17 +311,8 @@ class STGCN(nn.Module):
     def signal(
         self, readings: Float[Tensor, "B T N"], missing: Shaped[Tensor, "B T N"] | None = None
     ) -> Signal:
-        """Return what the network reads: [B, 1, T, N], or [B, 2, T, N] with a mask.
-
-        Args:
-            readings: scaled, without gaps.
-            missing: one or True where they were filled; None: none was missing. Networks
-                without a mask do not read it.
-        """
-        if not self.config.missing_mask:
-            return readings[:, None]
-        mask = torch.zeros_like(readings) if missing is None else missing.to(readings.dtype)
-        return torch.stack([readings, mask], dim=1)
+        """Return what the network reads (``signal_of``)."""
+        return signal_of(readings, missing, masked=self.config.missing_mask)
 
     def forward(self, history: Signal) -> tuple[Float[Tensor, "B T2 *H N"], Features]:
         """Predict what comes after every window of ``history_steps`` columns.
@@ -427,6 +418,22 @@ class STGCN(nn.Module):
                 self.output.weight.mul_(SKIPPED_HEAD)
             if self.sensors is not None:
                 nn.init.normal_(self.sensors, std=self.config.sensor_rank**-0.5)
+
+
+def signal_of(
+    readings: Float[Tensor, "B T N"], missing: Shaped[Tensor, "B T N"] | None, *, masked: bool
+) -> Signal:
+    """Return what a network reads: [B, 1, T, N], or [B, 2, T, N] with a mask.
+
+    Args:
+        readings: scaled, without gaps.
+        missing: one or True where they were filled; None: none was missing.
+        masked: whether the network has a mask; others do not read ``missing``.
+    """
+    if not masked:
+        return readings[:, None]
+    mask = torch.zeros_like(readings) if missing is None else missing.to(readings.dtype)
+    return torch.stack([readings, mask], dim=1)
 
 
 def check_kernel(graph_kernel: Tensor, order: int, num_sensors: int) -> None:

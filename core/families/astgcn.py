@@ -28,7 +28,15 @@ from torch.nn import functional as F
 from core.errors import ShapeError
 from core.families.astgcn_config import ASTGCNConfig
 from core.shapes import GraphKernel, Signal
-from core.stgcn import SKIPPED_HEAD, Columns, Features, Tails, check_kernel, glorot
+from core.stgcn import (
+    SKIPPED_HEAD,
+    Columns,
+    Features,
+    Tails,
+    check_kernel,
+    glorot,
+    signal_of,
+)
 from core.stgcn_config import LayerShape
 
 __all__ = ["ASTGCN", "ASTGCNConfig"]
@@ -195,17 +203,8 @@ class ASTGCN(nn.Module):
     def signal(
         self, readings: Float[Tensor, "B T N"], missing: Shaped[Tensor, "B T N"] | None = None
     ) -> Signal:
-        """Return what the network reads: [B, 1, T, N], or [B, 2, T, N] with a mask.
-
-        Args:
-            readings: scaled, without gaps.
-            missing: one or True where they were filled; None: none was missing. Networks
-                without a mask do not read it.
-        """
-        if not self.config.missing_mask:
-            return readings[:, None]
-        mask = torch.zeros_like(readings) if missing is None else missing.to(readings.dtype)
-        return torch.stack([readings, mask], dim=1)
+        """Return what the network reads (``signal_of``)."""
+        return signal_of(readings, missing, masked=self.config.missing_mask)
 
     def forward(self, history: Signal) -> tuple[Float[Tensor, "B T2 H N"], Features]:
         """Predict what comes after every window of ``history_steps`` columns, each by itself.
