@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -67,16 +66,6 @@ def test_answers_from_records_need_no_torch(tmp_path: Path, command: list[str]) 
 
 def test_that_check_can_fail() -> None:
     assert "optuna" in in_a_process("-c", CAN_FAIL, "--help").stderr.split()
-
-
-@pytest.mark.parametrize(("command", "most"), [([], 1.5), (["sweep"], 5)], ids=["hpo", "sweep"])
-def test_help_is_quick(command: list[str], most: float) -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = in_a_process("-m", "hpo", *command, "--help")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.returncode == 0
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert seconds < most
 
 
 def test_help_names_every_command(capsys: Output) -> None:
