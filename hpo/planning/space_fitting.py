@@ -21,7 +21,7 @@ from core.training.trainer import fewest_steps
 from hpo.planning.space_checking import check_space, segment_lengths
 from hpo.search.samplers import check_sampler
 from hpo.space.objectives import COSTS, LATENCY
-from hpo.space.parameters import BLOCKS, PRUNE, STUDENT_WIDTHS, Range, loss_parameters
+from hpo.space.parameters import BLOCKS, PRUNE, STUDENT_WIDTHS, Range, Value, loss_parameters
 from hpo.space.search_space import SearchSpace, corners, without_repeats
 from hpo.sweep_config import SweepConfig
 from hpo.trials.student_costs import LatencyOf
@@ -223,12 +223,7 @@ def _raised(space: SearchSpace, name: str, least: int) -> SearchSpace:
     # A grid would move with its first value: what is too small in one is refused later.
     if not isinstance(parameter, Range) or parameter.step or not parameter.low < least:
         return space
-    points = [
-        replace(point, values={**point.values, name: max(int(point.values[name]), least)})
-        for point in space.first_points
-    ]
-    raised = {**space.parameters, name: replace(parameter, low=least)}
-    return SearchSpace(space.method, raised, without_repeats(points))
+    return _within(space, name, replace(parameter, low=least))
 
 
 def _lowered(space: SearchSpace, name: str, most: int) -> SearchSpace:
@@ -236,12 +231,21 @@ def _lowered(space: SearchSpace, name: str, most: int) -> SearchSpace:
     parameter = space.parameters.get(name)
     if not isinstance(parameter, Range) or not parameter.low < most < parameter.high:
         return space
+    return _within(space, name, replace(parameter, high=most))
+
+
+def _within(space: SearchSpace, name: str, narrower: Range) -> SearchSpace:
+    """Narrow the range of whole numbers ``name``, and move the first points into it."""
+
+    def moved(value: Value) -> int:
+        return int(min(max(int(value), narrower.low), narrower.high))
+
     points = [
-        replace(point, values={**point.values, name: min(int(point.values[name]), most)})
+        replace(point, values={**point.values, name: moved(point.values[name])})
         for point in space.first_points
     ]
-    lowered = {**space.parameters, name: replace(parameter, high=most)}
-    return SearchSpace(space.method, lowered, without_repeats(points))
+    parameters = {**space.parameters, name: narrower}
+    return SearchSpace(space.method, parameters, without_repeats(points))
 
 
 def _capped(space: SearchSpace, name: str, most: float) -> SearchSpace:

@@ -19,6 +19,7 @@ from hpo.planning.sweep_planning import check_sweep, make_plan, plan_sweep
 from hpo.planning.told_trials import settings_in, told_by, without_told
 from hpo.records.ledger import Ledger, read_ledger
 from hpo.records.sweep_folder import SweepFolder
+from hpo.records.sweep_plan import ToldTrial
 from hpo.records.sweep_state import SweepState
 from hpo.space.parameters import Choices, Range
 from hpo.space.search_space import SearchSpace, built_in_search_space
@@ -94,7 +95,7 @@ def test_ended_trials_within_the_space_are_told_as_they_were(folder: SweepFolder
     for one in told.trials:
         own = state.trials[one.number]
         given_back = json.loads(json.dumps(vars(one)))
-        again = replace(type(one)(**given_back)).trial()
+        again = ToldTrial(**given_back).trial()
         assert (again.settings, again.seed, again.status) == (own.settings, own.seed, own.status)
         assert (again.metrics, again.sizes) == (own.metrics, own.sizes)
         assert again.history == {2: own.history[2]}
